@@ -1,0 +1,271 @@
+//! What happens when a version that somebody sent meets the version that is here: a pure function, the same on all nodes.
+//!
+//! | here | remote | decision |
+//! |---|---|---|
+//! | nothing | anything | publish it |
+//! | includes the remote version | older or equal | nothing new |
+//! | superseded by the remote version | newer contents | publish; what was here goes to the version store |
+//! | superseded by the remote version | newer mode or owner only | set them |
+//! | concurrent | equal contents | join; the newer stamp's time, mode and owner |
+//! | concurrent, wins | other contents | join; keep what is here, its maker keeps the loser |
+//! | concurrent, loses | other contents | publish; what was here becomes a conflict copy (`keepBoth`) or goes to the version store (`lastWriterWins`) |
+//! | edit | concurrent deletion | join; the edit stays |
+//! | deletion | concurrent edit | publish the edit |
+//! | file or link | concurrent directory | the directory takes the name, what was here becomes a conflict copy or is stored |
+//! | directory | concurrent directory | join; mode and owner of the newer stamp |
+//! | mode changed | concurrent edit | both: contents of the edit, mode of the change |
+
+use crate::entry::{Attributes, Body, Content, Entry};
+use crate::limits::LOSERS;
+use crate::policy::Policy;
+
+/// What to do with a remote version.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// What is here includes it.
+    Known,
+    /// Only the record changes: the disk shows already what the joined entry says.
+    Record(Entry),
+    /// The disk's contents stay; mode, owner or time of the joined entry must be set.
+    SetAttributes(Entry),
+    /// The joined entry's contents must be published.
+    Publish {
+        /// The joined entry.
+        entry: Entry,
+        /// What becomes of the contents that are here.
+        displaced: Displaced,
+    },
+}
+
+/// What becomes of contents that lose their name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Displaced {
+    /// Into the version store: superseded, or the policy says so.
+    Store,
+    /// A file of its own, named after the losing version, before the winner takes the name.
+    ConflictCopy,
+}
+
+/// Decides for one path, see the table above. `here` is what is published on this disk, a tombstone included.
+pub fn decide(here: Option<&Entry>, remote: &Entry, policy: Policy) -> Decision {
+    let Some(here) = here else {
+        return Decision::Publish { entry: remote.clone(), displaced: Displaced::Store };
+    };
+    let entry = merge(here, remote);
+    if entry == *here {
+        return Decision::Known;
+    }
+    if !entry.content.body.same_contents(&here.content.body) {
+        let lost = entry.losers.iter().any(|loser| loser.stamp.dot == here.content.stamp.dot);
+        let worth_a_copy = matches!(here.content.body, Body::File { .. } | Body::Symlink { .. });
+        let displaced = match policy {
+            Policy::KeepBoth if lost && worth_a_copy => Displaced::ConflictCopy,
+            Policy::KeepBoth | Policy::LastWriterWins => Displaced::Store,
+        };
+        return Decision::Publish { entry, displaced };
+    }
+    let shows = |e: &Entry| (time(&e.content.body), e.attributes.mode, e.attributes.owner);
+    if entry.is_live() && shows(&entry) != shows(here) {
+        Decision::SetAttributes(entry)
+    } else {
+        Decision::Record(entry)
+    }
+}
+
+fn time(body: &Body) -> Option<i64> {
+    match body {
+        Body::File { mtime, .. } | Body::Symlink { mtime, .. } => Some(*mtime),
+        Body::Directory | Body::Tombstone { .. } => None,
+    }
+}
+
+/// Joins two entries of one path. Commutative, associative and idempotent, so replicas that have heard the same versions
+/// in any order hold the same entry (I1, I7).
+///
+/// Contents are a set of concurrent versions as in "Scalable and Accurate Causality Tracking for Eventually Consistent
+/// Stores" (Almeida and others, 2014): a version stays unless the other side's vector includes it without holding it.
+/// The highest of the set (by rank, then stamp) has the name. Attributes are a register where the highest stamp wins;
+/// stamps grow along causality, so an attribute that supersedes another is always higher.
+pub fn merge(a: &Entry, b: &Entry) -> Entry {
+    let mut contents: Vec<Content> = Vec::with_capacity(2);
+    let mut keep = |from: &Entry, other: &Entry| {
+        for content in std::iter::once(&from.content).chain(&from.losers) {
+            let dot = content.stamp.dot;
+            let held = std::iter::once(&other.content).chain(&other.losers).any(|c| c.stamp.dot == dot);
+            let superseded = other.vector.includes(dot) && !held;
+            if !superseded && !contents.iter().any(|c| c.stamp.dot == dot) {
+                contents.push(content.clone());
+            }
+        }
+    };
+    keep(a, b);
+    keep(b, a);
+    if contents.is_empty() {
+        // Two correct replicas can't supersede each other's contents; from a faulty one anything can come.
+        contents = vec![a.content.clone(), b.content.clone()];
+    }
+    contents.sort_by(|x, y| (y.body.rank(), y.stamp).cmp(&(x.body.rank(), x.stamp)));
+    contents.truncate(1 + LOSERS);
+    let content = contents.remove(0);
+    Entry {
+        vector: a.vector.join(&b.vector),
+        content,
+        losers: contents,
+        attributes: *newest(&a.attributes, &b.attributes),
+    }
+}
+
+fn newest<'a>(a: &'a Attributes, b: &'a Attributes) -> &'a Attributes {
+    if a.stamp >= b.stamp { a } else { b }
+}
+
+/// Counts the versions beside the winner that a person may still care about: files and links whose contents differ from
+/// the winner's.
+pub fn conflicts(entry: &Entry) -> usize {
+    let differs = |loser: &&Content| loser.body.rank() == 1 && !loser.body.same_contents(&entry.content.body);
+    entry.losers.iter().filter(differs).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::HlcClock;
+    use crate::entry::{ContentHash, Stamp};
+    use crate::version::{Dot, ReplicaId, Vector};
+    use proptest::prelude::*;
+
+    /// Replicas that write and exchange in any order, as the properties need causally possible entries.
+    #[derive(Default)]
+    struct Replica {
+        clock: HlcClock,
+        counter: u64,
+        entry: Option<Entry>,
+    }
+
+    fn write(replica: &mut Replica, id: u64, what: u8, now: u64) {
+        let above = replica.entry.as_ref().map(|e| e.newest().hlc);
+        replica.counter += 1;
+        let dot = Dot { replica: ReplicaId(id), counter: replica.counter };
+        let stamp = Stamp { hlc: replica.clock.stamp(now, above), dot };
+        let mut vector = replica.entry.as_ref().map(|e| e.vector.clone()).unwrap_or_else(Vector::default);
+        vector.add(dot);
+        let old = replica.entry.clone();
+        let body = match what % 5 {
+            0 => Body::tombstone(None),
+            1 => Body::Directory,
+            2 if old.is_some() => old.as_ref().unwrap().content.body.clone(),
+            n => file(n),
+        };
+        let only_attributes = what % 5 == 2 && old.is_some();
+        let (content, losers) = match (only_attributes, old) {
+            (true, Some(old)) => (old.content, old.losers),
+            _ => (Content { stamp, body }, Vec::new()),
+        };
+        let attributes = Attributes { stamp, mode: u32::from(what), owner: None };
+        replica.entry = Some(Entry { vector, content, losers, attributes });
+    }
+
+    fn file(n: u8) -> Body {
+        Body::File { size: 1, mtime: 0, algorithm: 0, hash: ContentHash::of(&[n]), sparse: false, moved_from: None }
+    }
+
+    fn histories() -> impl Strategy<Value = Vec<Option<Entry>>> {
+        proptest::collection::vec((0usize..4, 0usize..4, any::<u8>(), 0u64..50), 1..25).prop_map(|steps| {
+            let mut replicas: Vec<Replica> = (0..4).map(|_| Replica::default()).collect();
+            for (to, from, what, now) in steps {
+                if to == from || what < 100 {
+                    write(&mut replicas[to], to as u64 + 1, what, now);
+                } else if let Some(theirs) = replicas[from].entry.clone() {
+                    let merged = match &replicas[to].entry {
+                        Some(ours) => merge(ours, &theirs),
+                        None => theirs,
+                    };
+                    replicas[to].entry = Some(merged);
+                }
+            }
+            replicas.into_iter().map(|r| r.entry).collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+        #[test]
+        fn merge_is_commutative_associative_and_idempotent(entries in histories()) {
+            let entries: Vec<Entry> = entries.into_iter().flatten().collect();
+            for a in &entries {
+                prop_assert!(a.validate().is_ok());
+                prop_assert_eq!(&merge(a, a), a);
+                for b in &entries {
+                    let ab = merge(a, b);
+                    prop_assert!(ab.validate().is_ok());
+                    prop_assert_eq!(&merge(b, a), &ab);
+                    for c in &entries {
+                        prop_assert_eq!(merge(&ab, c), merge(a, &merge(b, c)));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn what_one_side_has_seen_and_replaced_never_conflicts(entries in histories()) {
+            for a in entries.iter().flatten() {
+                let mut replica = Replica { entry: Some(a.clone()), ..Replica::default() };
+                write(&mut replica, 9, 3, 0);
+                let newer = replica.entry.unwrap();
+                prop_assert_eq!(&merge(a, &newer), &newer, "I5");
+                prop_assert_eq!(decide(Some(&newer), a, Policy::KeepBoth), Decision::Known);
+            }
+        }
+    }
+
+    fn version(id: u64, now: u64, body: Body) -> Entry {
+        let dot = Dot { replica: ReplicaId(id), counter: 1 };
+        let stamp = Stamp { hlc: crate::clock::Hlc::from_millis(now), dot };
+        let mut vector = Vector::default();
+        vector.add(dot);
+        Entry {
+            vector,
+            content: Content { stamp, body },
+            losers: vec![],
+            attributes: Attributes { stamp, mode: 0o644, owner: None },
+        }
+    }
+
+    #[test]
+    fn the_loser_here_becomes_a_copy_under_keep_both_and_is_stored_under_last_writer_wins() {
+        let (here, remote) = (version(1, 10, file(1)), version(2, 20, file(2)));
+        let displaced = |policy| match decide(Some(&here), &remote, policy) {
+            Decision::Publish { displaced, .. } => displaced,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(displaced(Policy::KeepBoth), Displaced::ConflictCopy);
+        assert_eq!(displaced(Policy::LastWriterWins), Displaced::Store);
+        assert!(matches!(decide(Some(&remote), &here, Policy::KeepBoth), Decision::Record(_)));
+    }
+
+    #[test]
+    fn an_edit_wins_over_a_concurrent_deletion_on_both_sides() {
+        let (edit, deletion) = (version(1, 10, file(1)), version(2, 20, Body::tombstone(None)));
+        assert!(matches!(decide(Some(&edit), &deletion, Policy::KeepBoth), Decision::Record(_)));
+        assert!(matches!(decide(Some(&deletion), &edit, Policy::KeepBoth), Decision::Publish { .. }));
+    }
+
+    #[test]
+    fn equal_contents_never_conflict() {
+        let (a, b) = (version(1, 10, file(1)), version(2, 20, file(1)));
+        for (here, remote) in [(&a, &b), (&b, &a)] {
+            let Decision::Record(entry) = decide(Some(here), remote, Policy::KeepBoth) else { panic!() };
+            assert_eq!(conflicts(&entry), 0);
+        }
+    }
+
+    #[test]
+    fn a_directory_takes_the_name_from_a_concurrent_file() {
+        let (dir, newer_file) = (version(1, 10, Body::Directory), version(2, 20, file(2)));
+        assert!(matches!(
+            decide(Some(&newer_file), &dir, Policy::KeepBoth),
+            Decision::Publish { displaced: Displaced::ConflictCopy, .. }
+        ));
+        assert!(matches!(decide(Some(&dir), &newer_file, Policy::KeepBoth), Decision::Record(_)));
+    }
+}

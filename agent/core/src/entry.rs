@@ -1,0 +1,419 @@
+//! What is declared of a path, and what a replica keeps about it: entries and rows, in their final encoding.
+//!
+//! Encoded with postcard behind one format byte. Fields whose behaviour comes later (renames, approvals, other hashes)
+//! have their place already, so that a row written today can be read then.
+
+use crate::clock::Hlc;
+use crate::limits::{LINK_TARGET_BYTES, LOSERS};
+use crate::path::RelativePath;
+use crate::version::{Dot, ReplicaId, Vector};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// First byte of an encoded row. A reader refuses what it doesn't know.
+pub const ROW_FORMAT: u8 = 1;
+
+/// A BLAKE3 hash of a file's contents.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ContentHash([u8; 32]);
+
+impl ContentHash {
+    /// Hashes contents that are in memory.
+    pub fn of(contents: &[u8]) -> Self {
+        Self(*blake3::hash(contents).as_bytes())
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<blake3::Hash> for ContentHash {
+    fn from(hash: blake3::Hash) -> Self {
+        Self(*hash.as_bytes())
+    }
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl fmt::Display for ContentHash {
+    /// The first eight hexadecimal digits, as conflict names and logs have them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// When and by whom a part of an entry was written. The order (time, then replica, then counter) decides between
+/// concurrent versions alike on all nodes (I7).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Stamp {
+    /// When.
+    pub hlc: Hlc,
+    /// By whom, and which of their versions.
+    pub dot: Dot,
+}
+
+/// Contents of a path.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Body {
+    /// The path was deleted.
+    Tombstone {
+        /// What was deleted, so that a rebuilt registry recognises it.
+        deleted: Option<ContentHash>,
+        /// Where it was moved to (reserved).
+        moved_to: Option<RelativePath>,
+        /// Which replica's user approved a held deletion (reserved).
+        approved_by: Option<ReplicaId>,
+    },
+    /// A regular file.
+    File {
+        /// Bytes.
+        size: u64,
+        /// Nanoseconds since 1970.
+        mtime: i64,
+        /// Which function made the hash (0: BLAKE3).
+        algorithm: u8,
+        /// Hash of all bytes.
+        hash: ContentHash,
+        /// It has holes, which stay holes.
+        sparse: bool,
+        /// Where it was moved from (reserved).
+        moved_from: Option<RelativePath>,
+    },
+    /// A symbolic link, which is never followed or interpreted.
+    Symlink {
+        /// Its target's bytes, 1 to 4,095.
+        target: Vec<u8>,
+        /// Nanoseconds since 1970.
+        mtime: i64,
+    },
+    /// A directory. Its times aren't synchronised.
+    Directory,
+}
+
+impl Body {
+    /// A plain deletion of what was there.
+    pub fn tombstone(deleted: Option<ContentHash>) -> Self {
+        Self::Tombstone { deleted, moved_to: None, approved_by: None }
+    }
+
+    /// Does the path exist with this body?
+    pub fn is_live(&self) -> bool {
+        !matches!(self, Self::Tombstone { .. })
+    }
+
+    /// The file's hash, if it is one.
+    pub fn hash(&self) -> Option<ContentHash> {
+        match self {
+            Self::File { hash, .. } => Some(*hash),
+            _ => None,
+        }
+    }
+
+    /// The file's size in bytes; 0 for all else.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::File { size, .. } => *size,
+            _ => 0,
+        }
+    }
+
+    /// Would a reader find the same? Times don't count.
+    pub fn same_contents(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tombstone { .. }, Self::Tombstone { .. }) | (Self::Directory, Self::Directory) => true,
+            (
+                Self::File { hash, size, algorithm, .. },
+                Self::File { hash: other_hash, size: other_size, algorithm: other_algorithm, .. },
+            ) => (hash, size, algorithm) == (other_hash, other_size, other_algorithm),
+            (Self::Symlink { target, .. }, Self::Symlink { target: other, .. }) => target == other,
+            _ => false,
+        }
+    }
+
+    /// Who keeps the name when versions are concurrent: a directory before a file or link, anything before a deletion.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Self::Directory => 2,
+            Self::File { .. } | Self::Symlink { .. } => 1,
+            Self::Tombstone { .. } => 0,
+        }
+    }
+}
+
+/// A body and when it was written.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Content {
+    /// Who wrote it, when.
+    pub stamp: Stamp,
+    /// What was written.
+    pub body: Body,
+}
+
+/// Owner and group, by number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// Mode and owner, which change apart from contents.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Attributes {
+    /// Who set them, when.
+    pub stamp: Stamp,
+    /// Permission bits and sticky (0o1777); setuid and setgid are never synchronised.
+    pub mode: u32,
+    /// Owner; `None` where the maker couldn't know or mustn't say.
+    pub owner: Option<Owner>,
+}
+
+/// What the mesh declares of one path.
+///
+/// The version that it is has no number of its own: it is `content.stamp.dot` or `attributes.stamp.dot`, whichever is
+/// newer, and a join of two versions makes none.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// All versions of the path that this entry includes or supersedes.
+    pub vector: Vector,
+    /// The contents that have the name.
+    pub content: Content,
+    /// Contents that were concurrent with them and that nothing has superseded since; highest first, at most 8. Keeping
+    /// them is what makes [`crate::decide::merge`] associative: a deletion of the winner must not take with it a
+    /// version that its maker never saw.
+    pub losers: Vec<Content>,
+    /// Mode and owner.
+    pub attributes: Attributes,
+}
+
+impl Entry {
+    /// Does the path exist?
+    pub fn is_live(&self) -> bool {
+        self.content.body.is_live()
+    }
+
+    /// The newest stamp in it.
+    pub fn newest(&self) -> Stamp {
+        self.content.stamp.max(self.attributes.stamp)
+    }
+
+    /// Checks what an encoding can't: stamps inside the vector, limits of lists and targets. Entries of peers go
+    /// through it before anything else.
+    pub fn validate(&self) -> Result<(), EntryError> {
+        let contents = || std::iter::once(&self.content).chain(&self.losers);
+        if self.losers.len() > LOSERS {
+            return Err(EntryError::TooManyLosers);
+        }
+        for content in contents() {
+            if !self.vector.includes(content.stamp.dot) || content.stamp.dot.counter == 0 {
+                return Err(EntryError::StampOutsideVector);
+            }
+            match &content.body {
+                Body::Symlink { target, .. } => {
+                    if target.is_empty() || target.len() > LINK_TARGET_BYTES || target.contains(&0) {
+                        return Err(EntryError::LinkTarget);
+                    }
+                }
+                Body::File { algorithm, size, .. } => {
+                    if *algorithm != 0 {
+                        return Err(EntryError::UnknownHash);
+                    }
+                    if i64::try_from(*size).is_err() {
+                        return Err(EntryError::Size);
+                    }
+                }
+                Body::Tombstone { .. } | Body::Directory => {}
+            }
+        }
+        if !self.vector.includes(self.attributes.stamp.dot) {
+            return Err(EntryError::StampOutsideVector);
+        }
+        if self.attributes.mode & !0o1777 != 0 {
+            return Err(EntryError::Mode);
+        }
+        Ok(())
+    }
+}
+
+/// Why an entry can't be what a correct replica made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EntryError {
+    /// More than 8 concurrent contents.
+    TooManyLosers,
+    /// A part was written by a version that the vector lacks.
+    StampOutsideVector,
+    /// A link without target, or one that is too long or has a NUL byte.
+    LinkTarget,
+    /// A hash function that this release doesn't know.
+    UnknownHash,
+    /// A size no file can have.
+    Size,
+    /// Mode bits beyond permissions and sticky.
+    Mode,
+}
+
+impl fmt::Display for EntryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooManyLosers => "an entry has more than 8 concurrent contents",
+            Self::StampOutsideVector => "an entry's stamp isn't in its vector",
+            Self::LinkTarget => "a link's target is empty, too long or contains a NUL byte",
+            Self::UnknownHash => "an entry's hash function is unknown to this release",
+            Self::Size => "a file's size is beyond what files can have",
+            Self::Mode => "an entry's mode has bits beyond permissions and sticky",
+        })
+    }
+}
+
+impl std::error::Error for EntryError {}
+
+/// What this disk showed of a name when we last looked or published: as long as `stat` says the same, nothing happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Identity {
+    /// Inode number (the device is the volume's).
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Nanoseconds since 1970.
+    pub mtime: i64,
+    /// Nanoseconds since 1970.
+    pub ctime: i64,
+    /// Permission bits as they are (0o7777).
+    pub mode: u32,
+    /// Owner as it is.
+    pub owner: Owner,
+}
+
+/// What is published on this disk.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Here {
+    /// The entry.
+    pub entry: Entry,
+    /// What the disk showed; `None` for a tombstone.
+    pub identity: Option<Identity>,
+    /// It was hashed so soon after its last change that a later one might not show: hash it again.
+    pub racy: bool,
+    /// A program had it open for writing when it was hashed: hash it again when that is closed.
+    pub open: bool,
+}
+
+/// Why something that is known isn't published here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Why {
+    /// Its contents, or the directory that it belongs to, aren't here yet.
+    Fetching,
+    /// A bulk deletion that waits for approval.
+    Held,
+    /// The selection leaves it out.
+    Unselected,
+    /// After power loss, until peers were asked.
+    Suspect,
+    /// The disk is full.
+    NoSpace,
+    /// A conflict that a person decides.
+    Conflict,
+    /// The file system can't hold the name beside another.
+    Collision,
+}
+
+/// What is known and not here.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Wanted {
+    /// The entry; several only under the policy `manual`.
+    pub entries: Vec<Entry>,
+    /// Why it isn't here.
+    pub why: Why,
+}
+
+/// What a replica keeps about one path.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Row {
+    /// Its place in this replica's own sequence of changes, for peers that read along.
+    pub sequence: u64,
+    /// What is published on this disk.
+    pub here: Option<Here>,
+    /// What is known and not here.
+    pub wanted: Option<Wanted>,
+}
+
+impl Row {
+    /// The format byte and the row.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![ROW_FORMAT]).expect("a row has no type that postcard refuses")
+    }
+
+    /// Reads what [`Row::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RowError> {
+        match bytes.split_first() {
+            Some((&ROW_FORMAT, body)) => postcard::from_bytes(body).map_err(|_| RowError::Damaged),
+            Some((&format, _)) => Err(RowError::Newer { format }),
+            None => Err(RowError::Damaged),
+        }
+    }
+
+    /// All entries that are known of the path.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.here.iter().map(|here| &here.entry).chain(self.wanted.iter().flat_map(|wanted| &wanted.entries))
+    }
+
+    /// Is the path published here, and not deleted?
+    pub fn live(&self) -> Option<&Here> {
+        self.here.as_ref().filter(|here| here.entry.is_live())
+    }
+}
+
+/// Why an encoded row can't be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RowError {
+    /// Written by a newer release.
+    Newer {
+        /// Its format byte.
+        format: u8,
+    },
+    /// Not a row.
+    Damaged,
+}
+
+impl fmt::Display for RowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Newer { format } => {
+                write!(f, "a row has format {format}, which a newer release wrote: install that release again")
+            }
+            Self::Damaged => f.write_str("a row can't be read: the registry is damaged"),
+        }
+    }
+}
+
+impl std::error::Error for RowError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_no_row_or_a_row_but_never_a_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Row::decode(&bytes);
+            if let Some(first) = bytes.first_mut() {
+                *first = ROW_FORMAT;
+            }
+            if let Ok(row) = Row::decode(&bytes) {
+                prop_assert_eq!(Row::decode(&row.encode()).unwrap(), row);
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_of_a_newer_release_is_refused_with_its_format() {
+        assert_eq!(Row::decode(&[9, 1, 2]), Err(RowError::Newer { format: 9 }));
+    }
+}
