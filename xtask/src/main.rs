@@ -1,2 +1,67 @@
-//! placeholder
-fn main() {}
+//! `cargo xtask`: what developers and CI run. `cargo xtask --help` lists it.
+
+// Everything here measures or waits for the real world; simulated time ends at the agent's seams.
+#![allow(clippy::disallowed_types)]
+
+mod agents;
+mod bench;
+mod checks;
+mod demo;
+mod failure;
+mod interrupt;
+mod repository;
+mod sim;
+mod test;
+mod testlog;
+mod tree;
+mod usage;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Developer commands of SyncMesh.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a mesh on this machine and play on a real directory tree.
+    ///
+    /// Example: cargo xtask demo --from ~/projects --nodes 4 --keep
+    Demo(demo::Options),
+    /// Run every check and every test that this machine can run.
+    Test,
+    /// Measure SyncMesh beside `cp -a`, rsync's daemon and Syncthing, where they are installed.
+    ///
+    /// Example: cargo xtask bench small-files latency --quick
+    Bench(bench::Options),
+    /// Run simulated meshes from seeds.
+    ///
+    /// Example: cargo xtask sim --seeds 500, then for a failing one: cargo xtask sim --seed 17 --trace
+    Sim(sim::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match &arguments.command {
+        Command::Demo(options) => demo::run(options),
+        Command::Test => test::run(),
+        Command::Bench(options) => bench::run(options),
+        Command::Sim(options) => sim::run(options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Already reported failures are empty: the report stands above.
+            let text = failure.to_string();
+            if !text.is_empty() {
+                eprintln!("error: {text}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

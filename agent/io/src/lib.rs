@@ -7,12 +7,18 @@ mod completion;
 mod fs;
 #[cfg(target_os = "linux")]
 pub mod linux;
+#[cfg(feature = "suite")]
+#[doc(hidden)]
+pub mod suite;
+#[cfg(feature = "suite")]
+#[doc(hidden)]
+pub mod suite_fs;
 
 pub use completion::{
-    Buffer, Completion, Io, IoError, Listener, Log, Operation, Outcome, Socket, Token, Waker,
-    WatchEvent, WatchKind, Watcher,
+    Buffer, Completion, Io, IoError, Listener, Log, Operation, Outcome, Socket, Token, Waker, WatchEvent, WatchKind,
+    Watcher,
 };
 pub use fs::{
-    DirEntry, Directory, Displaced, FileId, FileKind, Fs, FsError, Metadata, OpenFile, Owner,
-    Probe, Stat, StateFiles, WatchDescriptor,
+    DirEntry, Directory, Displaced, FileId, FileKind, Fs, FsError, Metadata, OpenFile, Owner, Probe, Stat, StateFiles,
+    WatchDescriptor,
 };

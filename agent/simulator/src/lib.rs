@@ -1,1 +1,19 @@
-//! placeholder
+//! Whole meshes in one thread, from one seed: simulated twins of [`syncmesh_io::Io`] and [`syncmesh_io::Fs`], with a
+//! clock, a network and crashes that a driver decides.
+
+mod disk;
+mod faults;
+mod fs;
+mod inode;
+mod io;
+mod network;
+mod state_files;
+mod tree;
+mod watch_queue;
+
+pub use disk::{Disk, Snapshot, UserFile};
+pub use faults::Faults;
+pub use fs::{SimFs, StepHook};
+pub use io::SimIo;
+pub use network::{Cut, LogSink, Random, Settings, World};
+pub use state_files::{SimStateFiles, StateDisk};

@@ -1,1 +1,12 @@
 //! Linux: io_uring, inotify, openat2.
+
+mod directory;
+mod file;
+mod fs;
+mod metadata;
+mod state_files;
+mod uring;
+
+pub use fs::LinuxFs;
+pub use state_files::{LinuxStateFiles, LockError};
+pub use uring::{ProbeError, Uring};

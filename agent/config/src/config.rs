@@ -1,0 +1,158 @@
+//! The validated configuration of an agent.
+
+use crate::names::{Address, NodeName, VolumeName};
+use crate::problem::Problems;
+use crate::units::Size;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everything that an agent is told. What stands here has been checked, alone and against the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// This node's name; also the DNS name in its certificate.
+    pub node: NodeName,
+    /// Directory of registry, journal, admin socket and lock. Neither in a volume nor around one.
+    pub state_dir: PathBuf,
+    /// Where peers connect to. Port 0 lets the system choose. Default `0.0.0.0:7400`.
+    pub listen: SocketAddr,
+    /// Files that prove who this node is.
+    pub identity: IdentityFiles,
+    /// The other members, each name once, never this node. Default none.
+    pub peers: Vec<Peer>,
+    /// Most connections at a time, 1 to 1024. Default 64.
+    pub connections: u32,
+    /// How far a peer's clock may be ahead before it is reported, 1 s to 24 h. Default 5 min.
+    pub max_clock_skew: Duration,
+    /// Where metrics and health are served over HTTP; none serves none. Default none.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Memory that the agent divides among its parts, 32 MiB to 4 GiB. Default 64 MiB.
+    pub memory_budget: Size,
+    /// What is logged, and how.
+    pub log: Log,
+    /// The directories to keep identical, at least one.
+    pub volumes: Vec<Volume>,
+}
+
+/// Files that prove who a node is, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityFiles {
+    /// Certificate of the mesh's CA.
+    pub ca: PathBuf,
+    /// This node's certificate.
+    pub certificate: PathBuf,
+    /// Its private key; in no volume.
+    pub key: PathBuf,
+}
+
+/// Another member of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name, which its certificate must show.
+    pub node: NodeName,
+    /// Where it listens.
+    pub address: Address,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Least severity that is logged. Default info.
+    pub level: LogLevel,
+    /// Form of each line. Default text.
+    pub format: LogFormat,
+}
+
+/// Severity of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Something failed and somebody should look.
+    Error,
+    /// Something may fail soon.
+    Warn,
+    /// What an operator wants to see of normal work.
+    Info,
+    /// Each step.
+    Debug,
+    /// Each message and call.
+    Trace,
+}
+
+impl LogLevel {
+    /// The level as it is written in the configuration, which `tracing` also reads.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A directory that is kept identical with its replicas on other nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Its name, the same on all nodes.
+    pub name: VolumeName,
+    /// Its directory; in no other volume's directory.
+    pub path: PathBuf,
+    /// Who wins where contents were changed on two nodes at once.
+    pub conflicts: Conflicts,
+    /// Patterns in gitignore syntax of what stays on this node alone; the last that fits decides. Default none.
+    pub exclude: Vec<String>,
+    /// How many replaced or deleted versions of each path this node keeps, 0 to 1000. Default 10.
+    pub versions_kept: u32,
+    /// How long a file that is being written must be quiet before it is read, 1 ms to 60 s. Default 50 ms.
+    pub settle: Duration,
+}
+
+/// Who wins where contents were changed on two nodes at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflicts {
+    /// The policy where no rule fits. Default keepBoth.
+    pub policy: ConflictPolicy,
+    /// Exceptions by path; the first that fits decides.
+    pub rules: Vec<ConflictRule>,
+}
+
+/// Another policy for some paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConflictRule {
+    /// A glob as `syncmesh_config::glob` compiles it.
+    pub pattern: String,
+    /// The policy for paths that it fits.
+    pub policy: ConflictPolicy,
+}
+
+/// What becomes of the loser of a conflict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConflictPolicy {
+    /// It stays beside the winner as a file of its own.
+    KeepBoth,
+    /// It goes to the version store.
+    LastWriterWins,
+}
+
+impl Config {
+    /// Reads a configuration from YAML. Paths in it are taken relative to `base`, the directory of the file; `base`
+    /// should be absolute, so that paths compare whatever the working directory is.
+    ///
+    /// Decides from the text alone and touches nothing else: whether files exist is for the agent to see.
+    ///
+    /// # Errors
+    /// Every problem at once, each with line and field. Text that isn't YAML is one problem.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, Problems> {
+        crate::read::config(text, base)
+    }
+}

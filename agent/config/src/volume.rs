@@ -1,0 +1,185 @@
+//! The fields of a volume.
+
+use crate::config::{ConflictPolicy, ConflictRule, Conflicts, Volume};
+use crate::fields::{Field, Fields, Report};
+use crate::later;
+use crate::limits;
+use crate::names::VolumeName;
+use crate::overlap::Directory;
+use crate::pattern;
+use crate::read::{self, Placed};
+use crate::tree::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A volume as far as it could be read; name and path are compared with others even where the rest is wrong.
+pub(crate) struct Draft {
+    pub name: Option<Placed<VolumeName>>,
+    pub path: Option<Placed<PathBuf>>,
+    /// The whole, or none after a problem was noted.
+    pub volume: Option<Volume>,
+}
+
+impl Draft {
+    /// The volume's directory, for comparison.
+    pub fn directory(&self) -> Option<Directory<'_>> {
+        Some(Directory { name: self.name.as_ref().map(|name| name.value.as_str()), path: self.path.as_ref()? })
+    }
+}
+
+/// Reads the list of volumes.
+pub(crate) fn list(field: &Field<'_>, base: &Path, report: &mut Report) -> Option<Vec<Draft>> {
+    let items = field.list(report, limits::VOLUMES)?;
+    if items.is_empty() {
+        report.at(field, "the list is empty: write at least one volume, like \"- { name: docs, path: docs }\"".into());
+    }
+    let mut drafts: Vec<Draft> = Vec::new();
+    for item in &items {
+        let draft = volume(item, base, report);
+        if let Some(name) = &draft.name
+            && let Some(first) =
+                drafts.iter().filter_map(|draft| draft.name.as_ref()).find(|first| first.value == name.value)
+        {
+            let message = format!(
+                "the volume name \"{}\" stands twice, in lines {} and {}: give each volume a name of its own",
+                name.value, first.at.line, name.at.line
+            );
+            report.place(name.at, name.path.clone(), message);
+        }
+        drafts.push(draft);
+    }
+    Some(drafts)
+}
+
+fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
+    let Some(mut fields) = item.fields(report) else {
+        return Draft { name: None, path: None, volume: None };
+    };
+    let name = fields
+        .require("name", "name: docs", report)
+        .and_then(|field| Placed::new(&field, field.text(report, VolumeName::new)));
+    let path = fields
+        .require("path", "path: docs", report)
+        .and_then(|field| Placed::new(&field, read::path(&field, base, report)));
+    let conflicts = match fields.take("conflicts") {
+        Some(field) => conflicts(&field, report),
+        None => Some(Conflicts { policy: ConflictPolicy::KeepBoth, rules: Vec::new() }),
+    };
+    let exclude = match fields.take("select") {
+        Some(field) => select(&field, report),
+        None => Some(Vec::new()),
+    };
+    let versions_kept = match fields.take("versions") {
+        Some(field) => versions(&field, report),
+        None => Some(10),
+    };
+    let settle = read::duration(&mut fields, "settle", limits::SETTLE, Duration::from_millis(50), report);
+    if let Some(field) = fields.take("bandwidth")
+        && let Some(mut below) = field.fields(report)
+    {
+        check_later(&mut below, "limit", "bandwidth.limit", report);
+        below.finish(report);
+    }
+    for name in ["deletionGuard", "durability", "openWait", "reserve", "mode", "seed", "paused"] {
+        check_later(&mut fields, name, name, report);
+    }
+    fields.finish(report);
+
+    let whole = || {
+        Some(Volume {
+            name: name.as_ref()?.value.clone(),
+            path: path.as_ref()?.value.clone(),
+            conflicts: conflicts?,
+            exclude: exclude?,
+            versions_kept: u32::try_from(versions_kept?).expect("the limit fits"),
+            settle: settle?,
+        })
+    };
+    let volume = whole();
+    Draft { name, path, volume }
+}
+
+fn check_later(fields: &mut Fields<'_>, name: &'static str, below_volume: &str, report: &mut Report) {
+    if let Some(field) = fields.take(name) {
+        later::check(&field, below_volume, report);
+    }
+}
+
+fn conflicts(field: &Field<'_>, report: &mut Report) -> Option<Conflicts> {
+    let mut fields = field.fields(report)?;
+    let default = match fields.take("policy") {
+        Some(field) => policy(&field, report),
+        None => Some(ConflictPolicy::KeepBoth),
+    };
+    let rules = match fields.take("rules") {
+        Some(field) => rules(&field, report),
+        None => Some(Vec::new()),
+    };
+    fields.finish(report);
+    Some(Conflicts { policy: default?, rules: rules? })
+}
+
+fn rules(field: &Field<'_>, report: &mut Report) -> Option<Vec<ConflictRule>> {
+    let read: Vec<Option<ConflictRule>> =
+        field.list(report, limits::RULES)?.iter().map(|item| rule(item, report)).collect();
+    read.into_iter().collect()
+}
+
+fn rule(item: &Field<'_>, report: &mut Report) -> Option<ConflictRule> {
+    let mut fields = item.fields(report)?;
+    let glob = fields
+        .require("match", "match: \"*.log\"", report)
+        .and_then(|field| field.text(report, |text| pattern::glob(text).map(|_| text.to_owned())));
+    let policy = fields.require("policy", "policy: lastWriterWins", report).and_then(|field| policy(&field, report));
+    fields.finish(report);
+    Some(ConflictRule { pattern: glob?, policy: policy? })
+}
+
+fn policy(field: &Field<'_>, report: &mut Report) -> Option<ConflictPolicy> {
+    if let Value::Map(entries) = field.value()
+        && let [(key, _)] = &entries[..]
+        && later::POLICIES.contains(&key.name.as_str())
+    {
+        report.at(field, later::comes_later(&format!("the policy {}", key.name), later::POLICIES_INSTEAD));
+        return None;
+    }
+    field.text(report, |text| match text {
+        "keepBoth" => Ok(ConflictPolicy::KeepBoth),
+        "lastWriterWins" => Ok(ConflictPolicy::LastWriterWins),
+        _ if later::POLICIES.iter().any(|later| text == *later || text.starts_with("prefer:")) => {
+            Err(later::comes_later(&format!("the policy {}", crate::fields::shorten(text)), later::POLICIES_INSTEAD))
+        }
+        _ => Err(read::unknown_word(text, &["keepBoth", "lastWriterWins"])),
+    })
+}
+
+fn select(field: &Field<'_>, report: &mut Report) -> Option<Vec<String>> {
+    let mut fields = field.fields(report)?;
+    let exclude = match fields.take("exclude") {
+        Some(field) => patterns(&field, report),
+        None => Some(Vec::new()),
+    };
+    fields.finish(report);
+    exclude
+}
+
+fn patterns(field: &Field<'_>, report: &mut Report) -> Option<Vec<String>> {
+    let items = field.list(report, limits::PATTERNS)?;
+    let mut read = Vec::new();
+    for item in &items {
+        read.push(item.text(report, |text| pattern::check_exclusion(text).map(|()| text.to_owned())));
+    }
+    read.into_iter().collect()
+}
+
+fn versions(field: &Field<'_>, report: &mut Report) -> Option<u64> {
+    let mut fields = field.fields(report)?;
+    let keep = match fields.take("keep") {
+        Some(field) => field.number(report, limits::VERSIONS_KEPT),
+        None => Some(10),
+    };
+    check_later(&mut fields, "maxAge", "versions.maxAge", report);
+    check_later(&mut fields, "budget", "versions.budget", report);
+    fields.finish(report);
+    keep
+}

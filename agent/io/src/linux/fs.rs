@@ -1,0 +1,423 @@
+//! A volume on Linux: its root, and the meta directory beside the users' names.
+//!
+//! ```text
+//! ROOT/.syncmesh/          0700, never synchronised
+//!                stage/    slots, named by 16 hexadecimal digits
+//!                store/    versions that were kept
+//!                marker    what volume this is
+//! ```
+//! All of them are held open, so that whoever renames things in the root can't turn us elsewhere.
+
+use super::directory::{LinuxDirectory, Resolve, list_names, open_below};
+use super::file::LinuxFile;
+use super::metadata::{check_name, error, pin, set_pinned, stat_descriptor, stat_name};
+use crate::{Directory, FileKind, Fs, FsError, Metadata, OpenFile, Probe, Stat, Watcher};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, RenameFlags, fchmod, fstatfs, fstatvfs, fsync, inotify, mkdirat, openat, renameat,
+    renameat_with, symlinkat, syncfs, unlinkat,
+};
+use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The meta directory's name in the root: reserved there.
+pub(super) const META: &[u8] = b".syncmesh";
+
+const MARKER: &str = "marker";
+const NEW_MARKER: &str = "marker.new";
+/// Names in the stage that aren't slots, for the probe.
+const TRIALS: [&str; 2] = ["trial-a", "trial-b"];
+
+const OPEN_META: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// A volume on a local file system.
+#[derive(Debug)]
+pub struct LinuxFs {
+    /// Open since the start and not `O_PATH`: `syncfs` reports the errors since its descriptor was opened.
+    root: OwnedFd,
+    /// Found at the start, or made by the probe.
+    meta: OnceLock<Meta>,
+    inotify: OwnedFd,
+    walk: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(super) struct Meta {
+    directory: OwnedFd,
+    pub(super) stage: OwnedFd,
+    store: OwnedFd,
+}
+
+/// A slot's name in the stage.
+pub(super) fn slot_name(slot: u64) -> String {
+    format!("{slot:016x}")
+}
+
+fn parse_slot(name: &[u8]) -> Option<u64> {
+    let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if name.len() != 16 || !name.iter().all(hex) {
+        return None;
+    }
+    u64::from_str_radix(std::str::from_utf8(name).ok()?, 16).ok()
+}
+
+impl LinuxFs {
+    /// Opens a volume's root, the one place where a path of the system is followed, links and all. Makes nothing:
+    /// [`Fs::probe`] does, and until it did everything about slots, store and marker answers [`FsError::NotFound`].
+    pub fn open(root: &Path) -> Result<Self, FsError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = openat(CWD, root, flags, Mode::empty()).map_err(error)?;
+        // Not O_NONBLOCK: the ring reads it, and would get EAGAIN instead of waiting.
+        let inotify = inotify::init(inotify::CreateFlags::CLOEXEC).map_err(error)?;
+        let meta = OnceLock::new();
+        match Meta::open(root.as_fd()) {
+            Ok(found) => {
+                let _ = meta.set(found);
+            }
+            Err(FsError::NotFound) => {}
+            Err(why) => return Err(why),
+        }
+        Ok(Self { root, meta, inotify, walk: AtomicBool::new(false) })
+    }
+
+    pub(super) fn meta(&self) -> Result<&Meta, FsError> {
+        self.meta.get().ok_or(FsError::NotFound)
+    }
+
+    pub(super) fn inotify(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
+    }
+
+    fn make_meta(&self) -> Result<&Meta, FsError> {
+        if let Some(meta) = self.meta.get() {
+            return Ok(meta);
+        }
+        make_directory(self.root.as_fd(), META)?;
+        let directory = open_own(self.root.as_fd(), META)?;
+        make_directory(directory.as_fd(), b"stage")?;
+        make_directory(directory.as_fd(), b"store")?;
+        let meta = Meta::open(self.root.as_fd())?;
+        Ok(self.meta.get_or_init(|| meta))
+    }
+
+    /// Whether two names exchange, and whether a name is refused to a second file, on this very mount.
+    fn try_renames(&self, stage: BorrowedFd<'_>) -> Result<(bool, bool), FsError> {
+        let clean = || -> Result<(), FsError> {
+            for name in TRIALS {
+                remove(stage, name.as_bytes()).or_else(absent_is_fine)?;
+            }
+            Ok(())
+        };
+        clean()?;
+        let mut before = Vec::new();
+        for name in TRIALS {
+            before.push(stat_descriptor(create(stage, name)?)?.id);
+        }
+        let [one, other] = TRIALS;
+        let exchange = renameat_with(stage, one, stage, other, RenameFlags::EXCHANGE).is_ok()
+            && stat_name(stage, one.as_bytes())?.id == before[1]
+            && stat_name(stage, other.as_bytes())?.id == before[0];
+        let refused = renameat_with(stage, one, stage, other, RenameFlags::NOREPLACE);
+        let no_replace = refused == Err(Errno::EXIST);
+        clean()?;
+        Ok((exchange, no_replace))
+    }
+
+    fn open_staged(&self, slot: u64) -> Result<OwnedFd, FsError> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let name = slot_name(slot);
+        let stage = &self.meta()?.stage;
+        // Users' own FIFOs and devices can lie here after a publish: opening them isn't harmless.
+        if stat_name(stage, name.as_bytes())?.kind != FileKind::File {
+            return Err(FsError::WrongKind);
+        }
+        openat(stage, name, flags, Mode::empty()).map_err(error)
+    }
+}
+
+impl Meta {
+    fn open(root: BorrowedFd<'_>) -> Result<Self, FsError> {
+        let directory = open_own(root, META)?;
+        let stage = open_own(directory.as_fd(), b"stage")?;
+        let store = open_own(directory.as_fd(), b"store")?;
+        Ok(Self { directory, stage, store })
+    }
+}
+
+/// Opens a directory of ours. One that belongs to someone else isn't ours: its owner could move our files about.
+fn open_own(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, FsError> {
+    let directory = openat(parent, name, OPEN_META, Mode::empty()).map_err(|errno| match errno {
+        // With O_DIRECTORY a link is ENOTDIR.
+        Errno::NOTDIR | Errno::LOOP => FsError::Outside,
+        other => error(other),
+    })?;
+    let found = stat_descriptor(&directory)?;
+    if found.id.device != stat_descriptor(parent)?.id.device {
+        return Err(FsError::Outside);
+    }
+    if found.owner.uid != rustix::process::geteuid().as_raw() {
+        return Err(FsError::Denied);
+    }
+    // Kubernetes' fsGroup opens everything on a volume to its group, ours included.
+    if found.mode != 0o700 {
+        fchmod(&directory, Mode::RWXU).map_err(error)?;
+    }
+    Ok(directory)
+}
+
+fn make_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), FsError> {
+    match mkdirat(parent, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(error(errno)),
+    }
+}
+
+fn create(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, FsError> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(parent, name, flags, Mode::RUSR | Mode::WUSR).map_err(error)
+}
+
+/// Removes a file, a link or an empty directory.
+fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), FsError> {
+    match unlinkat(parent, name, AtFlags::empty()) {
+        Err(Errno::ISDIR) => unlinkat(parent, name, AtFlags::REMOVEDIR),
+        result => result,
+    }
+    .map_err(error)
+}
+
+fn absent_is_fine(why: FsError) -> Result<(), FsError> {
+    match why {
+        FsError::NotFound => Ok(()),
+        other => Err(other),
+    }
+}
+
+fn file_system_name(magic: u64) -> String {
+    match magic {
+        0xef53 => "ext4".to_owned(),
+        0x5846_5342 => "xfs".to_owned(),
+        0x9123_683e => "btrfs".to_owned(),
+        0x0102_1994 => "tmpfs".to_owned(),
+        0x794c_7630 => "overlay".to_owned(),
+        other => format!("{other:#x}"),
+    }
+}
+
+impl Fs for LinuxFs {
+    fn probe(&self) -> Result<Probe, FsError> {
+        let meta = self.make_meta()?;
+        let (exchange, no_replace) = self.try_renames(meta.stage.as_fd())?;
+        let space = fstatvfs(&self.root).map_err(error)?;
+        let magic = fstatfs(&self.root).map_err(error)?.f_type;
+        let capabilities = rustix::thread::capabilities(None).map_err(error)?;
+        Ok(Probe {
+            device: stat_descriptor(&self.root)?.id.device,
+            // The field's width and sign depend on the architecture; magic numbers have 32 bits.
+            file_system: file_system_name(u64::from(magic as u32)),
+            exchange,
+            no_replace,
+            change_owner: capabilities.effective.contains(CapabilitySet::CHOWN),
+            free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
+            total_bytes: space.f_blocks.saturating_mul(space.f_frsize),
+        })
+    }
+
+    fn open_directory(&self, components: &[&[u8]]) -> Result<Box<dyn Directory + '_>, FsError> {
+        for component in components {
+            check_name(component)?;
+        }
+        if components.first() == Some(&META) {
+            return Err(FsError::Outside);
+        }
+        let root = self.root.as_fd();
+        let opened = if self.walk.load(Ordering::Relaxed) {
+            open_below(root, components, Resolve::Walk)
+        } else {
+            match open_below(root, components, Resolve::Kernel) {
+                // No such call, or a sandbox that doesn't know it.
+                Err(Errno::NOSYS | Errno::PERM) => {
+                    self.walk.store(true, Ordering::Relaxed);
+                    open_below(root, components, Resolve::Walk)
+                }
+                result => result,
+            }
+        };
+        let descriptor = opened.map_err(|errno| match errno {
+            Errno::NOTDIR => FsError::Outside,
+            other => error(other),
+        })?;
+        Ok(Box::new(LinuxDirectory { volume: self, descriptor, is_root: components.is_empty() }))
+    }
+
+    fn read_marker(&self) -> Result<Option<Vec<u8>>, FsError> {
+        let Some(meta) = self.meta.get() else {
+            return Ok(None);
+        };
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match openat(&meta.directory, MARKER, flags, Mode::empty()) {
+            Ok(descriptor) => LinuxFile(descriptor),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(error(errno)),
+        };
+        read_whole(&file).map(Some)
+    }
+
+    fn write_marker(&self, contents: &[u8]) -> Result<(), FsError> {
+        replace_durably(self.meta()?.directory.as_fd(), NEW_MARKER, MARKER, contents)
+    }
+
+    fn stage_file(&self, slot: u64) -> Result<Box<dyn OpenFile + '_>, FsError> {
+        let stage = self.meta()?.stage.as_fd();
+        let name = slot_name(slot);
+        let file = match create(stage, &name) {
+            Err(FsError::Exists) => {
+                // Only a file is replaced: EISDIR says that it is something else.
+                unlinkat(stage, name.as_str(), AtFlags::empty()).map_err(error)?;
+                create(stage, &name)?
+            }
+            result => result?,
+        };
+        Ok(Box::new(LinuxFile(file)))
+    }
+
+    fn open_slot(&self, slot: u64) -> Result<Box<dyn OpenFile + '_>, FsError> {
+        Ok(Box::new(LinuxFile(self.open_staged(slot)?)))
+    }
+
+    fn stage_directory(&self, slot: u64) -> Result<(), FsError> {
+        mkdirat(&self.meta()?.stage, slot_name(slot), Mode::RWXU).map_err(error)
+    }
+
+    fn stage_symlink(&self, slot: u64, target: &[u8]) -> Result<(), FsError> {
+        symlinkat(target, &self.meta()?.stage, slot_name(slot)).map_err(error)
+    }
+
+    fn set_slot_metadata(&self, slot: u64, metadata: &Metadata) -> Result<(), FsError> {
+        let pinned = pin(&self.meta()?.stage, slot_name(slot).as_bytes())?;
+        let kind = stat_descriptor(&pinned)?.kind;
+        set_pinned(pinned.as_fd(), kind, metadata)
+    }
+
+    fn stat_slot(&self, slot: u64) -> Result<Stat, FsError> {
+        stat_name(&self.meta()?.stage, slot_name(slot).as_bytes())
+    }
+
+    fn list_slots(&self) -> Result<Vec<u64>, FsError> {
+        let names = list_names(self.meta()?.stage.as_fd())?;
+        Ok(names.iter().filter_map(|(name, _)| parse_slot(name)).collect())
+    }
+
+    fn drop_slot(&self, slot: u64) -> Result<(), FsError> {
+        remove(self.meta()?.stage.as_fd(), slot_name(slot).as_bytes())
+    }
+
+    fn store_slot(&self, slot: u64, name: &str) -> Result<(), FsError> {
+        check_name(name.as_bytes())?;
+        let meta = self.meta()?;
+        renameat_with(&meta.stage, slot_name(slot), &meta.store, name, RenameFlags::NOREPLACE).map_err(error)
+    }
+
+    fn list_store(&self) -> Result<Vec<String>, FsError> {
+        let names = list_names(self.meta()?.store.as_fd())?;
+        Ok(names.into_iter().filter_map(|(name, _)| String::from_utf8(name).ok()).collect())
+    }
+
+    fn drop_stored(&self, name: &str) -> Result<(), FsError> {
+        check_name(name.as_bytes())?;
+        remove(self.meta()?.store.as_fd(), name.as_bytes())
+    }
+
+    fn watch_source(&self) -> Watcher {
+        Watcher(number(&self.inotify))
+    }
+
+    fn sync(&self) -> Result<(), FsError> {
+        syncfs(&self.root).map_err(error)
+    }
+}
+
+/// A descriptor's number, as the ring takes it.
+pub(super) fn number(descriptor: &OwnedFd) -> u32 {
+    u32::try_from(descriptor.as_raw_fd()).expect("an open descriptor's number isn't negative")
+}
+
+pub(super) fn read_whole(file: &LinuxFile) -> Result<Vec<u8>, FsError> {
+    let mut contents = Vec::new();
+    loop {
+        // One byte more than there should be shows the end without another call.
+        let expected = usize::try_from(file.stat()?.size).unwrap_or(usize::MAX);
+        let start = contents.len();
+        contents.resize(expected.max(start).saturating_add(1), 0);
+        let bytes = file.read_at(&mut contents[start..], start as u64)?;
+        let ended = start + bytes < contents.len();
+        contents.truncate(start + bytes);
+        if ended {
+            return Ok(contents);
+        }
+    }
+}
+
+/// After a crash there is the old file or the new one, whole.
+pub(super) fn replace_durably(
+    directory: BorrowedFd<'_>,
+    temporary: &str,
+    name: &str,
+    contents: &[u8],
+) -> Result<(), FsError> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    let file = LinuxFile(openat(directory, temporary, flags, mode).map_err(error)?);
+    file.write_at(contents, 0)?;
+    fsync(&file.0).map_err(error)?;
+    renameat(directory, temporary, directory, name).map_err(error)?;
+    fsync(directory).map_err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn walking_by_hand_refuses_what_the_kernel_refuses() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        std::fs::create_dir_all(root.path().join("a/b")).expect("a directory");
+        std::fs::write(root.path().join("file"), b"x").expect("a file");
+        std::os::unix::fs::symlink("a", root.path().join("link")).expect("a link");
+        let volume = LinuxFs::open(root.path()).expect("a volume");
+        for walk in [false, true] {
+            volume.walk.store(walk, Ordering::Relaxed);
+            let open = |components: &[&[u8]]| volume.open_directory(components).map(|_| ()).err();
+            assert_eq!(open(&[b"a", b"b"]), None);
+            assert_eq!(open(&[b"link"]), Some(FsError::Outside));
+            assert_eq!(open(&[b"link", b"b"]), Some(FsError::Outside));
+            assert_eq!(open(&[b"file"]), Some(FsError::Outside));
+            assert_eq!(open(&[b"a", b".."]), Some(FsError::Outside));
+            assert_eq!(open(&[b"a", b"gone"]), Some(FsError::NotFound));
+        }
+        let proc = LinuxFs::open(Path::new("/")).expect("the root");
+        for walk in [false, true] {
+            proc.walk.store(walk, Ordering::Relaxed);
+            assert_eq!(proc.open_directory(&[b"proc"]).map(|_| ()).err(), Some(FsError::Outside));
+        }
+    }
+
+    #[test]
+    fn a_meta_directory_that_is_a_link_is_refused() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let elsewhere = tempfile::tempdir().expect("another");
+        std::os::unix::fs::symlink(elsewhere.path(), root.path().join(".syncmesh")).expect("a link");
+        assert_eq!(LinuxFs::open(root.path()).map(|_| ()).err(), Some(FsError::Outside));
+    }
+
+    #[test]
+    fn only_sixteen_hexadecimal_digits_are_a_slot() {
+        assert_eq!(parse_slot(b"00000000000000ff"), Some(255));
+        assert_eq!(parse_slot(b"+0000000000000ff"), None);
+        assert_eq!(parse_slot(b"ff"), None);
+        assert_eq!(parse_slot(slot_name(u64::MAX).as_bytes()), Some(u64::MAX));
+    }
+}

@@ -1,0 +1,326 @@
+//! A simulated disk, and what its users do. It is owned by the scenario and survives a crash of the agent: whatever was
+//! done is there, open handles are gone.
+
+use crate::inode::{Contents, Names, Node, Number};
+use crate::tree::{Rename, Tree};
+use crate::watch_queue::{QUEUE_EVENTS, WatchQueue};
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use syncmesh_io::{FileKind, FsError, Metadata, Owner, Stat, WatchEvent, Watcher};
+
+/// The name in the root that is the agent's.
+pub(crate) const META: &[u8] = b".syncmesh";
+
+/// Whose files users make.
+const USER: Owner = Owner { uid: 1000, gid: 1000 };
+
+/// One volume's disk. Clones are the same disk.
+///
+/// User actions take paths relative to the root, components divided by `/` and the root itself empty, follow no links,
+/// and report what the system call would. They may be called from a step hook.
+#[derive(Clone, Debug)]
+pub struct Disk(Arc<Mutex<Tree>>);
+
+/// A file that a user holds open for writing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct UserFile(u64);
+
+/// One name of the tree that users see.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Snapshot {
+    /// What it is.
+    pub kind: FileKind,
+    /// A file's contents; empty for all else.
+    pub contents: Vec<u8>,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner and group.
+    pub owner: Owner,
+    /// Last change of contents, nanoseconds since 1970.
+    pub mtime: i64,
+    /// A link's target.
+    pub target: Option<Vec<u8>>,
+}
+
+impl Disk {
+    /// An empty disk. The clock has nanoseconds since 1970 and may be shared and set at any time.
+    pub fn new(device: u64, clock: Arc<AtomicU64>) -> Self {
+        Self(Arc::new(Mutex::new(Tree::new(device, clock, USER))))
+    }
+
+    /// Time stamps are rounded down to this many nanoseconds, as those of kernels before 6.13 are. One at the start.
+    pub fn set_tick(&self, nanoseconds: u64) {
+        self.tree().tick = nanoseconds;
+    }
+
+    pub(crate) fn tree(&self) -> MutexGuard<'_, Tree> {
+        // No change of a tree can be left half done: it calls nothing of others.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // Events, for the simulated `Io`.
+
+    /// A new inotify instance; an older one of the same number is forgotten.
+    pub(crate) fn start_watching(&self, watcher: Watcher) {
+        self.tree().watchers.insert(watcher.0, WatchQueue::new(QUEUE_EVENTS));
+    }
+
+    pub(crate) fn stop_watching(&self, watcher: Watcher) {
+        self.tree().watchers.remove(&watcher.0);
+    }
+
+    /// How many events wait before the rest becomes one [`syncmesh_io::WatchKind::Overflow`]. 16,384 at the start.
+    pub fn limit_events(&self, watcher: Watcher, events: usize) {
+        if let Some(queue) = self.tree().watchers.get_mut(&watcher.0) {
+            queue.set_limit(events);
+        }
+    }
+
+    /// Whether [`Self::take_events`] would return any.
+    pub fn has_events(&self, watcher: Watcher) -> bool {
+        let tree = self.tree();
+        tree.watchers.get(&watcher.0).is_some_and(|queue| !queue.is_empty())
+    }
+
+    /// All events that wait, oldest first.
+    pub fn take_events(&self, watcher: Watcher) -> Vec<WatchEvent> {
+        let mut tree = self.tree();
+        tree.watchers.get_mut(&watcher.0).map_or_else(Vec::new, WatchQueue::take)
+    }
+
+    // Users.
+
+    /// Opens a file for writing as `O_CREAT` does, making it (0644) if it isn't there.
+    pub fn user_create_open(&self, path: &[u8]) -> Result<UserFile, FsError> {
+        let mut tree = self.tree();
+        let (parent, name) = resolve(&tree, path)?;
+        let inode = match tree.lookup(parent, name) {
+            Ok(inode) => inode,
+            Err(FsError::NotFound) => tree.create(parent, name, Node::File(Contents::default()), 0o644, USER)?,
+            Err(why) => return Err(why),
+        };
+        if tree.inode(inode).kind() != FileKind::File {
+            return Err(FsError::WrongKind);
+        }
+        Ok(UserFile(tree.open(inode, Some((parent, name)), true)))
+    }
+
+    /// Writes at an offset.
+    pub fn user_write_at(&self, file: UserFile, bytes: &[u8], offset: u64) -> Result<(), FsError> {
+        self.tree().change(file.0, |contents| contents.write(bytes, offset))
+    }
+
+    /// Sets the length of an open file.
+    pub fn user_truncate(&self, file: UserFile, length: u64) -> Result<(), FsError> {
+        self.tree().change(file.0, |contents| contents.set_length(length))
+    }
+
+    /// Closes a file.
+    pub fn user_close(&self, file: UserFile) {
+        self.tree().close(file.0);
+    }
+
+    /// Replaces a file's contents: open with `O_CREAT | O_TRUNC`, one write unless there is nothing to write, close.
+    pub fn user_write(&self, path: &[u8], bytes: &[u8]) -> Result<(), FsError> {
+        let before = self.user_stat(path).is_ok();
+        let file = self.user_create_open(path)?;
+        if before {
+            self.user_truncate(file, 0)?;
+        }
+        if !bytes.is_empty() {
+            self.user_write_at(file, bytes, 0)?;
+        }
+        self.user_close(file);
+        Ok(())
+    }
+
+    /// Reads a file whole.
+    pub fn user_read(&self, path: &[u8]) -> Result<Vec<u8>, FsError> {
+        let tree = self.tree();
+        match &tree.inode(find(&tree, path)?).node {
+            Node::File(contents) => Ok(contents.whole()),
+            _ => Err(FsError::WrongKind),
+        }
+    }
+
+    /// What a name stands for.
+    pub fn user_stat(&self, path: &[u8]) -> Result<Stat, FsError> {
+        let tree = self.tree();
+        Ok(tree.stat(find(&tree, path)?))
+    }
+
+    /// Names in a directory, sorted, the meta directory too.
+    pub fn user_list(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, FsError> {
+        let tree = self.tree();
+        Ok(tree.names(find(&tree, path)?)?.keys().cloned().collect())
+    }
+
+    /// Makes a directory (0755).
+    pub fn user_mkdir(&self, path: &[u8]) -> Result<(), FsError> {
+        self.user_make(path, Node::Directory(Names::default()), 0o755)
+    }
+
+    /// Makes a link.
+    pub fn user_symlink(&self, target: &[u8], path: &[u8]) -> Result<(), FsError> {
+        self.user_make(path, Node::Symlink(target.to_vec()), 0o777)
+    }
+
+    /// Makes a FIFO.
+    pub fn user_special(&self, path: &[u8]) -> Result<(), FsError> {
+        self.user_make(path, Node::Special, 0o644)
+    }
+
+    fn user_make(&self, path: &[u8], node: Node, mode: u32) -> Result<(), FsError> {
+        let mut tree = self.tree();
+        let (parent, name) = resolve(&tree, path)?;
+        tree.create(parent, name, node, mode, USER).map(|_| ())
+    }
+
+    /// Gives a file a second name in the same directory.
+    pub fn user_link(&self, path: &[u8], other: &[u8]) -> Result<(), FsError> {
+        let mut tree = self.tree();
+        let (parent, name) = resolve(&tree, path)?;
+        tree.link(parent, name, other)
+    }
+
+    /// Removes a file, a link or an empty directory.
+    pub fn user_remove(&self, path: &[u8]) -> Result<(), FsError> {
+        let mut tree = self.tree();
+        let (parent, name) = resolve(&tree, path)?;
+        tree.remove(parent, name)
+    }
+
+    /// Renames, replacing.
+    pub fn user_rename(&self, from: &[u8], to: &[u8]) -> Result<(), FsError> {
+        let mut tree = self.tree();
+        let (from, to) = (resolve(&tree, from)?, resolve(&tree, to)?);
+        tree.rename(from, to, Rename::Replace)
+    }
+
+    /// Sets permission bits.
+    pub fn user_chmod(&self, path: &[u8], mode: u32) -> Result<(), FsError> {
+        let metadata = Metadata { mode: Some(mode), ..Metadata::default() };
+        self.user_metadata(path, &metadata)
+    }
+
+    /// Sets the owner.
+    pub fn user_chown(&self, path: &[u8], owner: Owner) -> Result<(), FsError> {
+        let metadata = Metadata { owner: Some(owner), ..Metadata::default() };
+        self.user_metadata(path, &metadata)
+    }
+
+    fn user_metadata(&self, path: &[u8], metadata: &Metadata) -> Result<(), FsError> {
+        let mut tree = self.tree();
+        let inode = find(&tree, path)?;
+        let place = resolve(&tree, path).ok().map(|(parent, name)| (parent, name.to_vec()));
+        tree.set_metadata(inode, place.as_ref(), metadata);
+        Ok(())
+    }
+
+    /// Sets access and modification time, nanoseconds since 1970, as `touch -d` does.
+    pub fn user_touch(&self, path: &[u8], mtime: i64) -> Result<(), FsError> {
+        let mut tree = self.tree();
+        let inode = find(&tree, path)?;
+        let place = resolve(&tree, path).ok().map(|(parent, name)| (parent, name.to_vec()));
+        tree.set_times(inode, place.as_ref(), mtime);
+        Ok(())
+    }
+
+    // Oracles.
+
+    /// All that users see, by path. The root itself isn't in it.
+    pub fn snapshot(&self) -> BTreeMap<Vec<u8>, Snapshot> {
+        let tree = self.tree();
+        let mut found = BTreeMap::new();
+        let mut open = vec![(tree.root, Vec::new())];
+        while let Some((directory, path)) = open.pop() {
+            for (name, number) in names(&tree, directory) {
+                if directory == tree.root && name == META {
+                    continue;
+                }
+                let path = join(&path, name);
+                let inode = tree.inode(*number);
+                let (contents, target) = match &inode.node {
+                    Node::File(contents) => (contents.whole(), None),
+                    Node::Symlink(target) => (Vec::new(), Some(target.clone())),
+                    Node::Directory(_) => {
+                        open.push((*number, path.clone()));
+                        (Vec::new(), None)
+                    }
+                    Node::Special => (Vec::new(), None),
+                };
+                let snapshot = Snapshot {
+                    kind: inode.kind(),
+                    contents,
+                    mode: inode.mode,
+                    owner: inode.owner,
+                    mtime: inode.mtime,
+                    target,
+                };
+                found.insert(path, snapshot);
+            }
+        }
+        found
+    }
+
+    /// Contents of all files in slots and store, by path below the meta directory (`stage/…`, `store/…`), those within
+    /// displaced directories too.
+    pub fn stored_contents(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let tree = self.tree();
+        let mut found = BTreeMap::new();
+        let Ok(meta) = tree.lookup(tree.root, META) else {
+            return found;
+        };
+        let mut open: Vec<(Number, Vec<u8>)> = Vec::new();
+        for part in [b"stage", b"store"] {
+            if let Ok(directory) = tree.lookup(meta, part) {
+                open.push((directory, part.to_vec()));
+            }
+        }
+        while let Some((directory, path)) = open.pop() {
+            for (name, number) in names(&tree, directory) {
+                let path = join(&path, name);
+                match &tree.inode(*number).node {
+                    Node::File(contents) => {
+                        found.insert(path, contents.whole());
+                    }
+                    Node::Directory(_) => open.push((*number, path)),
+                    Node::Symlink(_) | Node::Special => {}
+                }
+            }
+        }
+        found
+    }
+}
+
+fn names(tree: &Tree, directory: Number) -> &BTreeMap<Vec<u8>, Number> {
+    tree.names(directory).expect("a directory that has a name")
+}
+
+fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+    if path.is_empty() {
+        return name.to_vec();
+    }
+    [path, name].join(&b'/')
+}
+
+/// The directory that a path's last component lies in, and that component. The root has none.
+fn resolve<'a>(tree: &Tree, path: &'a [u8]) -> Result<(Number, &'a [u8]), FsError> {
+    let mut components: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+    let name = components.pop().filter(|name| !name.is_empty());
+    let name = name.ok_or(FsError::Outside)?;
+    let mut here = tree.root;
+    for component in components {
+        here = tree.lookup(here, component)?;
+    }
+    Ok((here, name))
+}
+
+fn find(tree: &Tree, path: &[u8]) -> Result<Number, FsError> {
+    if path.is_empty() {
+        return Ok(tree.root);
+    }
+    let (parent, name) = resolve(tree, path)?;
+    tree.lookup(parent, name)
+}

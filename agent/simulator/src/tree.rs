@@ -1,0 +1,463 @@
+//! What a kernel does to the inodes of one mount, with the events that it tells. [`crate::Disk`] puts users in front of
+//! it, [`crate::SimFs`] the agent.
+//!
+//! Events and their order were taken from Linux 6.18 (ext4 and tmpfs); `suite_fs` holds both to them.
+
+use crate::inode::{Inode, Names, Node, Number};
+use crate::watch_queue::{Cause, WatchQueue};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use syncmesh_io::{FsError, Metadata, Owner, Stat};
+
+/// `EINVAL`: what a rename answers that would put a directory into itself.
+const INVALID: FsError = FsError::Os(22);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Rename {
+    Replace,
+    NoReplace,
+    Exchange,
+}
+
+/// An open descriptor. Its events are told where the name lies by which it was opened, as that moves.
+#[derive(Debug)]
+struct Handle {
+    inode: Number,
+    place: Option<(Number, Vec<u8>)>,
+    writes: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub device: u64,
+    pub root: Number,
+    inodes: BTreeMap<Number, Inode>,
+    last_inode: Number,
+    handles: BTreeMap<u64, Handle>,
+    last_handle: u64,
+    pub watchers: BTreeMap<u32, WatchQueue>,
+    clock: Arc<AtomicU64>,
+    pub tick: u64,
+}
+
+impl Tree {
+    pub(crate) fn new(device: u64, clock: Arc<AtomicU64>, owner: Owner) -> Self {
+        let mut tree = Self {
+            device,
+            root: 2,
+            inodes: BTreeMap::new(),
+            last_inode: 2,
+            handles: BTreeMap::new(),
+            last_handle: 0,
+            watchers: BTreeMap::new(),
+            clock,
+            tick: 1,
+        };
+        let root = Inode::new(Node::Directory(Names::default()), 0o755, owner, tree.now());
+        tree.inodes.insert(tree.root, root);
+        tree
+    }
+
+    fn now(&self) -> i64 {
+        let now = self.clock.load(Ordering::Relaxed);
+        i64::try_from(now - now % self.tick.max(1)).expect("the year 2262 isn't simulated")
+    }
+
+    pub(crate) fn inode(&self, inode: Number) -> &Inode {
+        self.inodes.get(&inode).expect("names and handles keep inodes")
+    }
+
+    fn inode_mut(&mut self, inode: Number) -> &mut Inode {
+        self.inodes.get_mut(&inode).expect("names and handles keep inodes")
+    }
+
+    pub(crate) fn stat(&self, inode: Number) -> Stat {
+        self.inode(inode).stat(self.device, inode)
+    }
+
+    /// A directory's names, if it is one and wasn't removed.
+    pub(crate) fn names(&self, directory: Number) -> Result<&BTreeMap<Vec<u8>, Number>, FsError> {
+        let inode = self.inode(directory);
+        match &inode.node {
+            Node::Directory(_) if inode.names == 0 => Err(FsError::NotFound),
+            Node::Directory(names) => Ok(&names.entries),
+            _ => Err(FsError::WrongKind),
+        }
+    }
+
+    fn entries_mut(&mut self, directory: Number) -> &mut Names {
+        match &mut self.inode_mut(directory).node {
+            Node::Directory(names) => names,
+            _ => unreachable!("only called for what `names` has accepted"),
+        }
+    }
+
+    pub(crate) fn lookup(&self, directory: Number, name: &[u8]) -> Result<Number, FsError> {
+        self.names(directory)?.get(name).copied().ok_or(FsError::NotFound)
+    }
+
+    // Events.
+
+    fn tell(&mut self, directory: Number, cause: Cause, name: &[u8], is_directory: bool) {
+        for queue in self.watchers.values_mut() {
+            queue.push(directory, cause, name, is_directory);
+        }
+    }
+
+    /// Tells of an inode under one of its names, and of a directory to itself too.
+    fn tell_inode(&mut self, inode: Number, place: Option<&(Number, Vec<u8>)>, cause: Cause) {
+        let is_directory = self.inode(inode).is_directory();
+        if let Some((parent, name)) = place {
+            self.tell(*parent, cause, name, is_directory);
+        }
+        if is_directory {
+            self.tell(inode, cause, b"", true);
+        }
+    }
+
+    fn touch(&mut self, directory: Number) {
+        let now = self.now();
+        let inode = self.inode_mut(directory);
+        inode.mtime = now;
+        inode.ctime = now;
+    }
+
+    // Names.
+
+    /// Makes a name for a new inode. A new file tells nothing of its being closed: handles do.
+    pub(crate) fn create(
+        &mut self,
+        directory: Number,
+        name: &[u8],
+        mut node: Node,
+        mode: u32,
+        owner: Owner,
+    ) -> Result<Number, FsError> {
+        if self.names(directory)?.contains_key(name) {
+            return Err(FsError::Exists);
+        }
+        if let Node::Directory(names) = &mut node {
+            names.place = Some((directory, name.to_vec()));
+        }
+        self.last_inode += 1;
+        let inode = self.last_inode;
+        let made = Inode::new(node, mode, owner, self.now());
+        let is_directory = made.is_directory();
+        self.inodes.insert(inode, made);
+        self.attach(directory, name, inode);
+        self.tell(directory, Cause::Create, name, is_directory);
+        Ok(inode)
+    }
+
+    fn attach(&mut self, directory: Number, name: &[u8], inode: Number) {
+        let is_directory = self.inode(inode).is_directory();
+        let names = self.entries_mut(directory);
+        names.entries.insert(name.to_vec(), inode);
+        names.subdirectories += u32::from(is_directory);
+        self.touch(directory);
+    }
+
+    fn detach(&mut self, directory: Number, name: &[u8]) -> Number {
+        let names = self.entries_mut(directory);
+        let inode = names.entries.remove(name).expect("looked up before");
+        let is_directory = self.inode(inode).is_directory();
+        self.entries_mut(directory).subdirectories -= u32::from(is_directory);
+        self.touch(directory);
+        inode
+    }
+
+    pub(crate) fn link(&mut self, directory: Number, name: &[u8], other: &[u8]) -> Result<(), FsError> {
+        let inode = self.lookup(directory, name)?;
+        if !matches!(self.inode(inode).node, Node::File(_)) {
+            return Err(FsError::WrongKind);
+        }
+        if self.names(directory)?.contains_key(other) {
+            return Err(FsError::Exists);
+        }
+        let now = self.now();
+        let linked = self.inode_mut(inode);
+        linked.names += 1;
+        linked.ctime = now;
+        self.attach(directory, other, inode);
+        self.tell(directory, Cause::Create, other, false);
+        Ok(())
+    }
+
+    /// Removes what is no directory.
+    pub(crate) fn unlink(&mut self, directory: Number, name: &[u8]) -> Result<(), FsError> {
+        let inode = self.lookup(directory, name)?;
+        if self.inode(inode).is_directory() {
+            return Err(FsError::WrongKind);
+        }
+        self.detach(directory, name);
+        self.lose_name(inode, directory, name);
+        self.tell(directory, Cause::Delete, name, false);
+        Ok(())
+    }
+
+    pub(crate) fn remove_directory(&mut self, directory: Number, name: &[u8]) -> Result<(), FsError> {
+        let inode = self.lookup(directory, name)?;
+        if !self.names(inode)?.is_empty() {
+            return Err(FsError::NotEmpty);
+        }
+        self.detach(directory, name);
+        // Unless someone holds it the inode goes at once, and says so before its parent does.
+        self.lose_name(inode, directory, name);
+        self.tell(directory, Cause::Delete, name, true);
+        Ok(())
+    }
+
+    /// A file, a link or an empty directory.
+    pub(crate) fn remove(&mut self, directory: Number, name: &[u8]) -> Result<(), FsError> {
+        let inode = self.lookup(directory, name)?;
+        if self.inode(inode).is_directory() {
+            self.remove_directory(directory, name)
+        } else {
+            self.unlink(directory, name)
+        }
+    }
+
+    fn lose_name(&mut self, inode: Number, directory: Number, name: &[u8]) {
+        let now = self.now();
+        let lost = self.inode_mut(inode);
+        lost.names -= 1;
+        lost.ctime = now;
+        if let Node::Directory(names) = &mut lost.node {
+            names.place = None;
+        }
+        for handle in self.handles.values_mut() {
+            if handle.place.as_ref().is_some_and(|place| is_place(place, directory, name)) {
+                handle.place = None;
+            }
+        }
+        self.free(inode);
+    }
+
+    /// An inode without names and handles is gone.
+    fn free(&mut self, inode: Number) {
+        let held = self.handles.values().any(|handle| handle.inode == inode);
+        if held || self.inode(inode).names > 0 {
+            return;
+        }
+        self.tell(inode, Cause::DeleteSelf, b"", false);
+        for queue in self.watchers.values_mut() {
+            queue.forget(inode);
+        }
+        self.inodes.remove(&inode);
+    }
+
+    pub(crate) fn rename(&mut self, from: (Number, &[u8]), to: (Number, &[u8]), how: Rename) -> Result<(), FsError> {
+        let source = self.lookup(from.0, from.1)?;
+        let target = self.names(to.0)?.get(to.1).copied();
+        match (target, how) {
+            (Some(_), Rename::NoReplace) => return Err(FsError::Exists),
+            (None, Rename::Exchange) => return Err(FsError::NotFound),
+            _ => {}
+        }
+        if self.is_below(to.0, source) {
+            return Err(INVALID);
+        }
+        if let Some(target) = target {
+            if target == source {
+                return Ok(());
+            }
+            match how {
+                Rename::Exchange if self.is_below(from.0, target) => return Err(INVALID),
+                Rename::Exchange => {}
+                Rename::Replace | Rename::NoReplace => {
+                    let (ours, theirs) = (self.inode(source), self.inode(target));
+                    if ours.is_directory() != theirs.is_directory() {
+                        return Err(FsError::WrongKind);
+                    }
+                    if theirs.is_directory() && !self.names(target)?.is_empty() {
+                        return Err(FsError::NotEmpty);
+                    }
+                }
+            }
+        }
+        self.detach(from.0, from.1);
+        if target.is_some() {
+            self.detach(to.0, to.1);
+        }
+        match (target, how) {
+            (Some(target), Rename::Exchange) => {
+                self.place(source, to);
+                self.place(target, from);
+                for handle in self.handles.values_mut() {
+                    handle.place = match handle.place.take() {
+                        Some(place) if is_place(&place, from.0, from.1) => Some(owned(to)),
+                        Some(place) if is_place(&place, to.0, to.1) => Some(owned(from)),
+                        other => other,
+                    };
+                }
+                self.tell_move(source, from, to);
+                self.tell_move(target, to, from);
+            }
+            (target, _) => {
+                self.place(source, to);
+                for handle in self.handles.values_mut() {
+                    handle.place = match handle.place.take() {
+                        Some(place) if is_place(&place, from.0, from.1) => Some(owned(to)),
+                        Some(place) if is_place(&place, to.0, to.1) => None,
+                        other => other,
+                    };
+                }
+                let is_directory = self.inode(source).is_directory();
+                self.tell(from.0, Cause::MovedFrom, from.1, is_directory);
+                self.tell(to.0, Cause::MovedTo, to.1, is_directory);
+                if let Some(target) = target
+                    && self.inode(target).is_directory()
+                {
+                    self.tell(target, Cause::Attributes, b"", true);
+                }
+                self.tell(source, Cause::MoveSelf, b"", false);
+                if let Some(target) = target {
+                    self.lose_name(target, to.0, to.1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives an inode that a rename has detached its new name.
+    fn place(&mut self, inode: Number, at: (Number, &[u8])) {
+        self.attach(at.0, at.1, inode);
+        let now = self.now();
+        let moved = self.inode_mut(inode);
+        moved.ctime = now;
+        if let Node::Directory(names) = &mut moved.node {
+            names.place = Some(owned(at));
+        }
+    }
+
+    fn tell_move(&mut self, inode: Number, from: (Number, &[u8]), to: (Number, &[u8])) {
+        let is_directory = self.inode(inode).is_directory();
+        self.tell(from.0, Cause::MovedFrom, from.1, is_directory);
+        self.tell(to.0, Cause::MovedTo, to.1, is_directory);
+        self.tell(inode, Cause::MoveSelf, b"", false);
+    }
+
+    /// Whether a directory is `above` or lies somewhere below it.
+    fn is_below(&self, directory: Number, above: Number) -> bool {
+        let mut here = Some(directory);
+        while let Some(number) = here {
+            if number == above {
+                return true;
+            }
+            here = match &self.inode(number).node {
+                Node::Directory(names) => names.place.as_ref().map(|place| place.0),
+                _ => None,
+            };
+        }
+        false
+    }
+
+    // Handles.
+
+    pub(crate) fn open(&mut self, inode: Number, place: Option<(Number, &[u8])>, writes: bool) -> u64 {
+        self.last_handle += 1;
+        let handle = Handle { inode, place: place.map(owned), writes };
+        self.handles.insert(self.last_handle, handle);
+        self.last_handle
+    }
+
+    /// Tells of the closing of files that could be written, and frees what nobody else has.
+    pub(crate) fn close(&mut self, handle: u64) {
+        let Some(handle) = self.handles.remove(&handle) else {
+            return;
+        };
+        if handle.writes
+            && let Some(place) = &handle.place
+        {
+            self.tell_inode(handle.inode, Some(place), Cause::CloseWrite);
+        }
+        self.free(handle.inode);
+    }
+
+    fn handle(&self, handle: u64) -> Result<&Handle, FsError> {
+        // EBADF.
+        self.handles.get(&handle).ok_or(FsError::Os(9))
+    }
+
+    pub(crate) fn handle_inode(&self, handle: u64) -> Result<Number, FsError> {
+        Ok(self.handle(handle)?.inode)
+    }
+
+    /// Changes an open file's contents, and tells.
+    pub(crate) fn change(
+        &mut self,
+        handle: u64,
+        change: impl FnOnce(&mut crate::inode::Contents),
+    ) -> Result<(), FsError> {
+        let Handle { inode, place, writes } = self.handle(handle)?;
+        let (inode, place, writes) = (*inode, place.clone(), *writes);
+        match &mut self.inode_mut(inode).node {
+            Node::File(contents) if writes => change(contents),
+            _ => return Err(FsError::Os(9)),
+        }
+        self.touch(inode);
+        if place.is_some() {
+            self.tell_inode(inode, place.as_ref(), Cause::Modify);
+        }
+        Ok(())
+    }
+
+    // Metadata.
+
+    /// Where a handle's events are told.
+    pub(crate) fn handle_place(&self, handle: u64) -> Result<Option<(Number, Vec<u8>)>, FsError> {
+        Ok(self.handle(handle)?.place.clone())
+    }
+
+    /// As `chown`, `chmod` and `utimensat` without access time would, in this order.
+    pub(crate) fn set_metadata(&mut self, inode: Number, place: Option<&(Number, Vec<u8>)>, metadata: &Metadata) {
+        let now = self.now();
+        if let Some(owner) = metadata.owner {
+            let changed = self.inode_mut(inode);
+            changed.owner = owner;
+            changed.ctime = now;
+            if matches!(changed.node, Node::File(_)) {
+                changed.mode &= !0o4000;
+                if changed.mode & 0o010 != 0 {
+                    changed.mode &= !0o2000;
+                }
+            }
+            self.tell_inode(inode, place, Cause::Attributes);
+        }
+        if let Some(mode) = metadata.mode
+            && !matches!(self.inode(inode).node, Node::Symlink(_))
+        {
+            let changed = self.inode_mut(inode);
+            changed.mode = mode & 0o7777;
+            changed.ctime = now;
+            self.tell_inode(inode, place, Cause::Attributes);
+        }
+        if let Some(mtime) = metadata.mtime {
+            self.set_mtime(inode, mtime);
+            // Linux: the time of modification alone is a modification.
+            self.tell_inode(inode, place, Cause::Modify);
+        }
+    }
+
+    fn set_mtime(&mut self, inode: Number, mtime: i64) {
+        let now = self.now();
+        let changed = self.inode_mut(inode);
+        changed.mtime = mtime;
+        changed.ctime = now;
+    }
+
+    /// As `touch -d` would: both times, which is a change of attributes.
+    pub(crate) fn set_times(&mut self, inode: Number, place: Option<&(Number, Vec<u8>)>, mtime: i64) {
+        self.set_mtime(inode, mtime);
+        self.tell_inode(inode, place, Cause::Attributes);
+    }
+}
+
+fn is_place(place: &(Number, Vec<u8>), directory: Number, name: &[u8]) -> bool {
+    place.0 == directory && place.1 == name
+}
+
+fn owned(place: (Number, &[u8])) -> (Number, Vec<u8>) {
+    (place.0, place.1.to_vec())
+}
