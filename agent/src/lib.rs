@@ -1,1 +1,37 @@
-//! placeholder
+//! The agent: a library, so that the simulator runs the same code, and a thin binary.
+//!
+//! One change's way, from a write to its replicas, in the order of the modules: `watch`, [`scan`], [`hash`], `record`,
+//! [`announce`], `decide` in `syncmesh-core`, [`fetch`], [`stage`], [`publish`], `acknowledge`.
+
+pub mod acknowledge;
+pub mod announce;
+pub mod ask;
+pub mod ca;
+pub mod cli;
+pub mod connection;
+pub mod control;
+pub mod epoch;
+pub mod fetch;
+pub mod hash;
+pub mod identity;
+pub mod job;
+pub mod journal;
+pub mod limits;
+pub mod link;
+pub mod logging;
+pub mod node;
+pub mod plan;
+pub mod publish;
+pub mod record;
+pub mod recover;
+pub mod registry;
+pub mod run;
+pub mod scan;
+pub mod session;
+pub mod stage;
+pub mod start;
+pub mod store;
+pub mod threads;
+pub mod tls;
+pub mod volume;
+pub mod watch;

@@ -1,0 +1,352 @@
+//! A mesh of simulated nodes: the agents' real code over simulated disks, network, clock and workers. What runs next is
+//! picked by the seed.
+
+use crate::coroutine::{Running, Stacks, step};
+use crate::session::PlainSessions;
+use crate::storage::Storage;
+use crate::{Disk, Faults, Random, Settings, SimFs, SimIo, SimStateFiles, StateDisk, World};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use syncmesh_agent::job::{Context, Done, Job};
+use syncmesh_agent::node::{Node, Status};
+use syncmesh_agent::start::{Start, VolumeSpec, start};
+use syncmesh_core::policy::{Policies, Policy};
+use syncmesh_core::select::Selection;
+use syncmesh_core::version::ReplicaId;
+use syncmesh_io::{Io, Watcher};
+
+/// Jobs that run at the same time, as real workers do.
+const WORKERS: usize = 3;
+
+/// Parts of scans that wait at most.
+const FINDINGS: usize = 4;
+
+const PORT: u16 = 7400;
+
+/// What a mesh is like.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// How many nodes: 2 to 5.
+    pub nodes: u32,
+    /// The policy for concurrent contents.
+    pub policy: Policy,
+    /// Patterns that are excluded everywhere.
+    pub exclude: Vec<String>,
+}
+
+/// A simulated machine with its disks; its agent may run or not.
+pub struct Machine {
+    /// Its number, from 1.
+    pub id: u32,
+    /// The volume's disk.
+    pub disk: Disk,
+    state: StateDisk,
+    storage: Storage,
+    starts: u32,
+    watcher: Watcher,
+    agent: Option<Agent>,
+}
+
+struct Agent {
+    node: Node<SimIo>,
+    context: Arc<Context>,
+    queue: VecDeque<Job>,
+    running: Vec<Running>,
+    outcomes: Rc<RefCell<VecDeque<Done>>>,
+    findings: Rc<RefCell<VecDeque<Done>>>,
+}
+
+/// A mesh.
+pub struct Mesh {
+    /// The network and its clock.
+    pub world: World,
+    /// What decides.
+    pub random: Random,
+    /// The machines, by number less one.
+    pub machines: Vec<Machine>,
+    /// Everything that happened, as a hash: equal for equal seeds (I16).
+    pub trace: u64,
+    /// Print every step.
+    pub print: bool,
+    /// Steps so far.
+    pub steps: u64,
+    shape: Shape,
+    clock: Arc<AtomicU64>,
+    stacks: Stacks,
+    watchers: u32,
+}
+
+/// A node's name.
+pub fn name(id: u32) -> String {
+    format!("n{id}")
+}
+
+impl Mesh {
+    /// Machines with empty disks and running agents.
+    pub fn new(seed: u64, shape: Shape) -> Self {
+        let world = World::new(seed, Settings::default());
+        let clock = Arc::new(AtomicU64::new(0));
+        let machines = (1..=shape.nodes).map(|id| Machine {
+            id,
+            disk: Disk::new(u64::from(id), clock.clone()),
+            state: StateDisk::new(),
+            storage: Storage::default(),
+            starts: 0,
+            watcher: Watcher(0),
+            agent: None,
+        });
+        let mut mesh = Self {
+            machines: machines.collect(),
+            world,
+            random: Random::new(seed ^ 0x5eed),
+            trace: seed,
+            print: false,
+            steps: 0,
+            shape,
+            clock,
+            stacks: Stacks::default(),
+            watchers: 0,
+        };
+        mesh.tick();
+        for id in 1..=mesh.shape.nodes {
+            mesh.start(id);
+        }
+        mesh
+    }
+
+    /// Notes that something happened.
+    pub fn note(&mut self, what: &str) {
+        if self.print {
+            println!("{:>12.6} {what}", (self.world.now() as f64) / 1e9);
+        }
+        for byte in what.bytes() {
+            self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self.trace = (self.trace ^ self.world.now()).wrapping_mul(0x0100_0000_01b3);
+    }
+
+    /// The disks' clocks follow the world's, and no two steps show the same time.
+    fn tick(&mut self) {
+        self.steps += 1;
+        const START: u64 = 1_767_225_600_000_000_000;
+        let now = START + self.world.now() + 1_000;
+        self.clock.fetch_max(now, Ordering::Relaxed);
+        self.clock.fetch_add(1_000, Ordering::Relaxed);
+    }
+
+    fn machine(&mut self, id: u32) -> &mut Machine {
+        &mut self.machines[id as usize - 1]
+    }
+
+    /// Is the node's agent running?
+    pub fn runs(&self, id: u32) -> bool {
+        self.machines[id as usize - 1].agent.is_some()
+    }
+
+    /// Starts a node's agent.
+    pub fn start(&mut self, id: u32) {
+        self.note(&format!("n{id} starts"));
+        self.watchers += 1;
+        let watcher = Watcher(self.watchers);
+        let io = SimIo::new(self.world.clone(), id, 0);
+        let shape = self.shape.clone();
+        let world_now = io.wall();
+        let machine = self.machine(id);
+        machine.starts += 1;
+        machine.watcher = watcher;
+        let hook: crate::StepHook = Arc::new(step);
+        let fs = Arc::new(SimFs::new(machine.disk.clone(), watcher, Faults::none(), hook.clone()));
+        let state = Arc::new(SimStateFiles::new(machine.state.clone(), Faults::none(), hook));
+        let policies = Policies::new(shape.policy, &[]).expect("no rules, nothing to refuse");
+        let selection = Selection::new(&shape.exclude).expect("the scenario's patterns are valid");
+        let peers = (1..=shape.nodes).filter(|peer| *peer != id);
+        let setup = Start {
+            node: name(id),
+            peers: peers.map(|peer| (name(peer), Some(World::address(peer, PORT).to_string()))).collect(),
+            volumes: vec![VolumeSpec {
+                name: "v".into(),
+                fs,
+                selection,
+                policies,
+                settle: 50_000_000,
+                keep_versions: 1_000,
+            }],
+            state,
+            listen: World::address(id, PORT),
+            connections: 16,
+            max_clock_skew_millis: 300_000,
+            now_millis: world_now / 1_000_000,
+            boot: "simulated".into(),
+            replica: ReplicaId(u64::from(id) << 32 | u64::from(machine.starts)),
+            random: u64::from(id),
+        };
+        let storage = machine.storage.clone();
+        let log = machine.state.clone();
+        let (context, setup) = start(storage, setup).expect("a simulated start has no reason to fail");
+        let sink = move |to, bytes: &[u8]| log.append_from_io(to, bytes).expect("the journal is open");
+        self.world.set_log_sink(id, Rc::new(sink));
+        let sessions = Box::new(PlainSessions { node: name(id) });
+        let node = Node::new(io, sessions, setup).expect("the simulated port is free");
+        self.machine(id).agent = Some(Agent {
+            node,
+            context,
+            queue: VecDeque::new(),
+            running: Vec::new(),
+            outcomes: Rc::default(),
+            findings: Rc::default(),
+        });
+        self.turn(id);
+    }
+
+    /// Kills a node's agent: what its calls have done stays, what it was about to do doesn't happen.
+    pub fn kill(&mut self, id: u32) {
+        self.note(&format!("n{id} is killed"));
+        self.world.crash(id);
+        let machine = self.machine(id);
+        let storage = machine.storage.copy();
+        // Unwinds the jobs' stacks, then closes the registry in order, which a killed process wouldn't: hence the copy.
+        machine.agent = None;
+        machine.storage = storage;
+    }
+
+    /// Does one thing that is ready to be done; lets time pass until there is. False if nothing will ever happen.
+    pub fn step(&mut self) -> bool {
+        self.tick();
+        for machine in &self.machines {
+            let events = machine.disk.take_events(machine.watcher);
+            if !events.is_empty() && machine.agent.is_some() {
+                self.world.push_watch(machine.watcher, events);
+            }
+        }
+        let mut ready: Vec<(u32, Option<usize>)> = Vec::new();
+        for machine in &self.machines {
+            let Some(agent) = &machine.agent else { continue };
+            if self.world.node_has_completions(machine.id) || agent.has_outcome() {
+                ready.push((machine.id, None));
+            }
+            let blocked = agent.findings.borrow().len() >= FINDINGS;
+            if !blocked {
+                ready.extend((0..agent.running.len()).map(|job| (machine.id, Some(job))));
+            }
+        }
+        // Now and then time passes although something is ready: jobs are slow, too.
+        if ready.is_empty() || self.random.once_in(64) {
+            let Some(next) = self.world.next_event_time() else { return !ready.is_empty() };
+            if self.print { println!("advance {next} ready {ready:?}"); }
+            self.world.advance_to(next);
+            return true;
+        }
+        let pick = self.random.between(0, ready.len() as u64 - 1) as usize;
+        let (id, job) = ready[pick];
+        match job {
+            Some(job) => self.resume(id, job),
+            None => self.turn(id),
+        }
+        true
+    }
+
+    fn turn(&mut self, id: u32) {
+        let Some(agent) = &mut self.machines[id as usize - 1].agent else { return };
+        loop {
+            let outcome = agent.outcomes.borrow_mut().pop_front();
+            let outcome = outcome.or_else(|| {
+                let room = agent.node.has_room();
+                if room { agent.findings.borrow_mut().pop_front() } else { None }
+            });
+            let Some(outcome) = outcome else { break };
+            agent.node.finish(outcome);
+        }
+        agent.node.turn();
+        agent.queue.extend(agent.node.take_jobs());
+        if let Some(why) = agent.node.broken() {
+            panic!("n{id} can't go on: {why}");
+        }
+        self.begin_jobs(id);
+        self.note(&format!("n{id} turns"));
+    }
+
+    fn begin_jobs(&mut self, id: u32) {
+        let Some(agent) = &mut self.machines[id as usize - 1].agent else { return };
+        while agent.running.len() < WORKERS
+            && let Some(job) = agent.queue.pop_front()
+        {
+            let context = agent.context.clone();
+            let (outcomes, findings) = (agent.outcomes.clone(), agent.findings.clone());
+            let work = move || {
+                job.run(&context, &mut |done| {
+                    let queue = if matches!(done, Done::Findings(_)) { &findings } else { &outcomes };
+                    queue.borrow_mut().push_back(done);
+                    step("emit");
+                });
+            };
+            agent.running.push(Running::new(&mut self.stacks, work));
+        }
+    }
+
+    fn resume(&mut self, id: u32, job: usize) {
+        let Some(agent) = &mut self.machines[id as usize - 1].agent else { return };
+        let running = agent.running.swap_remove(job);
+        let call = match running.resume(&mut self.stacks) {
+            Some((running, call)) => {
+                agent.running.push(running);
+                call
+            }
+            None => "done",
+        };
+        self.note(&format!("n{id} {call}"));
+        self.begin_jobs(id);
+    }
+
+    /// What a running node says of itself.
+    pub fn status(&mut self, id: u32) -> Option<Status> {
+        self.machine(id).agent.as_mut().map(|agent| agent.node.status())
+    }
+
+    /// Versions that a running node made since its start, and frames that it sent.
+    pub fn activity(&mut self, id: u32) -> Option<(u64, u64)> {
+        self.machine(id).agent.as_ref().map(|agent| {
+            let counters = agent.node.counters();
+            (counters.versions_made, counters.frames_sent)
+        })
+    }
+
+    /// Runs until so much simulated time has passed.
+    pub fn run_for(&mut self, nanos: u64) {
+        let end = self.world.now() + nanos;
+        while self.world.now() < end && self.step() {}
+    }
+
+    /// Runs until all nodes say that they are in sync, at most for so much simulated time. What keeps them, if they don't.
+    pub fn run_until_in_sync(&mut self, nanos: u64) -> Result<(), String> {
+        let end = self.world.now() + nanos;
+        let mut calm = 0;
+        while calm < 3 {
+            if self.world.now() > end {
+                let mut why = String::new();
+                for id in 1..=self.shape.nodes {
+                    if let Some(status) = self.status(id) {
+                        why.push_str(&format!("\n  {}: {:?}", status.node, status.volumes));
+                    }
+                }
+                return Err(why);
+            }
+            let before = self.steps;
+            self.run_for(300_000_000);
+            if self.steps <= before + 1 {
+                return Err("nothing happens any more".into());
+            }
+            let all = (1..=self.shape.nodes).all(|id| self.status(id).is_some_and(|s| s.volumes.iter().all(|v| v.in_sync)));
+            calm = if all { calm + 1 } else { 0 };
+        }
+        Ok(())
+    }
+}
+
+impl Agent {
+    fn has_outcome(&self) -> bool {
+        !self.outcomes.borrow().is_empty() || (self.node.has_room() && !self.findings.borrow().is_empty())
+    }
+}

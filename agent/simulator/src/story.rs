@@ -1,0 +1,246 @@
+//! Random stories: users write, delete and rename on all nodes, agents are killed, links are cut; at the end everything
+//! heals, and the invariants must hold.
+
+use crate::ledger::Ledger;
+use crate::mesh::{Mesh, Shape};
+use crate::{Cut, Snapshot};
+use std::collections::BTreeMap;
+use syncmesh_core::policy::Policy;
+use syncmesh_io::FileKind;
+
+/// How a story went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The hash of all that happened.
+    pub trace: u64,
+    /// Steps.
+    pub steps: u64,
+    /// Writes of users.
+    pub writes: u64,
+    /// Files at the end, on each node.
+    pub files: usize,
+}
+
+const DIRECTORIES: [&str; 4] = ["", "d", "d/e", "f"];
+const FILES: [&str; 5] = ["a", "b", "c.txt", "big", "x"];
+const SECOND: u64 = 1_000_000_000;
+
+struct Teller {
+    mesh: Mesh,
+    ledger: Ledger,
+    nodes: u32,
+    writes: u64,
+    cuts: Vec<(u32, u32)>,
+}
+
+/// Tells the story of a seed. The error names the broken invariant.
+pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
+    let mut choice = crate::Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let nodes = choice.between(2, 4) as u32;
+    let policy = if choice.once_in(3) { Policy::LastWriterWins } else { Policy::KeepBoth };
+    let shape = Shape { nodes, policy, exclude: vec!["*.tmp".into()] };
+    let mut mesh = Mesh::new(seed, shape);
+    mesh.print = print;
+    let mut teller = Teller { mesh, ledger: Ledger::default(), nodes, writes: 0, cuts: Vec::new() };
+    let calm = choice.once_in(4);
+    let actions = choice.between(10, 60);
+    for _ in 0..actions {
+        let pause = match choice.between(0, 9) {
+            0..=4 => choice.between(0, 200),
+            5..=8 => choice.between(200, 20_000),
+            _ => choice.between(20_000, 60_000),
+        };
+        for _ in 0..pause {
+            if !teller.mesh.step() {
+                break;
+            }
+        }
+        teller.act(calm);
+    }
+    teller.end()
+}
+
+impl Teller {
+    fn act(&mut self, calm: bool) {
+        let node = self.mesh.random.between(1, u64::from(self.nodes)) as u32;
+        match self.mesh.random.between(0, if calm { 79 } else { 99 }) {
+            0..=39 => self.write(node),
+            40..=51 => self.delete(node),
+            52..=59 => self.make_directory(node),
+            60..=65 => self.remove_tree(node),
+            66..=72 => self.change_mode(node),
+            73..=79 => self.rename(node),
+            80..=89 => {
+                if self.mesh.runs(node) {
+                    self.mesh.kill(node);
+                } else {
+                    self.mesh.start(node);
+                }
+            }
+            _ => self.cut_or_heal(node),
+        }
+    }
+
+    fn path(&mut self) -> Vec<u8> {
+        let directory = DIRECTORIES[self.mesh.random.between(0, DIRECTORIES.len() as u64 - 1) as usize];
+        let file = FILES[self.mesh.random.between(0, FILES.len() as u64 - 1) as usize];
+        if directory.is_empty() { file.into() } else { format!("{directory}/{file}").into_bytes() }
+    }
+
+    fn write(&mut self, node: u32) {
+        let path = self.path();
+        let size = if path.ends_with(b"big") {
+            self.mesh.random.between(60_000, 700_000)
+        } else {
+            self.mesh.random.between(0, 300)
+        };
+        let disk = self.mesh.machines[node as usize - 1].disk.clone();
+        let seen = disk.user_read(&path).ok();
+        let contents = self.ledger.contents(node, &path, size as usize);
+        let id = String::from_utf8_lossy(&contents[..contents.len().min(8)]).into_owned();
+        match disk.user_write(&path, &contents) {
+            Ok(()) => {
+                if let Some(seen) = seen {
+                    self.ledger.supersede(&seen);
+                }
+                self.writes += 1;
+                self.mesh.note(&format!("user of n{node} writes {id} to {}", String::from_utf8_lossy(&path)));
+            }
+            Err(_) => self.ledger.supersede(&contents), // never written
+        }
+    }
+
+    fn delete(&mut self, node: u32) {
+        let path = self.path();
+        let disk = self.mesh.machines[node as usize - 1].disk.clone();
+        if let Ok(seen) = disk.user_read(&path)
+            && disk.user_remove(&path).is_ok()
+        {
+            self.ledger.supersede(&seen);
+            self.mesh.note(&format!("user of n{node} deletes {}", String::from_utf8_lossy(&path)));
+        }
+    }
+
+    fn make_directory(&mut self, node: u32) {
+        let directory = DIRECTORIES[self.mesh.random.between(1, DIRECTORIES.len() as u64 - 1) as usize];
+        let disk = &self.mesh.machines[node as usize - 1].disk;
+        if disk.user_mkdir(directory.as_bytes()).is_ok() {
+            self.mesh.note(&format!("user of n{node} makes directory {directory}"));
+        }
+    }
+
+    fn remove_tree(&mut self, node: u32) {
+        let directory = DIRECTORIES[self.mesh.random.between(1, DIRECTORIES.len() as u64 - 1) as usize];
+        let disk = self.mesh.machines[node as usize - 1].disk.clone();
+        let prefix = format!("{directory}/").into_bytes();
+        let below: Vec<(Vec<u8>, Snapshot)> =
+            disk.snapshot().into_iter().filter(|(path, _)| path.starts_with(&prefix)).collect();
+        for (path, shown) in below.into_iter().rev() {
+            if disk.user_remove(&path).is_ok() {
+                self.ledger.supersede(&shown.contents);
+            }
+        }
+        if disk.user_remove(directory.as_bytes()).is_ok() {
+            self.mesh.note(&format!("user of n{node} removes {directory} with all that is in it"));
+        }
+    }
+
+    fn change_mode(&mut self, node: u32) {
+        let path = self.path();
+        let mode = [0o600, 0o644, 0o755][self.mesh.random.between(0, 2) as usize];
+        if self.mesh.machines[node as usize - 1].disk.user_chmod(&path, mode).is_ok() {
+            self.mesh.note(&format!("user of n{node} sets mode {mode:o} of {}", String::from_utf8_lossy(&path)));
+        }
+    }
+
+    fn rename(&mut self, node: u32) {
+        let (from, to) = (self.path(), self.path());
+        let disk = self.mesh.machines[node as usize - 1].disk.clone();
+        let replaced = disk.user_read(&to).ok();
+        if from != to && disk.user_read(&from).is_ok() && disk.user_rename(&from, &to).is_ok() {
+            if let Some(replaced) = replaced {
+                self.ledger.supersede(&replaced);
+            }
+            let (from, to) = (String::from_utf8_lossy(&from).into_owned(), String::from_utf8_lossy(&to).into_owned());
+            self.mesh.note(&format!("user of n{node} renames {from} to {to}"));
+        }
+    }
+
+    fn cut_or_heal(&mut self, node: u32) {
+        if let Some((a, b)) = self.cuts.pop() {
+            self.mesh.note(&format!("n{a} and n{b} can talk again"));
+            self.mesh.world.heal(a, b);
+            return;
+        }
+        let other = self.mesh.random.between(1, u64::from(self.nodes)) as u32;
+        if other == node {
+            return;
+        }
+        let how = [Cut::Reset, Cut::Silent, Cut::SilentOneWay][self.mesh.random.between(0, 2) as usize];
+        self.mesh.note(&format!("n{node} and n{other} are cut: {how:?}"));
+        self.mesh.world.cut(node, other, how);
+        if how != Cut::Reset {
+            self.cuts.push((node, other));
+        }
+    }
+
+    /// Everything heals; then the invariants.
+    fn end(mut self) -> Result<Told, String> {
+        for (a, b) in std::mem::take(&mut self.cuts) {
+            self.mesh.world.heal(a, b);
+        }
+        for id in 1..=self.nodes {
+            if !self.mesh.runs(id) {
+                self.mesh.start(id);
+            }
+        }
+        self.mesh.note("everything heals");
+        self.mesh.run_until_in_sync(300 * SECOND).map_err(|why| format!("I1: never in sync: {why}"))?;
+        let activity: Vec<_> = (1..=self.nodes).map(|id| self.mesh.activity(id)).collect();
+        self.mesh.run_for(60 * SECOND);
+        let later: Vec<_> = (1..=self.nodes).map(|id| self.mesh.activity(id)).collect();
+        if activity != later {
+            return Err(format!("I6: nothing is written, and yet versions or frames: {activity:?}, then {later:?}"));
+        }
+        let disks: Vec<BTreeMap<Vec<u8>, Snapshot>> = self.mesh.machines.iter().map(|m| m.disk.snapshot()).collect();
+        for (number, disk) in disks.iter().enumerate().skip(1) {
+            if let Some(difference) = difference(&disks[0], disk) {
+                return Err(format!("I1: n1 and n{} differ: {difference}", number + 1));
+            }
+        }
+        let files = disks[0].values().filter(|shown| shown.kind == FileKind::File);
+        let stored: Vec<_> = self.mesh.machines.iter().map(|machine| machine.disk.stored_contents()).collect();
+        let stored = stored.iter().flat_map(BTreeMap::values).map(Vec::as_slice);
+        self.ledger.check(files.clone().map(|shown| shown.contents.as_slice()).chain(stored))?;
+        let count = files.count();
+        Ok(Told { trace: self.mesh.trace, steps: self.mesh.steps, writes: self.writes, files: count })
+    }
+}
+
+fn difference(a: &BTreeMap<Vec<u8>, Snapshot>, b: &BTreeMap<Vec<u8>, Snapshot>) -> Option<String> {
+    for path in a.keys().chain(b.keys()) {
+        let show = |shown: Option<&Snapshot>| match shown {
+            None => "absent".to_owned(),
+            Some(s) => format!(
+                "{:?} {:o} {} {:?}",
+                s.kind,
+                s.mode,
+                if s.kind == FileKind::Directory { 0 } else { s.mtime },
+                String::from_utf8_lossy(&s.contents[..s.contents.len().min(12)])
+            ),
+        };
+        let (left, right) = (a.get(path), b.get(path));
+        let same = match (left, right) {
+            (Some(l), Some(r)) => {
+                let time = |s: &Snapshot| if s.kind == FileKind::Directory { 0 } else { s.mtime };
+                (l.kind, &l.contents, l.mode, l.owner, &l.target, time(l))
+                    == (r.kind, &r.contents, r.mode, r.owner, &r.target, time(r))
+            }
+            _ => false,
+        };
+        if !same {
+            return Some(format!("{}: {} and {}", String::from_utf8_lossy(path), show(left), show(right)));
+        }
+    }
+    None
+}

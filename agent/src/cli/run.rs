@@ -1,0 +1,81 @@
+//! `run`.
+
+use super::{Failure, read_config};
+use crate::control::process::unix_now;
+use crate::control::question::Loop;
+use crate::control::renewal::Stamp;
+use crate::control::{Control, SOCKET, VERSION};
+use crate::identity::Identity;
+use crate::{ask, logging, run};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use tracing::info;
+
+const EXAMPLES: &str = "\
+Examples:
+  syncmesh-agent run --config /etc/syncmesh/agent.yaml
+  syncmesh-agent run --config agent.yaml 2> agent.log
+
+SYNCMESH_LOG=debug, or SYNCMESH_LOG=info,syncmesh_agent::publish=trace, overrides log.level of the configuration.
+SIGTERM and Ctrl-C say goodbye to peers and end the epoch; a second one ends at once. SIGHUP loads the identity again.
+Nothing is lost either way: the next start goes on where this one ended.";
+
+/// Longest path of a unix socket, in bytes, less its end (unix(7)).
+const SOCKET_PATH_BYTES: usize = 107;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Runs the command.
+pub(super) fn main(arguments: &Arguments) -> Result<(), Failure> {
+    let config = read_config(&arguments.config)?;
+    check_socket_path(&config.state_dir)?;
+    logging::start(config.log).map_err(Failure::no)?;
+    info!(version = VERSION, config = %arguments.config.display(), "starting");
+
+    let stamp = Stamp::of(&config.identity);
+    let identity = Identity::load(&config.identity, &config.node, unix_now())
+        .map_err(|error| Failure::no(format!("can't start as node {}: {error}", config.node)))?;
+    let identity = Arc::new(Mutex::new(Arc::new(identity)));
+
+    let (asks, asked) = crossbeam_channel::bounded(ask::QUEUE);
+    run::run(&config, identity.clone(), asked, |started| {
+        // The thread ends with the process: there is nothing in it to be saved.
+        drop(Control::new(&config, stamp, identity, Loop::new(asks, started.waker)).start());
+    })
+    .map_err(Failure::no)?;
+    info!("stopped");
+    Ok(())
+}
+
+/// Said here, once, instead of by a control thread that tries for ever.
+fn check_socket_path(state_dir: &Path) -> Result<(), Failure> {
+    let path = state_dir.join(SOCKET);
+    let length = path.as_os_str().as_bytes().len();
+    if length <= SOCKET_PATH_BYTES {
+        return Ok(());
+    }
+    Err(Failure::no(format!(
+        "the admin socket's path {} has {length} bytes, a socket's has at most {SOCKET_PATH_BYTES}: use a \
+         shorter stateDir",
+        path.display()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_directory_too_deep_for_a_socket_is_refused() {
+        assert!(check_socket_path(&Path::new("/").join("d".repeat(95))).is_ok());
+        let failure = check_socket_path(&Path::new("/").join("d".repeat(96))).unwrap_err();
+        assert!(failure.message.contains("shorter stateDir"), "{}", failure.message);
+    }
+}

@@ -1,0 +1,150 @@
+//! `status`.
+
+use super::reach::ask;
+use super::table::{bytes, clean, span, table};
+use super::{Failure, Which, print};
+use crate::control::admin::Request;
+use crate::control::process::unix_now;
+use crate::node::{PeerStatus, Status, VolumeStatus};
+use clap::ValueEnum;
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  syncmesh-agent status
+  syncmesh-agent status --config /etc/syncmesh/agent.yaml
+  syncmesh-agent status --socket /var/lib/syncmesh/admin.sock -o json | jq '.volumes[].state'
+
+Exit code 0: the agent answered, however it is. 2: it can't be reached.";
+
+/// The loop has ten seconds to answer; the rest is for the way.
+const LIMIT: Duration = Duration::from_secs(15);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    which: Which,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// For people
+    Table,
+    /// One JSON object, for programs
+    Json,
+}
+
+/// Runs the command.
+pub(super) fn main(arguments: &Arguments) -> Result<(), Failure> {
+    let socket = arguments.which.socket()?;
+    let status: Status = ask(&socket, &Request::Status {}, LIMIT).map_err(Failure::unreachable)?;
+    match arguments.output {
+        Output::Json => {
+            let json = serde_json::to_string(&status).expect("a status is a plain struct");
+            print(&format!("{json}\n"))
+        }
+        Output::Table => print(&show(&status, unix_now())),
+    }
+}
+
+/// The status as a person reads it; `now` is in seconds since 1970.
+fn show(status: &Status, now: u64) -> String {
+    let peers: Vec<Vec<String>> = status.peers.iter().map(peer).collect();
+    let volumes: Vec<Vec<String>> = status.volumes.iter().map(|one| volume(one, now)).collect();
+    let mut text = format!(
+        "node {} · syncmesh {} · {} · up {} · {} of memory\n\n",
+        clean(&status.node),
+        clean(&status.version),
+        clean(&status.engine),
+        span(status.uptime_seconds.saturating_mul(1_000)),
+        bytes(status.memory_bytes)
+    );
+    if peers.is_empty() {
+        text.push_str("no peers: add them to the configuration\n");
+    } else {
+        text.push_str(&table(&["PEER", "STATE", "RTT", "SENT", "RECEIVED", "LAST ERROR"], &peers));
+    }
+    text.push('\n');
+    let headline = [
+        "VOLUME",
+        "STATE",
+        "SYNCED",
+        "FILES",
+        "SIZE",
+        "PENDING",
+        "LAG",
+        "DURABLE LAG",
+        "CONFLICTS",
+        "HOLDS",
+        "LAST SYNC",
+    ];
+    text.push_str(&table(&headline, &volumes));
+    for one in status.volumes.iter().filter(|one| !one.message.is_empty()) {
+        text.push_str(&format!("\n{}: {}\n", clean(&one.name), clean(&one.message)));
+    }
+    text
+}
+
+fn peer(peer: &PeerStatus) -> Vec<String> {
+    vec![
+        peer.node.clone(),
+        peer.state.clone(),
+        peer.rtt_micros.map(|micros| format!("{:.2} ms", micros as f64 / 1e3)).unwrap_or_default(),
+        bytes(peer.sent_bytes),
+        bytes(peer.received_bytes),
+        peer.last_error.clone().unwrap_or_default(),
+    ]
+}
+
+fn volume(volume: &VolumeStatus, now: u64) -> Vec<String> {
+    let pending = match (volume.pending_files, volume.pending_bytes) {
+        (0, 0) => "0".into(),
+        (files, size) => format!("{files} ({})", bytes(size)),
+    };
+    let last_sync = match volume.last_sync {
+        None => "never".into(),
+        Some(_) if volume.in_sync => "now".into(),
+        Some(at) => format!("{} ago", span(now.saturating_mul(1_000).saturating_sub(at))),
+    };
+    vec![
+        volume.name.clone(),
+        volume.state.clone(),
+        format!("{}%", volume.synced_percent),
+        volume.files.to_string(),
+        bytes(volume.bytes),
+        pending,
+        span(volume.lag_ms),
+        span(volume.durable_lag_ms),
+        volume.conflicts.to_string(),
+        volume.holds.to_string(),
+        last_sync,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::fake::status;
+
+    #[test]
+    fn a_person_sees_peers_volumes_and_what_is_wrong() {
+        let text = show(&status(false, 7), 1_700_000_125);
+        let expected = "\
+node a · syncmesh - · io_uring · up 1 h 1 min · 0 B of memory
+
+PEER  STATE    RTT  SENT  RECEIVED  LAST ERROR
+b     backoff  -    10 B  20 B      connection refused
+
+VOLUME  STATE     SYNCED  FILES  SIZE      PENDING    LAG  DURABLE LAG  CONFLICTS  HOLDS  LAST SYNC
+docs    Degraded  41%     12     3.42 KiB  3 (900 B)  1 s  250 ms       0          0      2 min 5 s ago
+
+docs: no session with b: see PEERS for the reason
+";
+        assert_eq!(text, expected);
+        assert!(show(&status(true, 7), 0).contains("now\n"));
+    }
+}

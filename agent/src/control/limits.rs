@@ -1,0 +1,70 @@
+//! Limits of the control thread, each with its reason.
+
+use std::time::Duration;
+
+/// Longest line of the admin protocol, in bytes, with its end: a request needs a hundred.
+pub const LINE_BYTES: usize = 64 * 1024;
+
+/// Admin connections at a time.
+pub const ADMIN_CONNECTIONS: usize = 32;
+
+/// An admin connection that asks nothing for this long is closed, so that forgotten ones don't use up all.
+pub const ADMIN_IDLE: Duration = Duration::from_secs(60);
+
+/// Longest time that a wait may ask for.
+pub const WAIT: Duration = Duration::from_secs(24 * 3600);
+
+/// HTTP connections at a time: a scraper and two probes need three.
+pub const HTTP_CONNECTIONS: usize = 16;
+
+/// Longest head of an HTTP request, in bytes; hyper takes no less than 8 KiB.
+pub const HTTP_HEAD_BYTES: usize = 16 * 1024;
+
+/// Most header fields of an HTTP request.
+pub const HTTP_HEADERS: usize = 64;
+
+/// An HTTP request's head comes within this time.
+pub const HTTP_HEAD: Duration = Duration::from_secs(5);
+
+/// An HTTP connection ends after this time, whatever it does.
+pub const HTTP_CONNECTION: Duration = Duration::from_secs(60);
+
+/// A loop that hasn't answered for this long hangs.
+pub const ANSWER: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether an answer has come, first and later: status requests are rare and the loop answers
+/// between two batches.
+pub const ANSWER_POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(5));
+
+/// How often a wait looks, at first and later.
+pub const WAIT_POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(50));
+
+/// How long a wait looks at the first pace.
+pub const WAIT_FIRST: Duration = Duration::from_secs(1);
+
+/// A volume has to be in sync for this long, without anything recorded in between, to be believed: longer than a
+/// write takes from the kernel's event through the settling time to the registry.
+pub const WAIT_STEADY: Duration = Duration::from_millis(150);
+
+/// How often identity files are looked at.
+pub const IDENTITY_POLL: Duration = Duration::from_secs(10);
+
+/// Warnings that the identity ends begin this many days before.
+pub const IDENTITY_WARN_DAYS: u64 = 30;
+
+/// Time between two such warnings.
+pub const IDENTITY_WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// After this the process ends even if the loop has not said goodbye. The loop has ten seconds to end its
+/// epoch, and the service manager fifteen before it kills.
+pub const STOP: Duration = Duration::from_secs(12);
+
+/// First and longest pause before a part of the control thread that failed is started again.
+pub const RESTART: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// A part that ran for this long is taken for sound: its next restart waits for the first pause.
+pub const SOUND: Duration = Duration::from_secs(60);
+
+const _: () = assert!(WAIT_POLL.0.as_millis() < WAIT_POLL.1.as_millis());
+const _: () = assert!(WAIT_POLL.1.as_millis() < WAIT_STEADY.as_millis());
+const _: () = assert!(HTTP_HEAD_BYTES >= 8 * 1024);

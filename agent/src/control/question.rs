@@ -1,0 +1,93 @@
+//! Asking the loop, from the control thread: a bounded queue in, one answer out, and never a wait without an end.
+
+use super::limits::{ANSWER, ANSWER_POLL};
+use crate::ask::Ask;
+use crate::node::{Counters, Status};
+use crossbeam_channel::{Sender, TryRecvError, TrySendError, bounded};
+use std::fmt;
+use std::time::Duration;
+use syncmesh_io::Waker;
+use tokio::time::{Instant, sleep};
+
+/// The way to the loop. Cheap to clone.
+#[derive(Clone)]
+pub struct Loop {
+    asks: Sender<Ask>,
+    waker: Waker,
+}
+
+/// Why the loop gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// It has ended, or is ending.
+    Stopped,
+    /// It didn't answer in time, or so many questions wait already.
+    Busy,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stopped => "the agent is stopping: ask again when it runs",
+            Self::Busy => "the agent's loop doesn't answer: try again, and look at its log if that lasts",
+        })
+    }
+}
+
+impl Loop {
+    /// From the queue that the loop reads and what wakes it.
+    pub fn new(asks: Sender<Ask>, waker: Waker) -> Self {
+        Self { asks, waker }
+    }
+
+    /// The loop's own account, with the release and memory that only the process knows.
+    ///
+    /// # Errors
+    /// The loop doesn't answer within ten seconds.
+    pub async fn status(&self) -> Result<(Status, Counters), NoAnswer> {
+        self.status_within(ANSWER).await
+    }
+
+    /// As `status`, for those who can't wait as long.
+    ///
+    /// # Errors
+    /// The loop doesn't answer within `limit`.
+    pub async fn status_within(&self, limit: Duration) -> Result<(Status, Counters), NoAnswer> {
+        let (answer, answered) = bounded(1);
+        self.ask(Ask::Status(answer))?;
+        let deadline = Instant::now() + limit;
+        let mut pause = ANSWER_POLL.0;
+        // The loop's queues have no tokio in them, so the answer is looked for. A clock's tick is far
+        // below what a reader notices.
+        loop {
+            match answered.try_recv() {
+                Ok((mut status, counters)) => {
+                    status.version = super::VERSION.to_owned();
+                    status.memory_bytes = super::process::resident_bytes();
+                    return Ok((status, counters));
+                }
+                Err(TryRecvError::Disconnected) => return Err(NoAnswer::Stopped),
+                Err(TryRecvError::Empty) if Instant::now() >= deadline => return Err(NoAnswer::Busy),
+                Err(TryRecvError::Empty) => sleep(pause).await,
+            }
+            pause = (pause * 2).min(ANSWER_POLL.1);
+        }
+    }
+
+    /// Tells the loop to say goodbye, end the epoch, and return.
+    ///
+    /// # Errors
+    /// It has ended, or too many questions wait.
+    pub fn stop(&self) -> Result<(), NoAnswer> {
+        self.ask(Ask::Stop)
+    }
+
+    fn ask(&self, ask: Ask) -> Result<(), NoAnswer> {
+        self.asks.try_send(ask).map_err(|error| match error {
+            TrySendError::Full(_) => NoAnswer::Busy,
+            TrySendError::Disconnected(_) => NoAnswer::Stopped,
+        })?;
+        self.waker.wake();
+        Ok(())
+    }
+}

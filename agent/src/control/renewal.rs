@@ -1,0 +1,171 @@
+//! Loads the identity again when its files change, and warns before it ends.
+//!
+//! Files are looked at every ten seconds: a directory of a Kubernetes secret swaps links, editors rename, and a look at
+//! three files costs less than watching for all of that.
+
+use super::limits::{IDENTITY_POLL, IDENTITY_WARN_DAYS, IDENTITY_WARN_EVERY};
+use super::{Control, CurrentIdentity, process};
+use crate::identity::Identity;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, PoisonError};
+use syncmesh_config::{IdentityFiles, NodeName};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tracing::{error, info, warn};
+
+/// What the identity's files looked like at one moment: device, inode, size, and times of each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp([Option<[i64; 6]>; 3]);
+
+impl Stamp {
+    /// Looks at the files now.
+    pub fn of(files: &IdentityFiles) -> Self {
+        Self([&files.ca, &files.certificate, &files.key].map(|path| {
+            let metadata = std::fs::metadata(path).ok()?;
+            Some([
+                metadata.dev().cast_signed(),
+                metadata.ino().cast_signed(),
+                metadata.size().cast_signed(),
+                metadata.mtime(),
+                metadata.mtime_nsec(),
+                // An mtime can be set back, this can't.
+                metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec(),
+            ])
+        }))
+    }
+}
+
+/// Keeps one node's identity current.
+#[derive(Clone)]
+pub struct Renewal {
+    node: NodeName,
+    files: IdentityFiles,
+    stamp: Stamp,
+    identity: CurrentIdentity,
+    /// Somebody asks for a reload whether or not the files look changed.
+    reload: Arc<Notify>,
+}
+
+impl Renewal {
+    /// For the identity of `control`; `reload` is notified to load at once.
+    pub fn new(control: &Control, reload: Arc<Notify>) -> Self {
+        Self {
+            node: control.node.clone(),
+            files: control.files.clone(),
+            stamp: control.stamp.clone(),
+            identity: control.identity.clone(),
+            reload,
+        }
+    }
+
+    /// Looks and warns for as long as the process lives.
+    ///
+    /// # Errors
+    /// None; the type is that of all parts.
+    pub async fn run(mut self) -> Result<(), String> {
+        let mut warned: Option<Instant> = None;
+        loop {
+            if warned.is_none_or(|at| at.elapsed() >= IDENTITY_WARN_EVERY) && self.warn() {
+                warned = Some(Instant::now());
+            }
+            let asked = tokio::select! {
+                () = self.reload.notified() => true,
+                () = sleep(IDENTITY_POLL) => false,
+            };
+            if self.look(asked) {
+                warned = None;
+            }
+        }
+    }
+
+    /// Loads the files if they look changed or it was `asked`; says whether a new identity is in place.
+    fn look(&mut self, asked: bool) -> bool {
+        // Before the load: what changes during it is seen the next time.
+        let stamp = Stamp::of(&self.files);
+        if stamp == self.stamp && !asked {
+            return false;
+        }
+        self.stamp = stamp;
+        let now = process::unix_now();
+        match Identity::load(&self.files, &self.node, now) {
+            Ok(identity) => {
+                info!(days = identity.days_left(now), "the identity was loaded again; new sessions use it");
+                *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(identity);
+                true
+            }
+            Err(why) => {
+                error!("the new identity can't be used, the old one stays: {why}");
+                false
+            }
+        }
+    }
+
+    /// Warns if the identity ends soon, and says whether it did.
+    fn warn(&self) -> bool {
+        let now = process::unix_now();
+        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let soon = identity.not_after.saturating_sub(now) < IDENTITY_WARN_DAYS * 24 * 3600;
+        if soon {
+            warn!(
+                days = identity.days_left(now),
+                "the certificate {} or its CA ends soon: issue a new one with \"syncmesh-agent ca issue\" and put it in \
+                 its place; it is loaded without a restart",
+                self.files.certificate.display()
+            );
+        }
+        soon
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::ca;
+    use std::sync::Mutex;
+
+    /// A directory with an identity for node `a` of 365 days.
+    pub(crate) fn issued() -> (tempfile::TempDir, IdentityFiles, NodeName) {
+        let dir = tempfile::tempdir().unwrap();
+        let (node, now) = (NodeName::new("a").unwrap(), process::unix_now());
+        ca::create(dir.path(), now).unwrap();
+        ca::issue(dir.path(), &node, dir.path(), 365, now).unwrap();
+        let [ca, certificate, key] = ["ca.pem", "a.pem", "a.key"].map(|name| dir.path().join(name));
+        (dir, IdentityFiles { ca, certificate, key }, node)
+    }
+
+    fn replace(dir: &tempfile::TempDir, files: &IdentityFiles, node: &NodeName, days: u32) {
+        std::fs::remove_file(&files.certificate).unwrap();
+        std::fs::remove_file(&files.key).unwrap();
+        ca::issue(dir.path(), node, dir.path(), days, process::unix_now()).unwrap();
+    }
+
+    #[test]
+    fn a_valid_identity_takes_the_old_ones_place_and_an_invalid_one_doesnt() {
+        let (dir, files, node) = issued();
+        let now = process::unix_now();
+        let first = Arc::new(Identity::load(&files, &node, now).unwrap());
+        let identity: CurrentIdentity = Arc::new(Mutex::new(first.clone()));
+        let current = || identity.lock().unwrap().clone();
+        let mut renewal = Renewal {
+            stamp: Stamp::of(&files),
+            node: node.clone(),
+            files: files.clone(),
+            identity: identity.clone(),
+            reload: Arc::new(Notify::new()),
+        };
+        assert!(!renewal.look(false) && Arc::ptr_eq(&current(), &first), "nothing changed");
+        assert!(!renewal.warn());
+
+        std::fs::write(&files.certificate, "nonsense").unwrap();
+        assert!(!renewal.look(false) && Arc::ptr_eq(&current(), &first), "the old one stays");
+
+        replace(&dir, &files, &node, 20);
+        assert!(renewal.look(false));
+        let second = current();
+        assert_eq!(second.days_left(now), 20);
+        assert!(renewal.warn(), "it ends in less than 30 days");
+
+        assert!(!renewal.look(false) && renewal.look(true), "who asks is served");
+        assert!(!Arc::ptr_eq(&current(), &second));
+    }
+}

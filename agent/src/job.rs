@@ -1,0 +1,188 @@
+//! Work that blocks: plain values in, plain values out. Jobs run on worker threads, in the simulator on coroutines; they
+//! make all file-system calls, read the registry, and decide nothing about order. A directory is in at most one scan or
+//! apply job at a time.
+
+use crate::announce::{Collect, Collected};
+use crate::epoch::{Commit, Committed};
+use crate::fetch::{ReadBlock, StageBlock, StagedBlock};
+use crate::publish::{Applied, Apply};
+use crate::registry::{Key, Registry};
+use crate::scan::{Findings, Scan, Scanned};
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use syncmesh_core::entry::{Identity, Owner, Row};
+use syncmesh_core::policy::Policies;
+use syncmesh_core::select::Selection;
+use syncmesh_io::{FileKind, Fs, Stat, StateFiles};
+
+/// What jobs need of the world.
+pub struct Context {
+    /// The volumes by their registry numbers.
+    pub volumes: BTreeMap<u16, VolumeContext>,
+    /// The registry.
+    pub registry: Registry,
+    /// The state directory, for the journal.
+    pub state: Arc<dyn StateFiles>,
+}
+
+/// What jobs need of one volume.
+pub struct VolumeContext {
+    /// Its file system.
+    pub fs: Arc<dyn Fs>,
+    /// Which paths take part.
+    pub selection: Selection,
+    /// What becomes of losers.
+    pub policies: Policies,
+    /// The marker that the root must show; as long as it doesn't, nothing counts as deleted.
+    pub marker: Vec<u8>,
+    /// The root's device: a directory on another is unknown, never empty.
+    pub device: u64,
+    /// We may give files to other users. Without it owners are neither applied nor announced.
+    pub change_owner: bool,
+    /// The next slot that nobody uses.
+    pub next_slot: AtomicU64,
+    /// Versions that the store keeps of one path.
+    pub keep_versions: usize,
+}
+
+impl VolumeContext {
+    /// A slot that is free.
+    pub fn slot(&self) -> u64 {
+        self.next_slot.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The owner to declare for what the disk shows.
+    pub fn declared_owner(&self, stat: &Stat) -> Option<Owner> {
+        self.change_owner.then(|| owner(stat))
+    }
+}
+
+fn owner(stat: &Stat) -> Owner {
+    Owner { uid: stat.owner.uid, gid: stat.owner.gid }
+}
+
+/// What a row remembers of what the disk showed. Of directories only what changes with the directory itself: size and
+/// times change with its children.
+pub fn identity(stat: &Stat) -> Identity {
+    let children_move_it = stat.kind == FileKind::Directory;
+    Identity {
+        inode: stat.id.inode,
+        size: if children_move_it { 0 } else { stat.size },
+        mtime: if children_move_it { 0 } else { stat.mtime },
+        ctime: if children_move_it { 0 } else { stat.ctime },
+        mode: stat.mode,
+        owner: owner(stat),
+    }
+}
+
+/// One piece of work.
+pub enum Job {
+    /// See [`Scan`].
+    Scan(Scan),
+    /// See [`Apply`].
+    Apply(Apply),
+    /// See [`Collect`].
+    Collect(Collect),
+    /// See [`ReadBlock`].
+    ReadBlock(ReadBlock),
+    /// See [`StageBlock`].
+    StageBlock(StageBlock),
+    /// Look for rows that want something, after a key.
+    Wanted(u16, Option<Key>),
+    /// Let go of stored versions beyond what is kept; the wall clock in milliseconds.
+    Prune(u16, u64),
+    /// Remove what was staged for a fetch that ended.
+    DropSlot(u16, u64),
+    /// Find a peer's address: its name, and `host:port`.
+    Resolve(String, String),
+    /// See [`Commit`]. Runs on a thread of its own.
+    Commit(Commit),
+}
+
+/// What came of it. `Findings` may come several times before `Scanned`.
+pub enum Done {
+    /// A part of what a scan found.
+    Findings(Findings),
+    /// A scan ended.
+    Scanned(Scanned),
+    /// An apply job ended.
+    Applied(Applied),
+    /// Entries to send.
+    Collected(Collected),
+    /// A block that a peer asked for.
+    BlockRead(crate::fetch::BlockRead),
+    /// A block is in its slot.
+    BlockStaged(StagedBlock),
+    /// Rows that want something, and whether there may be more.
+    Wanted(u16, Vec<(Key, Row)>, bool),
+    /// Pruning, or dropping a slot, ended.
+    Tidied,
+    /// A peer's address, or why there is none.
+    Resolved(String, Result<SocketAddr, String>),
+    /// An epoch is durable, or failed to become so.
+    Committed(Committed),
+    /// The registry failed: the agent can't go on.
+    Broken(String),
+}
+
+/// How many wanted rows one look returns.
+pub const WANTED_ROWS: usize = 256;
+
+impl Job {
+    /// Does the job run beside the workers, on the thread that owns syncs and commits?
+    pub fn is_commit(&self) -> bool {
+        matches!(self, Self::Commit(_))
+    }
+
+    /// Does the work. `emit` takes what is found on the way and at the end, and may wait.
+    pub fn run(self, context: &Context, emit: &mut dyn FnMut(Done)) {
+        let volume = |number: u16| context.volumes.get(&number).expect("jobs are made for volumes that exist");
+        let result = match self {
+            Self::Scan(scan) => {
+                let volume = volume(scan.volume);
+                scan.run(volume, &context.registry, &mut |part| emit(Done::Findings(part))).map(Done::Scanned)
+            }
+            Self::Apply(apply) => {
+                let volume = volume(apply.volume);
+                apply.run(volume, context).map(Done::Applied)
+            }
+            Self::Collect(collect) => {
+                let volume = volume(collect.volume);
+                collect.run(volume, &context.registry).map(Done::Collected)
+            }
+            Self::ReadBlock(read) => {
+                let volume = volume(read.volume);
+                read.run(volume, &context.registry).map(Done::BlockRead)
+            }
+            Self::StageBlock(stage) => {
+                let volume = volume(stage.volume);
+                Ok(Done::BlockStaged(stage.run(volume)))
+            }
+            Self::Wanted(number, after) => context
+                .registry
+                .wanted(number, after.as_ref(), WANTED_ROWS)
+                .map(|rows| {
+                    let more = rows.len() == WANTED_ROWS;
+                    Done::Wanted(number, rows, more)
+                }),
+            Self::Prune(number, now) => {
+                crate::store::prune(volume(number), now);
+                Ok(Done::Tidied)
+            }
+            Self::DropSlot(number, slot) => {
+                // What can't be dropped now is dropped at the next start: nothing in the registry names it.
+                let _ = volume(number).fs.drop_slot(slot);
+                Ok(Done::Tidied)
+            }
+            Self::Resolve(peer, address) => {
+                let found = address.to_socket_addrs().map_err(|error| format!("can't resolve {address}: {error}"));
+                let found = found.and_then(|mut found| found.next().ok_or(format!("{address} has no address")));
+                Ok(Done::Resolved(peer, found))
+            }
+            Self::Commit(commit) => Ok(Done::Committed(commit.run(context))),
+        };
+        emit(result.unwrap_or_else(|error| Done::Broken(error.to_string())));
+    }
+}

@@ -1,0 +1,94 @@
+//! Limits of an agent, derived from each other, each with its reason.
+
+use std::time::Duration;
+
+/// Names that one scan of single names takes; more of one directory are found by listing it.
+pub const SCAN_NAMES: usize = 1_024;
+
+/// Findings in one outcome of a scan.
+pub const FINDINGS: usize = 128;
+
+/// Items in one apply job: an epoch waits for running jobs, so a job stays at a few milliseconds.
+pub const APPLY_ITEMS: usize = 64;
+
+/// Rows that one collect job looks at.
+pub const COLLECT_ROWS: usize = 256;
+
+/// Contents that one collect job reads.
+pub const COLLECT_BYTES: usize = 256 * 1024;
+
+/// Jobs that wait for or run on a worker. Enough to keep two workers busy, few enough that a new small one is soon
+/// served.
+pub const JOBS: usize = 8;
+
+/// Scans among them, so that a first scan never starves publishing.
+pub const SCAN_JOBS: usize = 2;
+
+/// An epoch lasts at least this long.
+pub const EPOCH: Duration = Duration::from_secs(1);
+
+/// Encoded bytes of rows in the open epoch at which it ends early, and beyond which nothing more is taken in: half of
+/// the overlay's 12 MiB, three quarters full.
+pub const EPOCH_ROWS_BYTES: usize = 4 * 1024 * 1024;
+
+/// Rows of the open epoch beyond which scans and applies wait for the epoch before it to be durable.
+pub const OVERLAY_FULL_BYTES: usize = 6 * 1024 * 1024;
+
+/// Cache of the registry.
+pub const REGISTRY_CACHE_BYTES: usize = 24 * 1024 * 1024;
+
+/// Files that are fetched at the same time.
+pub const FETCHES: usize = 16;
+
+/// Files that wait to be fetched in memory; more stay in the registry until there is room.
+pub const FETCH_QUEUE: usize = 1_024;
+
+/// Blocks of one file that are asked for ahead.
+pub const FETCH_WINDOW: u64 = 8;
+
+/// Blocks that are asked for in total, over all files.
+pub const FETCH_BLOCKS: usize = 32;
+
+/// Bytes of wire data in one receive.
+pub const RECEIVE_BYTES: usize = 128 * 1024;
+
+/// Plain bytes that one send encrypts at most.
+pub const SEND_BYTES: usize = 256 * 1024;
+
+/// From accept or connect to a finished hello.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Connections that haven't finished their handshake.
+pub const UNAUTHENTICATED: usize = 16;
+
+/// A peer is asked for a sign of life this often.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// A peer that was silent for this long is gone.
+pub const SILENCE: Duration = Duration::from_secs(15);
+
+/// First and longest wait before the next try to connect.
+pub const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
+
+/// The node with the higher name leaves the first tries to the other.
+pub const SECOND_DIALER: Duration = Duration::from_secs(3);
+
+/// First and longest wait before what is wanted is tried again.
+pub const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+/// Knowledge that follows no own entries is sent after this, so that a burst of relayed changes makes one message.
+pub const COVERS_DELAY: Duration = Duration::from_millis(50);
+
+/// A file that is written again and again is looked at this often at least.
+pub const SETTLE_CAP: Duration = Duration::from_secs(1);
+
+/// Versions that the store keeps of one path, and for how long.
+pub const STORE_AGE: Duration = Duration::from_secs(720 * 3600);
+
+/// How often the version store is pruned.
+pub const PRUNE: Duration = Duration::from_secs(600);
+
+const _: () = assert!(SCAN_JOBS < JOBS);
+const _: () = assert!(EPOCH_ROWS_BYTES < OVERLAY_FULL_BYTES);
+const _: () = assert!(FETCH_WINDOW as usize <= FETCH_BLOCKS);
+const _: () = assert!(HEARTBEAT.as_secs() * 2 < SILENCE.as_secs());

@@ -1,0 +1,82 @@
+//! One volume over one session: what the peer was sent, what it has taken, what it knows.
+
+use crate::acknowledge::Incoming;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use syncmesh_core::version::Knowledge;
+use syncmesh_protocol::limits::ENTRIES_CREDIT_BYTES;
+use syncmesh_protocol::message::Progress;
+
+/// A volume that both sides of a session keep.
+pub struct Link {
+    /// The peer's number for the volume.
+    pub theirs: u16,
+    /// The stream to the peer.
+    pub outgoing: Stream,
+    /// The stream from the peer.
+    pub incoming: Incoming,
+}
+
+/// What goes to the peer.
+pub struct Stream {
+    /// Our rows up to here were sent, or the peer has no need of them.
+    pub position: u64,
+    /// A collect job is under way.
+    pub collecting: bool,
+    /// Start again from the beginning when the running job ends: what the peer gets from others has changed.
+    pub restart: bool,
+    /// Rows were left to makers that had a session with the peer.
+    pub left_to_makers: bool,
+    /// What the peer knows: what it said, and what it has recorded since.
+    pub knowledge: Arc<Knowledge>,
+    /// Bytes of entries that were sent.
+    pub sent_bytes: u64,
+    /// What the peer says of our sequence.
+    pub progress: Progress,
+    /// Our knowledge as we told it, by position; the peer has it once it has recorded up to there.
+    pub told: VecDeque<(u64, Knowledge)>,
+    /// The position and knowledge of the last such message.
+    pub covered: Option<(u64, Knowledge)>,
+    /// Entries were sent since.
+    pub sent_since: bool,
+    /// When to tell it again.
+    pub cover_at: Option<u64>,
+}
+
+impl Stream {
+    /// A stream that starts after a position.
+    pub fn new(position: u64, knowledge: Knowledge) -> Self {
+        Self {
+            position,
+            collecting: false,
+            restart: false,
+            left_to_makers: false,
+            knowledge: Arc::new(knowledge),
+            sent_bytes: 0,
+            progress: Progress { recorded: 0, visible: 0, durable: 0, taken_bytes: 0 },
+            told: VecDeque::new(),
+            covered: None,
+            sent_since: false,
+            cover_at: None,
+        }
+    }
+
+    /// May more entries be sent before the peer has taken some?
+    pub fn has_credit(&self) -> bool {
+        self.sent_bytes.saturating_sub(self.progress.taken_bytes) < ENTRIES_CREDIT_BYTES / 2
+    }
+
+    /// The peer said how far it is. False if it can't be true.
+    pub fn advance(&mut self, progress: Progress) -> bool {
+        if progress.taken_bytes > self.sent_bytes {
+            return false;
+        }
+        self.progress = progress;
+        while self.told.front().is_some_and(|(position, _)| *position <= progress.recorded) {
+            if let Some((_, knowledge)) = self.told.pop_front() {
+                Arc::make_mut(&mut self.knowledge).join(&knowledge);
+            }
+        }
+        true
+    }
+}

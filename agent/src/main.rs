@@ -1,0 +1,7 @@
+//! The agent's binary: everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    syncmesh_agent::cli::main()
+}

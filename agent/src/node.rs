@@ -1,0 +1,544 @@
+//! The event loop's state: every decision about order is made here, by one thread, and nothing here blocks.
+//!
+//! A driver (threads for a real agent, the simulator for a simulated one) feeds completions of [`Io`] and outcomes of
+//! jobs, and takes the jobs that come out of each [`Node::turn`].
+
+mod dispatch;
+mod inspect;
+mod messages;
+mod outcomes;
+mod peers;
+
+pub use inspect::{PeerStatus, Status, VolumeStatus};
+
+use crate::connection::Connection;
+use crate::fetch::StageBlock;
+use crate::job::{Done, Job};
+use crate::limits::{OVERLAY_FULL_BYTES, RECEIVE_BYTES};
+use crate::registry::{Registry, Stored, VolumeState};
+use crate::session::Session;
+use crate::volume::{FetchWanted, Volume};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use syncmesh_core::clock::HlcClock;
+use syncmesh_core::version::ReplicaId;
+use syncmesh_io::{Completion, Io, IoError, Listener, Log, Operation, Outcome, Socket, Token, WatchEvent};
+
+/// Makes sessions: TLS in real agents, a plain twin in the simulator.
+pub trait Sessions {
+    /// A session with a node that we called.
+    fn client(&self, node: &str) -> Result<Box<dyn Session>, String>;
+    /// A session with whoever called us.
+    fn server(&self) -> Result<Box<dyn Session>, String>;
+}
+
+/// A configured member of the mesh.
+pub struct Peer {
+    /// `host:port`, where this node may call it.
+    address: Option<String>,
+    /// What the address resolved to.
+    resolved: Option<SocketAddr>,
+    state: PeerState,
+    /// Tries since the last session.
+    attempt: u32,
+    /// Why the last session or try ended.
+    last_error: Option<String>,
+    /// When the last session ended, on the loop's clock; the start before that.
+    away_since: u64,
+    /// Sessions that it lists.
+    sessions: BTreeSet<String>,
+    /// Its replica in the current or last session.
+    replica: Option<ReplicaId>,
+    /// Round trip of the last heartbeat.
+    rtt: Option<u64>,
+    /// Bytes of sessions that ended.
+    sent_bytes: u64,
+    received_bytes: u64,
+    /// Where its streams stood when its last session ended, by volume: its replica, and the recorded position.
+    resume: BTreeMap<String, (ReplicaId, u64)>,
+}
+
+enum PeerState {
+    /// Wait until then, then call.
+    Waiting(u64),
+    /// A name is being resolved, or a connect is under way.
+    Calling,
+    /// A connection is in its handshake or ready.
+    Session(u64),
+}
+
+/// A fetch under way.
+struct Fetch {
+    volume: u16,
+    wanted: FetchWanted,
+    slot: u64,
+    session: u64,
+    /// The next block to ask for, and the next that must come.
+    ask: u64,
+    expect: u64,
+    /// Blocks that came and aren't staged, and the hash so far when no job has it.
+    blocks: VecDeque<Vec<u8>>,
+    staged: u64,
+    hasher: Option<Box<blake3::Hasher>>,
+    /// Ended; a running job's outcome is awaited before the slot is dropped.
+    cancelled: bool,
+}
+
+/// What a node is made of.
+pub struct Setup {
+    /// Its name.
+    pub node: String,
+    /// Its incarnation, new at every start.
+    pub replica: ReplicaId,
+    /// The system's boot id, for the journal's header.
+    pub boot: String,
+    /// Members and where to call them.
+    pub peers: Vec<(String, Option<String>)>,
+    /// Volumes.
+    pub volumes: Vec<Volume>,
+    /// Volumes of earlier configurations, whose rows stay in the registry.
+    pub unconfigured: BTreeMap<String, VolumeState>,
+    /// Which node each replica belongs to, this one included.
+    pub replicas: BTreeMap<ReplicaId, String>,
+    /// The registry.
+    pub registry: Registry,
+    /// The open epoch's number, its journal, and the next one's.
+    pub epoch: (u64, Log, Log),
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Most connections at the same time.
+    pub connections: usize,
+    /// How far a peer's clock may be ahead.
+    pub max_clock_skew_millis: u64,
+}
+
+/// One agent's loop.
+pub struct Node<I: Io> {
+    io: I,
+    sessions: Box<dyn Sessions>,
+    node: String,
+    replica: ReplicaId,
+    boot: String,
+    replicas: Arc<BTreeMap<ReplicaId, String>>,
+    registry: Registry,
+    volumes: BTreeMap<u16, Volume>,
+    unconfigured: BTreeMap<String, VolumeState>,
+    peers: BTreeMap<String, Peer>,
+    connections: BTreeMap<u64, Connection>,
+    connection_limit: usize,
+    connecting: BTreeMap<u64, String>,
+    next_id: u64,
+    listener: Listener,
+    listen_address: SocketAddr,
+    clock: HlcClock,
+    max_clock_skew_millis: u64,
+    epoch: Epoch,
+    journal: Journal,
+    jobs: Vec<Job>,
+    jobs_running: usize,
+    fetches: BTreeMap<u64, Fetch>,
+    fetch_blocks: usize,
+    stage_ready: VecDeque<StageBlock>,
+    block_requests: VecDeque<crate::fetch::ReadBlock>,
+    blocks_reading: usize,
+    armed: Option<u64>,
+    started: u64,
+    stopping: Option<u64>,
+    broken: Option<String>,
+    buffers: Vec<Vec<u8>>,
+    counters: Counters,
+}
+
+/// The open epoch, and the one that is being made durable.
+struct Epoch {
+    number: u64,
+    opened: u64,
+    log: Log,
+    next_log: Option<Log>,
+    committing: bool,
+    applies: usize,
+    /// Versions that exist only in a slot which an exchange filled. The journal that names the slot stays until they have
+    /// a name.
+    displaced: usize,
+    /// Something was recorded since it was opened.
+    used: bool,
+}
+
+/// Records on their way into the journal.
+#[derive(Default)]
+struct Journal {
+    buffer: Vec<u8>,
+    appending: bool,
+    /// Positions that hold once the append that is under way has completed: volumes' sequence numbers, and sessions'.
+    volumes: Vec<(u16, u64)>,
+    links: Vec<(u64, u16, u64)>,
+}
+
+/// Sums since the start, for metrics and tests.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Counters {
+    /// Versions that were made here.
+    pub versions_made: u64,
+    /// Versions of peers that became visible.
+    pub versions_applied: u64,
+    /// Conflicting contents that were found.
+    pub conflicts: u64,
+    /// Scans of directories or names.
+    pub scans: u64,
+    /// Frames that went out.
+    pub frames_sent: u64,
+    /// Frames that came in.
+    pub frames_received: u64,
+    /// Epochs that became durable.
+    pub epochs: u64,
+    /// Connections that ended with an error.
+    pub session_errors: u64,
+    /// Watch events that came.
+    pub events: u64,
+    /// Bytes of contents that were fetched by blocks.
+    pub fetched_bytes: u64,
+}
+
+/// What a token's operation is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Purpose {
+    Timer,
+    Wake,
+    Accept,
+    Connect(u64),
+    Receive(u64),
+    Send(u64),
+    Watch(u16),
+    Append,
+}
+
+impl Purpose {
+    /// The number of a connection grows with each, so a completion that comes after its connection has gone finds none.
+    fn token(self) -> Token {
+        let (kind, number) = match self {
+            Self::Timer => (0, 0),
+            Self::Wake => (1, 0),
+            Self::Accept => (2, 0),
+            Self::Connect(id) => (3, id),
+            Self::Receive(id) => (4, id),
+            Self::Send(id) => (5, id),
+            Self::Watch(volume) => (6, u64::from(volume)),
+            Self::Append => (7, 0),
+        };
+        Token(kind << 56 | number)
+    }
+
+    fn of(token: Token) -> Self {
+        let number = token.0 & ((1 << 56) - 1);
+        match token.0 >> 56 {
+            0 => Self::Timer,
+            1 => Self::Wake,
+            2 => Self::Accept,
+            3 => Self::Connect(number),
+            4 => Self::Receive(number),
+            5 => Self::Send(number),
+            6 => Self::Watch(number as u16),
+            _ => Self::Append,
+        }
+    }
+}
+
+impl<I: Io> Node<I> {
+    /// Starts to listen, watch and call.
+    pub fn new(mut io: I, sessions: Box<dyn Sessions>, setup: Setup) -> Result<Self, IoError> {
+        let (listener, listen_address) = io.listen(setup.listen)?;
+        let now = io.now();
+        let own = setup.node.clone();
+        let second = crate::limits::SECOND_DIALER.as_nanos() as u64;
+        let peers = setup.peers.into_iter().map(|(name, address)| {
+            let wait = if own < name { 0 } else { second };
+            let peer = Peer {
+                address,
+                resolved: None,
+                state: PeerState::Waiting(now + wait),
+                attempt: 0,
+                last_error: None,
+                away_since: now,
+                sessions: BTreeSet::new(),
+                replica: None,
+                rtt: None,
+                sent_bytes: 0,
+                received_bytes: 0,
+                resume: BTreeMap::new(),
+            };
+            (name, peer)
+        });
+        let (number, log, next_log) = setup.epoch;
+        let mut node = Self {
+            peers: peers.collect(),
+            unconfigured: setup.unconfigured,
+            sessions,
+            node: setup.node,
+            replica: setup.replica,
+            boot: setup.boot,
+            replicas: Arc::new(setup.replicas),
+            registry: setup.registry,
+            volumes: setup.volumes.into_iter().map(|volume| (volume.number, volume)).collect(),
+            connections: BTreeMap::new(),
+            connection_limit: setup.connections,
+            connecting: BTreeMap::new(),
+            next_id: 1,
+            listener,
+            listen_address,
+            clock: HlcClock::default(),
+            max_clock_skew_millis: setup.max_clock_skew_millis,
+            epoch: Epoch {
+                number,
+                opened: now,
+                log,
+                next_log: Some(next_log),
+                committing: false,
+                applies: 0,
+                displaced: 0,
+                used: false,
+            },
+            journal: Journal::default(),
+            jobs: Vec::new(),
+            jobs_running: 0,
+            fetches: BTreeMap::new(),
+            fetch_blocks: 0,
+            stage_ready: VecDeque::new(),
+            block_requests: VecDeque::new(),
+            blocks_reading: 0,
+            armed: None,
+            started: now,
+            stopping: None,
+            broken: None,
+            buffers: Vec::new(),
+            counters: Counters::default(),
+            io,
+        };
+        node.io.submit(Purpose::Accept.token(), Operation::Accept(listener));
+        node.io.submit(Purpose::Wake.token(), Operation::Wake);
+        let watchers: Vec<_> = node.volumes.values().map(|volume| (volume.number, volume.watcher)).collect();
+        for (number, watcher) in watchers {
+            node.io.submit(Purpose::Watch(number).token(), Operation::Watch(watcher));
+        }
+        node.begin_journal();
+        let names: Vec<(ReplicaId, String)> = node.replicas.iter().map(|(id, name)| (*id, name.clone())).collect();
+        for (id, name) in names {
+            node.record(&crate::journal::Record::Replica(id, name));
+        }
+        for volume in node.volumes.values_mut() {
+            volume.dirty.mark_all(&syncmesh_core::path::RelativePath::root(), true, now);
+            if volume.state.counts.wanted > 0 {
+                volume.retry.at(now);
+            }
+        }
+        Ok(node)
+    }
+
+    /// Handles all completions, starts what is due, and hands operations over. Afterwards [`Node::take_jobs`] has work,
+    /// and the driver waits for completions or outcomes.
+    pub fn turn(&mut self) {
+        while let Some(completion) = self.io.completion() {
+            self.complete(completion);
+        }
+        self.tick();
+        self.flush();
+        self.arm();
+    }
+
+    /// The completion interface, for the driver to wait on.
+    pub fn io(&mut self) -> &mut I {
+        &mut self.io
+    }
+
+    /// Jobs to run. Every one must be answered by [`Node::finish`].
+    pub fn take_jobs(&mut self) -> Vec<Job> {
+        std::mem::take(&mut self.jobs)
+    }
+
+    /// Is there room for findings of scans? While there isn't, the driver leaves them with the workers.
+    pub fn has_room(&self) -> bool {
+        self.registry.open_bytes() < OVERLAY_FULL_BYTES
+    }
+
+    /// Why the agent can't go on.
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    /// The address that it listens on.
+    pub fn listen_address(&self) -> SocketAddr {
+        self.listen_address
+    }
+
+    fn complete(&mut self, Completion { token, outcome }: Completion) {
+        match (Purpose::of(token), outcome) {
+            (Purpose::Timer, _) => self.armed = None,
+            (Purpose::Wake, _) => self.io.submit(Purpose::Wake.token(), Operation::Wake),
+            (Purpose::Accept, Outcome::Accepted(result)) => {
+                self.accepted(result);
+                if self.stopping.is_none() {
+                    self.io.submit(Purpose::Accept.token(), Operation::Accept(self.listener));
+                }
+            }
+            (Purpose::Connect(id), Outcome::Connected(result)) => self.connected(id, result),
+            (Purpose::Receive(id), Outcome::Received(buffer, result)) => {
+                self.received(id, &buffer, result);
+                self.buffers.push(buffer);
+            }
+            (Purpose::Send(id), Outcome::Sent(buffer, result)) => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.sending = false;
+                    connection.sent_bytes += buffer.len() as u64;
+                    if let Err(error) = result {
+                        self.end(id, format!("sending failed: {error}"));
+                    }
+                }
+                self.buffers.push(buffer);
+            }
+            (Purpose::Watch(number), Outcome::Watched(result)) => self.watched(number, result),
+            (Purpose::Append, Outcome::Appended(buffer, result)) => {
+                self.buffers.push(buffer);
+                match result {
+                    Ok(()) => self.journalled(),
+                    Err(error) => self.fail(format!("the journal can't be written: {error}")),
+                }
+            }
+            // A backend that answers with another kind of outcome is broken beyond what could be mended here.
+            (purpose, outcome) => self.fail(format!("{purpose:?} was answered with {outcome:?}")),
+        }
+        self.buffers.truncate(64);
+    }
+
+    fn watched(&mut self, number: u16, result: Result<Vec<WatchEvent>, IoError>) {
+        let now = self.io.now();
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        match result {
+            Ok(events) => {
+                self.counters.events += events.len() as u64;
+                for event in &events {
+                    volume.watches.apply(event, &mut volume.dirty, now, volume.settle);
+                }
+            }
+            Err(error) => {
+                volume.problem(
+                    syncmesh_core::path::RelativePath::root(),
+                    format!("changes can't be watched: {error}. Restart the agent"),
+                );
+                return;
+            }
+        }
+        let watcher = volume.watcher;
+        self.io.submit(Purpose::Watch(number).token(), Operation::Watch(watcher));
+    }
+
+    /// Puts a record into the journal's next append.
+    fn record(&mut self, record: &crate::journal::Record) {
+        crate::journal::encode(record, &mut self.journal.buffer);
+        self.epoch.used = true;
+    }
+
+    /// The append that was under way is done.
+    fn journalled(&mut self) {
+        self.journal.appending = false;
+        for (number, sequence) in std::mem::take(&mut self.journal.volumes) {
+            if let Some(volume) = self.volumes.get_mut(&number) {
+                volume.journalled = sequence;
+            }
+        }
+        for (session, number, position) in std::mem::take(&mut self.journal.links) {
+            let link = self.connections.get_mut(&session).and_then(|connection| connection.links.get_mut(&number));
+            if let Some(link) = link {
+                link.incoming.journalled = position;
+            }
+        }
+    }
+
+    /// Hands the journal's records and the connections' bytes over.
+    fn flush(&mut self) {
+        if !self.journal.appending {
+            self.journal.volumes =
+                self.volumes.values().map(|volume| (volume.number, volume.state.sequence)).collect();
+            self.journal.links = self
+                .connections
+                .iter()
+                .flat_map(|(&id, connection)| {
+                    connection.links.iter().map(move |(&number, link)| (id, number, link.incoming.recorded()))
+                })
+                .collect();
+            if self.journal.buffer.is_empty() {
+                self.journalled();
+            } else {
+                let mut buffer = self.buffers.pop().unwrap_or_default();
+                buffer.clear();
+                std::mem::swap(&mut buffer, &mut self.journal.buffer);
+                self.journal.appending = true;
+                self.io.submit(Purpose::Append.token(), Operation::Append(self.epoch.log, buffer));
+            }
+        }
+        self.report_progress();
+        let ids: Vec<u64> = self.connections.keys().copied().collect();
+        for id in ids {
+            self.send(id);
+        }
+    }
+
+    fn send(&mut self, id: u64) {
+        let buffer = self.buffers.pop().unwrap_or_default();
+        let Some(connection) = self.connections.get_mut(&id).filter(|connection| !connection.sending) else {
+            self.buffers.push(buffer);
+            return;
+        };
+        match connection.output(buffer) {
+            Ok(wire) if wire.is_empty() => {
+                self.buffers.push(wire);
+                if connection.phase == crate::connection::Phase::Closing {
+                    self.drop_connection(id);
+                }
+            }
+            Ok(wire) => {
+                connection.sending = true;
+                let socket = connection.socket;
+                self.io.submit(Purpose::Send(id).token(), Operation::Send(socket, wire));
+            }
+            Err(error) => self.end(id, error.to_string()),
+        }
+    }
+
+    fn receive(&mut self, id: u64, socket: Socket) {
+        let mut buffer = self.buffers.pop().unwrap_or_default();
+        buffer.resize(RECEIVE_BYTES, 0);
+        self.io.submit(Purpose::Receive(id).token(), Operation::Receive(socket, buffer));
+    }
+
+    /// Makes sure that the loop wakes when something is due.
+    fn arm(&mut self) {
+        let Some(due) = self.next_due() else { return };
+        if self.armed.is_none_or(|armed| due < armed) {
+            self.armed = Some(due);
+            self.io.submit(Purpose::Timer.token(), Operation::Timer(due));
+        }
+    }
+
+    /// Milliseconds since 1970.
+    fn wall_millis(&self) -> u64 {
+        self.io.wall() / 1_000_000
+    }
+
+    /// The agent can't go on; the driver stops it.
+    fn fail(&mut self, why: String) {
+        tracing::error!(%why, "the agent can't go on");
+        self.broken.get_or_insert(why);
+    }
+
+    /// What the registry keeps beside rows, as it is now.
+    fn stored(&self) -> Stored {
+        let current = self.volumes.values().map(|volume| (volume.name.clone(), volume.state.clone()));
+        let volumes = self.unconfigured.clone().into_iter().chain(current).collect();
+        Stored { volumes, replicas: (*self.replicas).clone() }
+    }
+
+    /// Takes one outcome of a job.
+    pub fn finish(&mut self, done: Done) {
+        self.outcome(done);
+    }
+}

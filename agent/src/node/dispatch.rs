@@ -1,0 +1,420 @@
+//! Starting what is due: epochs, scans, applies, collections, fetches, retries.
+
+use super::{Fetch, Node, PeerState};
+use crate::announce::Collect;
+use crate::connection::{Lane, Phase};
+use crate::epoch::Commit;
+use crate::fetch::{FETCH_SLOT, StageBlock};
+use crate::job::Job;
+use crate::limits::{
+    APPLY_ITEMS, EPOCH, EPOCH_ROWS_BYTES, FETCH_BLOCKS, FETCH_WINDOW, FETCHES, JOBS, PRUNE, SCAN_JOBS,
+};
+use crate::publish::Apply;
+use crate::scan::Scan;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use syncmesh_core::limits::BLOCK_BYTES;
+use syncmesh_io::Io;
+use syncmesh_protocol::message::{Message, Request};
+
+impl<I: Io> Node<I> {
+    pub(super) fn tick(&mut self) {
+        let now = self.io.now();
+        self.tend_peers(now);
+        self.tend_epoch(now);
+        self.start_blocks();
+        self.start_applies();
+        self.start_collects();
+        self.start_scans(now);
+        self.start_fetches();
+        self.start_sweeps(now);
+        self.tell_knowledge(now);
+    }
+
+    /// When the loop must wake without an event.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        let mut due = Vec::with_capacity(8);
+        for peer in self.peers.values() {
+            if let PeerState::Waiting(at) = peer.state
+                && self.stopping.is_none()
+                && at != u64::MAX
+            {
+                due.push(at);
+            }
+        }
+        for connection in self.connections.values() {
+            match connection.phase {
+                Phase::Handshake { deadline } => due.push(deadline),
+                Phase::Ready => due.push(connection.ping_at),
+                Phase::Closing => {}
+            }
+            due.extend(connection.links.values().filter_map(|link| link.outgoing.cover_at));
+        }
+        for volume in self.volumes.values() {
+            due.extend(volume.dirty.next_due().filter(|_| self.stopping.is_none()));
+            due.extend(volume.retry.due.filter(|_| !volume.retry.running));
+        }
+        if self.epoch.used && !self.epoch.committing {
+            due.push(self.epoch.opened + EPOCH.as_nanos() as u64);
+        }
+        // What is overdue waits for a job or for room: its end wakes the loop, not time.
+        let now = self.io.now();
+        due.into_iter().filter(|&at| at > now).min()
+    }
+
+    fn start(&mut self, job: Job) {
+        self.jobs_running += 1;
+        self.jobs.push(job);
+    }
+
+    /// Is it time to end the open epoch? Applies then wait for a moment, so that the journal that goes has no intent whose
+    /// row comes later.
+    fn epoch_is_over(&self, now: u64) -> bool {
+        let full = self.registry.open_bytes() >= EPOCH_ROWS_BYTES;
+        let old = now >= self.epoch.opened + EPOCH.as_nanos() as u64 || self.stopping.is_some();
+        self.epoch.used && !self.epoch.committing && (full || old) && self.epoch.next_log.is_some()
+    }
+
+    fn tend_epoch(&mut self, now: u64) {
+        if !self.epoch.used {
+            self.epoch.opened = now;
+        }
+        // The append that is under way belongs to the journal that would go.
+        let unfinished = self.epoch.applies > 0 || self.epoch.displaced > 0;
+        if !self.epoch_is_over(now) || unfinished || self.journal.appending || !self.journal.buffer.is_empty() {
+            return;
+        }
+        let Some(next) = self.epoch.next_log.take() else { return };
+        self.registry.close_epoch();
+        for connection in self.connections.values_mut() {
+            for link in connection.links.values_mut() {
+                link.incoming.closing = link.incoming.recorded();
+            }
+        }
+        let commit = Commit {
+            epoch: self.epoch.number,
+            log: self.epoch.log,
+            ahead: self.epoch.number + 2,
+            volumes: self.volumes.values().filter(|volume| volume.touched).map(|volume| volume.number).collect(),
+            stored: self.stored(),
+        };
+        for volume in self.volumes.values_mut() {
+            volume.touched = false;
+        }
+        self.epoch.number += 1;
+        self.epoch.log = next;
+        self.epoch.opened = now;
+        self.epoch.used = false;
+        self.epoch.committing = true;
+        self.begin_journal();
+        self.start(Job::Commit(commit));
+    }
+
+    /// The first record of an epoch's journal.
+    pub(super) fn begin_journal(&mut self) {
+        let header = crate::journal::Record::Header {
+            format: crate::journal::FORMAT,
+            boot: self.boot.clone(),
+            replica: self.replica,
+            epoch: self.epoch.number,
+            sessions: self.session_nodes(),
+        };
+        crate::journal::encode(&header, &mut self.journal.buffer);
+    }
+
+    fn start_scans(&mut self, now: u64) {
+        if self.stopping.is_some() || !self.has_room() {
+            return;
+        }
+        let running: usize = self.volumes.values().map(|volume| volume.scans).sum();
+        let mut free = SCAN_JOBS.saturating_sub(running).min(JOBS.saturating_sub(self.jobs_running));
+        let mut jobs = Vec::new();
+        for volume in self.volumes.values_mut() {
+            while free > 0
+                && let Some((directory, scope)) = volume.dirty.take(now, &volume.busy)
+            {
+                volume.busy.insert(directory.clone());
+                volume.scans += 1;
+                self.counters.scans += 1;
+                free -= 1;
+                jobs.push(Job::Scan(Scan { volume: volume.number, directory, scope }));
+            }
+            if !volume.scanned && volume.scans == 0 && !volume.dirty.whole_due(now) {
+                volume.scanned = true;
+                tracing::info!(volume = %volume.name, files = volume.state.counts.files, "the first scan is over");
+            }
+        }
+        jobs.into_iter().for_each(|job| self.start(job));
+    }
+
+    fn start_applies(&mut self) {
+        let now = self.io.now();
+        let pause = !self.has_room() || self.epoch_is_over(now) || self.stopping.is_some();
+        if pause && self.epoch.displaced == 0 {
+            return;
+        }
+        let wall = self.wall_millis();
+        let mut jobs = Vec::new();
+        for volume in self.volumes.values_mut().filter(|volume| volume.scanned && volume.failed.is_none()) {
+            while self.jobs_running + jobs.len() < JOBS {
+                let free = volume.incoming.keys().find(|directory| !volume.busy.contains(*directory)).cloned();
+                let Some(directory) = free else { break };
+                let Some(queue) = volume.incoming.get_mut(&directory) else { break };
+                let mut names = BTreeSet::new();
+                let mut items = Vec::new();
+                while items.len() < APPLY_ITEMS
+                    && let Some(item) = queue.pop_front_if(|item| names.insert(item.name.clone()))
+                {
+                    items.push(item);
+                }
+                if queue.is_empty() {
+                    volume.incoming.remove(&directory);
+                }
+                volume.busy.insert(directory.clone());
+                volume.touched = true;
+                self.epoch.applies += 1;
+                self.epoch.used = true;
+                jobs.push(Job::Apply(Apply {
+                    volume: volume.number,
+                    directory,
+                    items,
+                    log: self.epoch.log,
+                    replicas: Arc::clone(&self.replicas),
+                    now_millis: wall,
+                }));
+            }
+        }
+        jobs.into_iter().for_each(|job| self.start(job));
+    }
+
+    fn start_collects(&mut self) {
+        let mut jobs = Vec::new();
+        for (&id, connection) in &mut self.connections {
+            if connection.phase != Phase::Ready {
+                continue;
+            }
+            let Some(peer) = connection.peer.as_ref().and_then(|name| self.peers.get(name).map(|peer| (name, peer))) else {
+                continue;
+            };
+            for (&number, link) in &mut connection.links {
+                let Some(volume) = self.volumes.get(&number) else { continue };
+                let out = &mut link.outgoing;
+                if out.collecting
+                    || out.position >= volume.journalled
+                    || !out.has_credit()
+                    || self.jobs_running + jobs.len() >= JOBS
+                {
+                    continue;
+                }
+                out.collecting = true;
+                // The peer's own versions, and those whose makers it hears itself.
+                let elsewhere = self
+                    .replicas
+                    .iter()
+                    .filter(|(_, node)| {
+                        *node == peer.0 || (**node != self.node && peer.1.sessions.contains(node.as_str()))
+                    })
+                    .map(|(&replica, _)| replica);
+                jobs.push(Job::Collect(Collect {
+                    volume: number,
+                    session: id,
+                    position: out.position,
+                    journalled: volume.journalled,
+                    knowledge: Arc::clone(&out.knowledge),
+                    elsewhere: Arc::new(elsewhere.collect()),
+                }));
+            }
+        }
+        jobs.into_iter().for_each(|job| self.start(job));
+    }
+
+    /// Blocks that peers asked for, and blocks that came; small jobs that keep transfers going.
+    fn start_blocks(&mut self) {
+        while self.jobs_running < JOBS
+            && let Some(stage) = self.stage_ready.pop_front()
+        {
+            self.start(Job::StageBlock(stage));
+        }
+        while self.jobs_running < JOBS
+            && self.blocks_reading < 2
+            && let Some(read) = self.block_requests.front()
+        {
+            // Bulk waits in the registry of requests, not in memory.
+            let waiting = self.connections.get(&read.session).map(|connection| connection.waiting(Lane::Bulk));
+            match waiting {
+                None => {
+                    self.block_requests.pop_front();
+                }
+                Some(waiting) if waiting > 4 * BLOCK_BYTES as usize => break,
+                Some(_) => {
+                    if let Some(read) = self.block_requests.pop_front() {
+                        self.blocks_reading += 1;
+                        self.start(Job::ReadBlock(read));
+                    }
+                }
+            }
+        }
+    }
+
+    fn start_fetches(&mut self) {
+        let numbers: Vec<u16> = self.volumes.keys().copied().collect();
+        for number in numbers {
+            while self.fetches.len() < FETCHES {
+                let Some(wanted) = self.volumes.get_mut(&number).and_then(|volume| volume.fetch_queue.pop_front()) else {
+                    break;
+                };
+                if self.fetches.values().any(|fetch| fetch.volume == number && fetch.wanted.key == wanted.key) {
+                    continue;
+                }
+                // Who announced or knows the version may have it; the peer with the fewest fetches first.
+                let holder = self
+                    .connections
+                    .iter()
+                    .filter(|(_, connection)| connection.phase == Phase::Ready)
+                    .filter(|(_, connection)| {
+                        connection.links.get(&number).is_some_and(|link| {
+                            let maker = self.replicas.get(&wanted.dot.replica);
+                            link.outgoing.knowledge.contains(wanted.dot) || connection.peer.as_ref() == maker
+                        })
+                    })
+                    .map(|(&id, _)| (self.fetches.values().filter(|fetch| fetch.session == id).count(), id))
+                    .min();
+                let Some((_, session)) = holder else {
+                    let now = self.io.now();
+                    if let Some(volume) = self.volumes.get_mut(&number) {
+                        volume.retry.later(now);
+                    }
+                    continue;
+                };
+                let id = self.next_id;
+                self.next_id += 1;
+                let fetch = Fetch {
+                    volume: number,
+                    wanted,
+                    slot: 0,
+                    session,
+                    ask: 0,
+                    expect: 0,
+                    blocks: VecDeque::new(),
+                    staged: 0,
+                    hasher: Some(Box::default()),
+                    cancelled: false,
+                };
+                self.fetches.insert(id, fetch);
+            }
+        }
+        // Requests, a few ahead for each file, until the blocks on the way are as many as memory allows.
+        for (&id, fetch) in &mut self.fetches {
+            let ahead = FETCH_WINDOW * BLOCK_BYTES;
+            while !fetch.cancelled
+                && self.fetch_blocks < FETCH_BLOCKS
+                && fetch.ask < fetch.wanted.size
+                && fetch.ask < fetch.staged + ahead
+            {
+                let Some(connection) = self.connections.get_mut(&fetch.session) else { break };
+                let length = BLOCK_BYTES.min(fetch.wanted.size - fetch.ask);
+                let message = Message::Request(Request {
+                    id,
+                    path: fetch.wanted.key.path(),
+                    hash: fetch.wanted.hash,
+                    offset: fetch.ask,
+                    length: length as u32,
+                });
+                connection.send(Lane::Control, fetch.volume, &message);
+                fetch.ask += length;
+                self.fetch_blocks += 1;
+            }
+        }
+    }
+
+    /// A block came.
+    pub(super) fn block_message(&mut self, session: u64, id: u64, offset: u64, bytes: &[u8]) {
+        let Some(fetch) = self.fetches.get_mut(&id).filter(|fetch| fetch.session == session && !fetch.cancelled) else {
+            return;
+        };
+        let length = BLOCK_BYTES.min(fetch.wanted.size - fetch.expect);
+        if offset != fetch.expect || bytes.len() as u64 != length || fetch.expect >= fetch.ask {
+            // Not what was asked for: the file changed under it, or the peer is confused. The retry asks anew.
+            self.end_fetch(id);
+            return;
+        }
+        fetch.expect += length;
+        fetch.blocks.push_back(bytes.to_vec());
+        self.counters.fetched_bytes += length;
+        self.stage_next(id);
+    }
+
+    /// Hands the next block of a fetch to a job, if none has the hash.
+    pub(super) fn stage_next(&mut self, id: u64) {
+        let Some(fetch) = self.fetches.get_mut(&id) else { return };
+        if fetch.blocks.is_empty() {
+            return;
+        }
+        let Some(hasher) = fetch.hasher.take() else { return };
+        if fetch.slot == 0 {
+            fetch.slot = id | FETCH_SLOT;
+        }
+        // Several blocks that wait become one write.
+        let mut bytes = fetch.blocks.pop_front().unwrap_or_default();
+        let mut blocks = 1;
+        while let Some(more) = fetch.blocks.pop_front() {
+            bytes.extend_from_slice(&more);
+            blocks += 1;
+        }
+        let end = fetch.staged + bytes.len() as u64;
+        let stage = StageBlock {
+            volume: fetch.volume,
+            fetch: id,
+            slot: fetch.slot,
+            offset: fetch.staged,
+            bytes,
+            hasher,
+            last: (end == fetch.wanted.size).then_some(end),
+            sparse: fetch.wanted.sparse,
+        };
+        fetch.staged = end;
+        self.fetch_blocks = self.fetch_blocks.saturating_sub(blocks);
+        if let Some(volume) = self.volumes.get_mut(&stage.volume) {
+            volume.touched = true;
+        }
+        self.stage_ready.push_back(stage);
+    }
+
+    /// Gives a fetch up; what it was for is tried again later.
+    pub(super) fn end_fetch(&mut self, id: u64) {
+        let now = self.io.now();
+        let Some(fetch) = self.fetches.get_mut(&id) else { return };
+        if !fetch.cancelled {
+            let on_the_way = (fetch.ask - fetch.expect).div_ceil(BLOCK_BYTES) as usize;
+            self.fetch_blocks = self.fetch_blocks.saturating_sub(on_the_way + fetch.blocks.len());
+            fetch.blocks.clear();
+            fetch.cancelled = true;
+            if let Some(volume) = self.volumes.get_mut(&fetch.volume) {
+                volume.retry.later(now);
+            }
+        }
+        if fetch.hasher.is_some() {
+            let (volume, slot) = (fetch.volume, fetch.slot);
+            self.fetches.remove(&id);
+            if slot != 0 {
+                self.start(Job::DropSlot(volume, slot));
+            }
+        }
+    }
+
+    fn start_sweeps(&mut self, now: u64) {
+        let mut jobs = Vec::new();
+        for volume in self.volumes.values_mut().filter(|volume| volume.scanned) {
+            if !volume.retry.running && volume.retry.due.is_some_and(|due| due <= now) && self.stopping.is_none() {
+                volume.retry.due = None;
+                volume.retry.running = true;
+                jobs.push(Job::Wanted(volume.number, volume.retry.after.take()));
+            }
+            if now >= volume.pruned + PRUNE.as_nanos() as u64 && self.stopping.is_none() {
+                volume.pruned = now;
+                jobs.push(Job::Prune(volume.number, self.io.wall() / 1_000_000));
+            }
+        }
+        jobs.into_iter().for_each(|job| self.start(job));
+    }
+}

@@ -1,0 +1,214 @@
+//! What the node says about itself.
+
+use super::{Counters, Node, PeerState};
+use crate::connection::Phase;
+use serde::{Deserialize, Serialize};
+use syncmesh_io::Io;
+
+/// A node's state, as `status -o json` prints it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Its name.
+    pub node: String,
+    /// The I/O backend: `io_uring` or `epoll`.
+    pub engine: String,
+    /// The release and commit; filled in by the control thread.
+    pub version: String,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// Resident memory; filled in by the control thread.
+    pub memory_bytes: u64,
+    /// Configured members.
+    pub peers: Vec<PeerStatus>,
+    /// Volumes.
+    pub volumes: Vec<VolumeStatus>,
+}
+
+/// A peer, as seen from here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerStatus {
+    /// Its name.
+    pub node: String,
+    /// `connected`, `connecting` or `backoff`.
+    pub state: String,
+    /// Round trip of the last heartbeat.
+    pub rtt_micros: Option<u64>,
+    /// Bytes on the wire since the start.
+    pub sent_bytes: u64,
+    /// Bytes on the wire since the start.
+    pub received_bytes: u64,
+    /// Why the last try or session ended.
+    pub last_error: Option<String>,
+}
+
+/// A volume, as seen from here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeStatus {
+    /// Its name.
+    pub name: String,
+    /// `Failed`, `Degraded`, `Syncing` or `InSync`: the first that holds.
+    pub state: String,
+    /// Every member is connected, and nothing is pending on either side.
+    pub in_sync: bool,
+    /// Known bytes that are present, rounded down; 100 only if all are.
+    pub synced_percent: u64,
+    /// Files and links that are published here.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Paths whose known version isn't here yet.
+    pub pending_files: u64,
+    /// Bytes of those.
+    pub pending_bytes: u64,
+    /// Age of the oldest known version that isn't visible here.
+    pub lag_ms: u64,
+    /// Age of the oldest recorded change that isn't durable here.
+    pub durable_lag_ms: u64,
+    /// Versions that lost a conflict and weren't superseded since.
+    pub conflicts: u64,
+    /// Bulk deletions that wait for approval.
+    pub holds: u64,
+    /// When it was last in sync, in milliseconds since 1970.
+    pub last_sync: Option<u64>,
+    /// What is wrong, or going on, and what to do.
+    pub message: String,
+    /// The last number of this replica's own sequence: equal numbers mean that nothing was recorded in between.
+    pub sequence: u64,
+    /// Directories that are watched.
+    pub watches: u64,
+}
+
+impl<I: Io> Node<I> {
+    /// What the node says about itself now.
+    pub fn status(&mut self) -> Status {
+        let now = self.io.now();
+        let peers: Vec<PeerStatus> = self
+            .peers
+            .iter()
+            .map(|(name, peer)| {
+                let connection = match peer.state {
+                    PeerState::Session(id) => self.connections.get(&id),
+                    _ => None,
+                };
+                let ready = connection.is_some_and(|connection| connection.phase == Phase::Ready);
+                let state = match peer.state {
+                    _ if ready => "connected",
+                    PeerState::Waiting(_) => "backoff",
+                    PeerState::Calling | PeerState::Session(_) => "connecting",
+                };
+                PeerStatus {
+                    node: name.clone(),
+                    state: state.into(),
+                    rtt_micros: peer.rtt.map(|nanos| nanos / 1_000),
+                    sent_bytes: peer.sent_bytes + connection.map_or(0, |connection| connection.sent_bytes),
+                    received_bytes: peer.received_bytes + connection.map_or(0, |connection| connection.received_bytes),
+                    last_error: if ready { None } else { peer.last_error.clone() },
+                }
+            })
+            .collect();
+        let numbers: Vec<u16> = self.volumes.keys().copied().collect();
+        let volumes = numbers.into_iter().map(|number| self.volume_status(number, now, &peers)).collect();
+        Status {
+            node: self.node.clone(),
+            engine: self.io.engine().to_owned(),
+            version: String::new(),
+            uptime_seconds: (now - self.started) / 1_000_000_000,
+            memory_bytes: 0,
+            peers,
+            volumes,
+        }
+    }
+
+    fn volume_status(&mut self, number: u16, now: u64, peers: &[PeerStatus]) -> VolumeStatus {
+        let wall = self.wall_millis();
+        let away: Vec<&str> =
+            peers.iter().filter(|peer| peer.state != "connected").map(|peer| peer.node.as_str()).collect();
+        let waiting = self.waiting_for(number);
+        let durable_lag = if self.epoch.used { (now - self.epoch.opened) / 1_000_000 } else { 0 };
+        let volume = &self.volumes[&number];
+        let in_sync = away.is_empty() && waiting.is_none();
+        let counts = volume.state.counts;
+        let total = counts.bytes + counts.wanted_bytes;
+        let synced_percent = match (counts.wanted, total) {
+            (0, _) if volume.scanned => 100,
+            (_, 0) => 0,
+            _ => (counts.bytes * 100 / total).min(99),
+        };
+        let mut message = String::new();
+        let state = if let Some(why) = &volume.failed {
+            message.clone_from(why);
+            "Failed"
+        } else if !away.is_empty() {
+            message = format!("no session with {}: see PEERS for the reason", away.join(", "));
+            "Degraded"
+        } else if in_sync {
+            "InSync"
+        } else {
+            message = waiting.unwrap_or_default();
+            "Syncing"
+        };
+        if let Some((path, problem)) = volume.problems.first_key_value() {
+            let more = volume.problems.len() - 1;
+            message = format!("{path}: {problem}");
+            if more > 0 {
+                message.push_str(&format!(" (and {more} more)"));
+            }
+        }
+        let last_sync = if in_sync { Some(wall) } else { volume.last_sync };
+        VolumeStatus {
+            name: volume.name.clone(),
+            state: state.into(),
+            in_sync,
+            synced_percent,
+            files: counts.files,
+            bytes: counts.bytes,
+            pending_files: counts.wanted,
+            pending_bytes: counts.wanted_bytes,
+            lag_ms: volume.wanted_since.map_or(0, |since| wall.saturating_sub(since)),
+            durable_lag_ms: durable_lag,
+            conflicts: counts.conflicts,
+            holds: 0,
+            last_sync,
+            message,
+            sequence: volume.state.sequence,
+            watches: volume.watches.len() as u64,
+        }
+    }
+
+    /// What keeps a volume from being in sync with the peers that are connected; `None` if nothing does.
+    pub(super) fn waiting_for(&self, number: u16) -> Option<String> {
+        let volume = self.volumes.get(&number)?;
+        if !volume.scanned {
+            return Some("the first scan is under way".into());
+        }
+        if !volume.is_settled() {
+            let wanted = volume.state.counts.wanted;
+            return Some(match wanted {
+                0 => format!("looking at changes in {} directories", volume.dirty.len() + volume.busy.len()),
+                _ => format!("{wanted} paths aren't here yet"),
+            });
+        }
+        for connection in self.connections.values().filter(|connection| connection.phase == Phase::Ready) {
+            let peer = connection.peer.as_deref().unwrap_or("a peer");
+            let Some(link) = connection.links.get(&number) else {
+                return Some(format!("{peer} doesn't have this volume: add it there, or remove {peer} from `peers`"));
+            };
+            if !link.incoming.is_idle() || link.incoming.recorded() != link.incoming.journalled {
+                return Some(format!("changes of {peer} are being recorded"));
+            }
+            let out = &link.outgoing;
+            if out.position < volume.state.sequence || out.collecting || out.progress.visible < volume.state.sequence {
+                return Some(format!("{peer} hasn't published everything yet"));
+            }
+        }
+        None
+    }
+
+    /// Sums since the start.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+}

@@ -1,0 +1,388 @@
+//! What peers say, and what is said to them.
+
+use super::{Node, PeerState};
+use crate::acknowledge::Incoming;
+use crate::connection::{Lane, Phase};
+use crate::fetch::ReadBlock;
+use crate::limits::{COVERS_DELAY, HEARTBEAT};
+use crate::link::{Link, Stream};
+use crate::publish::Item;
+use crate::stage::Source;
+use std::sync::Arc;
+use syncmesh_core::entry::Body;
+use syncmesh_core::version::Knowledge;
+use syncmesh_io::Io;
+use syncmesh_protocol::frame;
+use syncmesh_protocol::message::{self, Announced, Covers, Farewell, Hello, Message, Progress, VERSIONS};
+
+/// Why a session must end; the text goes to the log and the status.
+type Ended = Option<String>;
+
+impl<I: Io> Node<I> {
+    pub(super) fn hello(&self) -> Hello {
+        Hello {
+            lowest: VERSIONS.0,
+            highest: VERSIONS.1,
+            node: self.node.clone(),
+            replica: self.replica,
+            wall_millis: self.wall_millis(),
+            features: 0,
+        }
+    }
+
+    /// Handles the whole frames at the front of `plain`; returns how many bytes they took, and why the session ends if it
+    /// must.
+    pub(super) fn frames(&mut self, id: u64, plain: &[u8]) -> (usize, Ended) {
+        let mut used = 0;
+        loop {
+            match frame::decode(&plain[used..]) {
+                Ok(None) => return (used, None),
+                Err(error) => {
+                    self.farewell(id, Farewell::Protocol);
+                    return (used, Some(format!("the peer broke the protocol: {error}")));
+                }
+                Ok(Some(frame)) => {
+                    used += frame.bytes;
+                    self.counters.frames_received += 1;
+                    if let Some(why) = self.message(id, frame.volume, frame.message, frame.bytes as u64) {
+                        return (used, Some(why));
+                    }
+                    if !self.connections.contains_key(&id) {
+                        return (used, None);
+                    }
+                }
+            }
+        }
+    }
+
+    fn message(&mut self, id: u64, theirs: u16, message: Message<'_>, bytes: u64) -> Ended {
+        let connection = self.connections.get(&id)?;
+        let number = connection.numbers.get(&theirs).copied();
+        match (connection.phase, message) {
+            (Phase::Handshake { .. }, Message::Hello(hello)) => return self.greet(id, &hello),
+            (Phase::Handshake { .. }, Message::Goodbye(why)) | (_, Message::Goodbye(why)) => {
+                return Some(format!("the peer said goodbye: {why}"));
+            }
+            (Phase::Handshake { .. }, _) => return Some("the peer broke the protocol: no hello first".into()),
+            (Phase::Closing, _) => {}
+            (Phase::Ready, Message::Hello(_)) => return Some("the peer broke the protocol: a second hello".into()),
+            (Phase::Ready, Message::Volume(volume)) => self.volume_message(id, theirs, volume),
+            (Phase::Ready, Message::Ping(number)) => {
+                self.connections.get_mut(&id)?.send(Lane::Control, 0, &Message::Pong(number));
+            }
+            (Phase::Ready, Message::Pong(sent)) => {
+                let now = self.io.now();
+                let name = self.connections.get(&id)?.peer.clone()?;
+                self.peers.get_mut(&name)?.rtt = Some(now.saturating_sub(sent));
+            }
+            (Phase::Ready, Message::Sessions(nodes)) => self.sessions_message(id, nodes),
+            (Phase::Ready, Message::Replicas(list)) => self.replicas_message(list),
+            // From here on messages are about a volume; ours may have gone, or theirs may be unknown here.
+            (Phase::Ready, Message::Entries(entries)) => {
+                if let Some(number) = number {
+                    self.entries_message(id, number, entries.rows, bytes);
+                }
+            }
+            (Phase::Ready, Message::Covers(covers)) => {
+                if let Some(number) = number {
+                    self.covers_message(id, number, covers);
+                }
+            }
+            (Phase::Ready, Message::Progress(progress)) => {
+                let link = self.connections.get_mut(&id)?.links.get_mut(&number?)?;
+                if !link.outgoing.advance(progress) {
+                    return Some("the peer broke the protocol: it took more than it was sent".into());
+                }
+            }
+            (Phase::Ready, Message::Request(request)) => {
+                let read = ReadBlock {
+                    volume: number?,
+                    session: id,
+                    id: request.id,
+                    path: request.path,
+                    hash: request.hash,
+                    offset: request.offset,
+                    length: request.length,
+                };
+                // A peer may ask for as much ahead as we would; what is more it must answer for.
+                if self.block_requests.len() >= 16 * crate::limits::FETCH_BLOCKS {
+                    return Some("the peer broke the protocol: too many requests at once".into());
+                }
+                self.block_requests.push_back(read);
+            }
+            (Phase::Ready, Message::Block(block)) => self.block_message(id, block.id, block.offset, block.bytes),
+            (Phase::Ready, Message::Refused(fetch, why)) => {
+                tracing::debug!(?why, "a block was refused");
+                if self.fetches.get(&fetch).is_some_and(|fetch| fetch.session == id) {
+                    self.end_fetch(fetch);
+                }
+            }
+        }
+        None
+    }
+
+    /// The other side's hello: from here on it is a peer, or it is turned away.
+    fn greet(&mut self, id: u64, hello: &Hello) -> Ended {
+        let now = self.io.now();
+        let connection = self.connections.get(&id)?;
+        let verified = connection.session.peer()?.to_owned();
+        let refuse = |node: &mut Self, why: Farewell| {
+            node.farewell(id, why);
+            tracing::warn!(peer = %verified, %why, "a peer was turned away");
+            if let Some(peer) = node.peers.get_mut(&verified) {
+                peer.last_error = Some(why.to_string());
+            }
+            None
+        };
+        if hello.node != verified || hello.node == self.node {
+            return refuse(self, Farewell::Name);
+        }
+        if !self.peers.contains_key(&verified) {
+            return refuse(self, Farewell::NotAMember);
+        }
+        if hello.lowest > VERSIONS.1 || hello.highest < VERSIONS.0 {
+            return refuse(self, Farewell::Version);
+        }
+        let skew = hello.wall_millis.abs_diff(self.wall_millis());
+        if skew > self.max_clock_skew_millis {
+            tracing::warn!(peer = %verified, seconds = skew / 1000, "the peer's clock differs: set both by NTP");
+        }
+        let dialled = connection.dialled;
+        // Of two sessions with one node the one that the lower name dialled stays; of equal ones the newer.
+        let lower = self.node < verified;
+        let preferred = |dialled: bool| dialled == lower;
+        let others: Vec<u64> = self
+            .connections
+            .iter()
+            .filter(|(other, c)| **other != id && c.phase == Phase::Ready && c.peer.as_deref() == Some(&verified))
+            .map(|(other, _)| *other)
+            .collect();
+        for other in others {
+            let theirs = self.connections.get(&other).is_some_and(|c| preferred(c.dialled));
+            let same_run = self.peers.get(&verified).is_some_and(|peer| peer.replica == Some(hello.replica));
+            if theirs && !preferred(dialled) && same_run {
+                return refuse(self, Farewell::Redundant);
+            }
+            self.farewell(other, Farewell::Redundant);
+            self.send(other);
+            self.drop_connection(other);
+        }
+        let connection = self.connections.get_mut(&id)?;
+        connection.phase = Phase::Ready;
+        connection.peer = Some(verified.clone());
+        connection.ping_at = now + HEARTBEAT.as_nanos() as u64;
+        connection.send(Lane::Control, 0, &Message::Ping(now));
+        let replicas: Vec<_> = self.replicas.iter().map(|(&replica, node)| (replica, node.clone())).collect();
+        for part in replicas.chunks(syncmesh_protocol::limits::LIST_ITEMS) {
+            connection.send(Lane::Control, 0, &Message::Replicas(part.to_vec()));
+        }
+        for volume in self.volumes.values() {
+            let peer = self.peers.get(&verified);
+            let resume = peer.and_then(|peer| peer.resume.get(&volume.name)).copied();
+            let message = Message::Volume(message::Volume {
+                name: volume.name.clone(),
+                policies: volume.policies,
+                knowledge: volume.state.knowledge.clone(),
+                forgotten: Knowledge::default(),
+                resume,
+                files: volume.state.counts.files,
+            });
+            connection.send(Lane::Control, volume.number, &message);
+        }
+        if let Some(peer) = self.peers.get_mut(&verified) {
+            if peer.last_error.is_some() || peer.replica != Some(hello.replica) {
+                tracing::info!(peer = %verified, "connected");
+            }
+            peer.state = PeerState::Session(id);
+            peer.attempt = 0;
+            peer.replica = Some(hello.replica);
+        }
+        self.replicas_message(vec![(hello.replica, verified)]);
+        self.tell_sessions();
+        None
+    }
+
+    fn volume_message(&mut self, id: u64, theirs: u16, message: message::Volume) {
+        let Some(number) = self.volumes.values().find(|volume| volume.name == message.name).map(|v| v.number) else {
+            return;
+        };
+        let replica = self.replica;
+        let (Some(volume), Some(connection)) = (self.volumes.get_mut(&number), self.connections.get_mut(&id)) else {
+            return;
+        };
+        let Some(name) = connection.peer.clone() else { return };
+        let path = syncmesh_core::path::RelativePath::root();
+        if message.policies != volume.policies {
+            let text = format!(
+                "`conflicts` of {name} differs from this node's, so nothing is exchanged with it: make policy and rules the same on all nodes"
+            );
+            tracing::error!(volume = %volume.name, "{text}");
+            volume.problem(path, text);
+            return;
+        }
+        volume.problems.retain(|at, text| !(at.is_root() && text.contains(&format!("`conflicts` of {name}"))));
+        let position = message.resume.filter(|(run, at)| *run == replica && *at <= volume.state.sequence).map_or(0, |r| r.1);
+        let peer = self.peers.get(&name);
+        let resume = peer.and_then(|peer| peer.resume.get(&volume.name).copied().filter(|r| Some(r.0) == peer.replica));
+        let link = Link {
+            theirs,
+            outgoing: Stream::new(position, message.knowledge),
+            incoming: Incoming::new(resume.map_or(0, |(_, position)| position)),
+        };
+        connection.numbers.insert(theirs, number);
+        connection.links.insert(number, link);
+        if volume.state.counts.wanted > 0 {
+            volume.retry.attempt = 0;
+            volume.retry.at(self.io.now());
+        }
+    }
+
+    fn sessions_message(&mut self, id: u64, nodes: Vec<String>) {
+        let Some(name) = self.connections.get(&id).and_then(|connection| connection.peer.clone()) else { return };
+        let Some(peer) = self.peers.get_mut(&name) else { return };
+        let nodes: std::collections::BTreeSet<String> = nodes.into_iter().collect();
+        let lost = peer.sessions.difference(&nodes).next().is_some();
+        peer.sessions = nodes;
+        if !lost {
+            return;
+        }
+        // What was left to a maker that is gone from there is ours to send now.
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        for link in connection.links.values_mut() {
+            let out = &mut link.outgoing;
+            if out.left_to_makers || out.collecting {
+                out.left_to_makers = false;
+                if out.collecting {
+                    out.restart = true;
+                } else {
+                    out.position = 0;
+                }
+            }
+        }
+    }
+
+    /// Notes which nodes replicas belong to, and tells the others.
+    pub(super) fn replicas_message(&mut self, list: Vec<(syncmesh_core::version::ReplicaId, String)>) {
+        let new: Vec<_> = list.into_iter().filter(|(replica, _)| !self.replicas.contains_key(replica)).collect();
+        if new.is_empty() {
+            return;
+        }
+        for (replica, node) in &new {
+            Arc::make_mut(&mut self.replicas).insert(*replica, node.clone());
+            self.record(&crate::journal::Record::Replica(*replica, node.clone()));
+        }
+        for connection in self.connections.values_mut().filter(|connection| connection.phase == Phase::Ready) {
+            connection.send(Lane::Control, 0, &Message::Replicas(new.clone()));
+        }
+    }
+
+    fn entries_message(&mut self, id: u64, number: u16, rows: Vec<Announced<'_>>, bytes: u64) {
+        let wall = self.wall_millis();
+        let skew = self.max_clock_skew_millis;
+        let (Some(volume), Some(connection)) = (self.volumes.get_mut(&number), self.connections.get_mut(&id)) else {
+            return;
+        };
+        let Some(link) = connection.links.get_mut(&number) else { return };
+        let last = rows.len().saturating_sub(1);
+        for (index, row) in rows.into_iter().enumerate() {
+            let Announced { sequence, path, entry, contents } = row;
+            link.incoming.receive(sequence, if index == last { bytes } else { 0 });
+            self.clock.observe(entry.newest().hlc, wall, skew);
+            if volume.state.knowledge.covers(&entry.vector) {
+                link.incoming.record(sequence);
+                continue;
+            }
+            let Some((directory, name)) = path.split() else {
+                link.incoming.record(sequence);
+                continue;
+            };
+            if entry.content.body.rank() > 0 {
+                let written = entry.content.stamp.hlc.millis();
+                volume.wanted_since = Some(volume.wanted_since.map_or(written, |since| since.min(written)));
+            }
+            let source = match contents {
+                Some(contents) if matches!(entry.content.body, Body::File { .. }) => Source::Inline(contents.to_vec()),
+                _ => Source::None,
+            };
+            let item = Item { name, entry, source, stream: Some((id, sequence)), again: false };
+            volume.queue(directory, item);
+        }
+        self.learn(id, number);
+    }
+
+    fn covers_message(&mut self, id: u64, number: u16, covers: Covers) {
+        let Some(link) = self.connections.get_mut(&id).and_then(|c| c.links.get_mut(&number)) else { return };
+        // What it says it knows it knows, whatever we have recorded.
+        Arc::make_mut(&mut link.outgoing.knowledge).join(&covers.knowledge);
+        link.incoming.cover(covers.sequence, covers.knowledge);
+        self.learn(id, number);
+    }
+
+    /// Takes over a peer's knowledge once everything before it is recorded.
+    pub(super) fn learn(&mut self, id: u64, number: u16) {
+        let (Some(volume), Some(connection)) = (self.volumes.get_mut(&number), self.connections.get_mut(&id)) else {
+            return;
+        };
+        let Some(link) = connection.links.get_mut(&number) else { return };
+        if let Some(knowledge) = link.incoming.learn()
+            && !volume.state.knowledge.covers_all(&knowledge)
+        {
+            volume.state.knowledge.join(&knowledge);
+            self.epoch.used = true;
+        }
+    }
+
+    /// Tells every peer how far its stream has got, where that changed.
+    pub(super) fn report_progress(&mut self) {
+        for connection in self.connections.values_mut().filter(|connection| connection.phase == Phase::Ready) {
+            let mut messages: Vec<(u16, Progress)> = Vec::new();
+            for (&number, link) in &mut connection.links {
+                let Some(volume) = self.volumes.get(&number) else { continue };
+                let progress = link.incoming.progress(volume.state.counts.wanted == 0);
+                if link.incoming.told != Some(progress) {
+                    link.incoming.told = Some(progress);
+                    messages.push((number, progress));
+                }
+            }
+            for (number, progress) in messages {
+                connection.send(Lane::Control, number, &Message::Progress(progress));
+                self.counters.frames_sent += 1;
+            }
+        }
+    }
+
+    /// Tells peers that have been sent everything what they know once they have recorded it.
+    pub(super) fn tell_knowledge(&mut self, now: u64) {
+        for connection in self.connections.values_mut().filter(|connection| connection.phase == Phase::Ready) {
+            let mut messages = Vec::new();
+            for (&number, link) in &mut connection.links {
+                let Some(volume) = self.volumes.get(&number) else { continue };
+                let out = &mut link.outgoing;
+                let end = volume.state.sequence;
+                let at_end = out.position >= end && !out.collecting && volume.journalled == end;
+                let knowledge = &volume.state.knowledge;
+                let news = out.covered.as_ref().is_none_or(|(at, told)| *at != end || told != knowledge);
+                if !at_end || !news {
+                    continue;
+                }
+                let due = *out.cover_at.get_or_insert(if out.sent_since || out.covered.is_none() {
+                    now
+                } else {
+                    now + COVERS_DELAY.as_nanos() as u64
+                });
+                if due > now {
+                    continue;
+                }
+                out.cover_at = None;
+                out.sent_since = false;
+                out.covered = Some((end, knowledge.clone()));
+                out.told.push_back((end, knowledge.clone()));
+                messages.push((number, Covers { sequence: end, knowledge: knowledge.clone() }));
+            }
+            for (number, covers) in messages {
+                connection.send(Lane::Small, number, &Message::Covers(covers));
+                self.counters.frames_sent += 1;
+            }
+        }
+    }
+}

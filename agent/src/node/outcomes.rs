@@ -1,0 +1,494 @@
+//! What came of jobs: findings become versions, applied versions become rows, collected rows become messages.
+
+use super::Node;
+use crate::connection::{Lane, Phase};
+use crate::fetch::{BlockRead, StagedBlock};
+use crate::job::Done;
+use crate::journal::Record;
+use crate::limits::FETCH_QUEUE;
+use crate::publish::{Applied, AppliedItem, Cause, Fate, Item};
+use crate::record::{record, version};
+use crate::registry::Key;
+use crate::scan::{Finding, Findings, Presence, Scanned, Scope, What};
+use crate::stage::Source;
+use crate::volume::FetchWanted;
+use syncmesh_core::clock::Hlc;
+use syncmesh_core::entry::{Body, Entry, Row, Stamp, Why};
+use syncmesh_core::limits::BLOCK_BYTES;
+use syncmesh_core::path::{Name, RelativePath};
+use syncmesh_core::version::Dot;
+use syncmesh_io::{FsError, Io};
+use syncmesh_protocol::limits::{BATCH_BYTES, BATCH_ENTRIES};
+use syncmesh_protocol::message::{Announced, Block, Entries, Message};
+
+/// A directory or name that can't be read is looked at again after this many nanoseconds.
+const UNREADABLE_RETRY: u64 = 10_000_000_000;
+
+impl<I: Io> Node<I> {
+    pub(super) fn outcome(&mut self, done: Done) {
+        if !matches!(done, Done::Findings(_)) {
+            self.jobs_running -= 1;
+        }
+        match done {
+            Done::Findings(findings) => self.findings(findings),
+            Done::Scanned(scanned) => self.scanned(scanned),
+            Done::Applied(applied) => self.applied(applied),
+            Done::Collected(collected) => self.collected(collected),
+            Done::BlockRead(read) => self.block_read(read),
+            Done::BlockStaged(staged) => self.block_staged(staged),
+            Done::Wanted(number, rows, more) => self.swept(number, rows, more),
+            Done::Tidied => {}
+            Done::Resolved(peer, result) => self.resolved(&peer, result),
+            Done::Committed(committed) => {
+                self.epoch.committing = false;
+                match (committed.error, committed.ahead) {
+                    (None, Ok(log)) => {
+                        self.epoch.next_log = Some(log);
+                        self.counters.epochs += 1;
+                        for connection in self.connections.values_mut() {
+                            for link in connection.links.values_mut() {
+                                link.incoming.durable = link.incoming.closing.max(link.incoming.durable);
+                            }
+                        }
+                    }
+                    (Some(error), _) => self.fail(format!("an epoch can't be made durable: {error}")),
+                    (None, Err(error)) => self.fail(format!("the next journal can't be opened: {error}")),
+                }
+            }
+            Done::Broken(why) => self.fail(why),
+        }
+    }
+
+    /// Local changes become versions.
+    fn findings(&mut self, findings: Findings) {
+        let now = self.io.now();
+        let Findings { volume: number, directory, findings, directories } = findings;
+        for finding in findings {
+            self.finding(number, &directory, finding);
+        }
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        for name in directories {
+            if let Ok(path) = directory.join(&name) {
+                volume.dirty.mark_all(&path, true, now);
+            }
+        }
+    }
+
+    fn finding(&mut self, number: u16, directory: &RelativePath, finding: Finding) {
+        let (now, wall, replica) = (self.io.now(), self.wall_millis(), self.replica);
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        let key = Key { volume: number, directory: directory.clone(), name: finding.name.clone() };
+        let path = key.path();
+        volume.problems.remove(&path);
+        if matches!(finding.what, What::Vanished) {
+            volume.dirty.mark_all(&path, true, now);
+            return;
+        }
+        let first = !volume.scanned && finding.row.is_none();
+        let mtime = match &finding.what {
+            What::Content { body: Body::File { mtime, .. } | Body::Symlink { mtime, .. }, .. } => Some(*mtime),
+            _ => None,
+        };
+        let clock = &mut self.clock;
+        let dot = Dot { replica, counter: volume.counter + 1 };
+        let stamp = |over: Option<&Entry>| {
+            // What a first scan meets was written some time ago: it mustn't win over a later edit elsewhere.
+            let hlc = match mtime {
+                Some(mtime) if first => Hlc::from_millis(wall.min(u64::try_from(mtime / 1_000_000).unwrap_or(0))),
+                _ => clock.stamp(wall, over.map(|entry| entry.newest().hlc)),
+            };
+            Stamp { hlc, dot }
+        };
+        let Some(recorded) = record(&finding, stamp) else { return };
+        let mut row = recorded.row;
+        if recorded.is_version {
+            let dot = volume.next_dot(replica);
+            volume.state.knowledge.add(dot);
+            self.counters.versions_made += 1;
+        }
+        let wanted = row.wanted.as_ref().and_then(|wanted| wanted.entries.first()).cloned();
+        if let Some(entry) = wanted {
+            // What waited for this look is decided now.
+            let item = Item { name: finding.name.clone(), entry, source: Source::None, stream: None, again: false };
+            volume.queue(directory.clone(), item);
+        }
+        if matches!(finding.what, What::Content { body: Body::Directory, .. }) {
+            volume.dirty.mark_all(&path, true, now);
+        }
+        if !recorded.is_version {
+            let old = finding.row.as_ref();
+            row.sequence = old.map_or(0, |row| row.sequence);
+            volume.count(old, &row);
+            self.keep(key, row);
+            return;
+        }
+        self.put(key, finding.row.as_ref(), row);
+    }
+
+    /// A row with a new version: the next sequence number, counted, recorded, journalled.
+    fn put(&mut self, key: Key, old: Option<&Row>, mut row: Row) {
+        let Some(volume) = self.volumes.get_mut(&key.volume) else { return };
+        volume.state.sequence += 1;
+        row.sequence = volume.state.sequence;
+        for entry in row.entries() {
+            volume.state.knowledge.add_vector(&entry.vector);
+        }
+        volume.count(old, &row);
+        self.keep(key, row);
+    }
+
+    fn keep(&mut self, key: Key, row: Row) {
+        self.record(&Record::Row(key.clone(), row.clone()));
+        self.registry.put(key, row);
+    }
+
+    fn scanned(&mut self, scanned: Scanned) {
+        let now = self.io.now();
+        let Some(volume) = self.volumes.get_mut(&scanned.volume) else { return };
+        let directory = &scanned.directory;
+        volume.busy.remove(directory);
+        volume.scans -= 1;
+        if let Some(watch) = scanned.watch
+            && volume.watches.insert(watch, directory)
+        {
+            volume.dirty.mark_all(directory, true, now);
+        }
+        for name in scanned.unstable {
+            volume.dirty.mark(directory, name, now, volume.settle);
+        }
+        for (name, error) in scanned.unreadable {
+            if let Ok(path) = directory.join(&name) {
+                volume.problem(path, format!("can't be read: {error}"));
+            }
+            volume.dirty.mark(directory, name, now, UNREADABLE_RETRY);
+        }
+        match scanned.state {
+            Ok(Presence::There) => {
+                if directory.is_root() {
+                    volume.failed = None;
+                }
+                let about_us = |text: &String| text.starts_with("the directory");
+                if volume.problems.get(directory).is_some_and(about_us) {
+                    volume.problems.remove(directory);
+                }
+            }
+            Ok(Presence::Gone) => {
+                volume.problems.retain(|path, _| !path.starts_with(directory));
+                if let Some((parent, name)) = directory.split() {
+                    volume.dirty.mark(&parent, name, now, 0);
+                }
+            }
+            Err(error) => {
+                let message = match &error {
+                    FsError::Limit => {
+                        "the directory can't be watched: raise fs.inotify.max_user_watches and max_user_instances, see docs/operations.md".to_owned()
+                    }
+                    error => format!("the directory can't be looked at, so nothing in it counts as changed: {error}"),
+                };
+                tracing::warn!(volume = %volume.name, path = %directory, "{message}");
+                if directory.is_root() {
+                    volume.failed = Some(format!(
+                        "the volume's directory isn't the one that this agent knows ({error}): mount it again, or remove the agent's stateDir to start anew"
+                    ));
+                }
+                volume.problem(directory.clone(), message);
+                let again = now + UNREADABLE_RETRY;
+                match scanned.scope {
+                    Scope::All { recurse } => volume.dirty.mark_all(directory, recurse, again),
+                    Scope::Names(names) => {
+                        for name in names {
+                            volume.dirty.mark(directory, name, now, UNREADABLE_RETRY);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn applied(&mut self, applied: Applied) {
+        let now = self.io.now();
+        self.epoch.applies -= 1;
+        let Applied { volume: number, directory, items, dirty } = applied;
+        let mut touched: Vec<(u64, u64)> = Vec::new();
+        for item in items {
+            touched.extend(item.stream);
+            self.epoch.displaced -= usize::from(item.displaced);
+            self.applied_item(number, &directory, item);
+        }
+        for (session, sequence) in &touched {
+            if let Some(link) = self.connections.get_mut(session).and_then(|c| c.links.get_mut(&number)) {
+                link.incoming.record(*sequence);
+            }
+        }
+        touched.dedup_by_key(|(session, _)| *session);
+        for (session, _) in touched {
+            self.learn(session, number);
+        }
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        volume.busy.remove(&directory);
+        volume.remaking.remove(&directory);
+        for name in dirty {
+            volume.dirty.mark(&directory, name, now, 0);
+        }
+    }
+
+    fn applied_item(&mut self, number: u16, directory: &RelativePath, item: AppliedItem) {
+        let now = self.io.now();
+        let key = Key { volume: number, directory: directory.clone(), name: item.name.clone() };
+        let path = key.path();
+        let old = item.old;
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        match &item.fate {
+            Fate::Visible => {
+                self.counters.versions_applied += 1;
+                volume.problems.remove(&path);
+                volume.retry.attempt = 0;
+                let structural = item.row.as_ref().and_then(|row| row.here.as_ref()).is_some_and(|here| {
+                    matches!(here.entry.content.body, Body::Directory | Body::Tombstone { .. })
+                });
+                if structural && volume.state.counts.wanted > 0 {
+                    // Something may have waited for this directory, or for this name to go.
+                    volume.retry.at(now + 20_000_000);
+                }
+            }
+            Fate::Waits(cause) => {
+                match cause {
+                    Cause::Contents => {
+                        let wanted = item.row.as_ref().and_then(|row| FetchWanted::of(&key, row));
+                        match wanted {
+                            Some(wanted) if volume.fetch_queue.len() < FETCH_QUEUE => volume.fetch_queue.push_back(wanted),
+                            _ => volume.retry.later(now),
+                        }
+                    }
+                    Cause::Parent { deleted } => {
+                        volume.retry.later(now);
+                        if *deleted && item.tried {
+                            self.make_again(number, directory);
+                        }
+                    }
+                    Cause::LocalChange => {
+                        volume.dirty.mark(directory, item.name.clone(), now, 0);
+                        volume.retry.later(now);
+                    }
+                    Cause::NotEmpty => {
+                        // Its children may be gone from the disk, and unseen.
+                        volume.retry.later(now);
+                    }
+                    Cause::Unselected => {}
+                    Cause::Disk(error) => {
+                        volume.problem(path, format!("can't be written: {error}"));
+                        volume.retry.later(now);
+                    }
+                }
+            }
+        }
+        if let Some(row) = item.row {
+            let vectors = |row: &Row| row.entries().map(|entry| entry.vector.clone()).collect::<Vec<_>>();
+            let news = old.as_ref().is_none_or(|old| vectors(old) != vectors(&row));
+            if news {
+                let conflicts = |row: &Row| {
+                    row.here.as_ref().map_or(0, |here| syncmesh_core::decide::conflicts(&here.entry) as u64)
+                };
+                self.counters.conflicts += conflicts(&row).saturating_sub(old.as_ref().map_or(0, conflicts));
+                self.put(key, old.as_ref(), row);
+            } else {
+                // Known before, published now: peers hear nothing new.
+                let mut row = row;
+                row.sequence = old.as_ref().map_or(0, |old| old.sequence);
+                if old.as_ref() != Some(&row) {
+                    if let Some(volume) = self.volumes.get_mut(&number) {
+                        volume.count(old.as_ref(), &row);
+                    }
+                    self.keep(key, row);
+                }
+            }
+        }
+        if let Some(local) = item.local {
+            self.displaced(number, directory, item.name, local);
+        }
+    }
+
+    /// A local version that an exchange brought to light: it is decided like any other, with its bytes in a slot.
+    fn displaced(&mut self, number: u16, directory: &RelativePath, name: Name, local: crate::publish::DisplacedVersion) {
+        let (wall, replica) = (self.wall_millis(), self.replica);
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        let What::Content { body, mode, owner, .. } = local.what else { return };
+        let over = local.over.as_ref().map(|entry| entry.newest().hlc);
+        let stamp = Stamp { hlc: self.clock.stamp(wall, over), dot: volume.next_dot(replica) };
+        let entry = version(local.over.as_ref(), body, mode, owner, stamp);
+        self.counters.versions_made += 1;
+        let item = Item { name, entry, source: Source::Displaced(local.slot), stream: None, again: true };
+        volume.incoming.entry(directory.clone()).or_default().push_front(item);
+        self.epoch.displaced += 1;
+    }
+
+    /// A directory was deleted here while somebody wrote below it: the edit wins, so the directory returns.
+    fn make_again(&mut self, number: u16, directory: &RelativePath) {
+        let (wall, replica) = (self.wall_millis(), self.replica);
+        let Some((parent, name)) = directory.split() else { return };
+        let key = Key { volume: number, directory: parent.clone(), name: name.clone() };
+        let row = match self.registry.get(&key) {
+            Ok(row) => row,
+            Err(error) => return self.fail(error.to_string()),
+        };
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        let Some(here) = row.and_then(|row| row.here).filter(|here| !here.entry.is_live()) else { return };
+        if !volume.remaking.insert(directory.clone()) {
+            return;
+        }
+        let over = Some(here.entry.newest().hlc);
+        let stamp = Stamp { hlc: self.clock.stamp(wall, over), dot: volume.next_dot(replica) };
+        let attributes = here.entry.attributes;
+        // The old attributes keep their stamp: this isn't a chmod, and mustn't win over one.
+        let mut entry = version(Some(&here.entry), Body::Directory, attributes.mode, attributes.owner, stamp);
+        if !entry.is_live() {
+            entry.content.body = Body::Directory;
+        }
+        let item = Item { name, entry, source: Source::None, stream: None, again: true };
+        volume.queue(parent, item);
+    }
+
+    fn collected(&mut self, collected: crate::announce::Collected) {
+        let Some(connection) = self.connections.get_mut(&collected.session) else { return };
+        let Some(link) = connection.links.get_mut(&collected.volume) else { return };
+        let out = &mut link.outgoing;
+        out.collecting = false;
+        out.left_to_makers |= collected.left_to_makers;
+        out.position = collected.position;
+        if std::mem::take(&mut out.restart) {
+            out.position = 0;
+        }
+        if connection.phase != Phase::Ready {
+            return;
+        }
+        let mut rows: Vec<Announced<'_>> = Vec::new();
+        let mut size = 0;
+        let mut sent = 0;
+        for row in &collected.rows {
+            let bytes = row.contents.as_ref().map_or(0, Vec::len) + 200;
+            if size + bytes > BATCH_BYTES && !rows.is_empty() || rows.len() >= BATCH_ENTRIES {
+                let entries = Message::Entries(Entries { rows: std::mem::take(&mut rows) });
+                sent += connection.send(Lane::Small, collected.volume, &entries);
+                self.counters.frames_sent += 1;
+                size = 0;
+            }
+            size += bytes;
+            rows.push(Announced {
+                sequence: row.sequence,
+                path: row.path.clone(),
+                entry: row.entry.clone(),
+                contents: row.contents.as_deref(),
+            });
+        }
+        if !rows.is_empty() {
+            sent += connection.send(Lane::Small, collected.volume, &Message::Entries(Entries { rows }));
+            self.counters.frames_sent += 1;
+        }
+        if let Some(link) = connection.links.get_mut(&collected.volume) {
+            link.outgoing.sent_bytes += sent;
+            link.outgoing.sent_since |= sent > 0;
+            if sent > 0 {
+                link.outgoing.cover_at = None;
+            }
+        }
+    }
+
+    fn block_read(&mut self, read: BlockRead) {
+        self.blocks_reading -= 1;
+        let Some(connection) = self.connections.get_mut(&read.session).filter(|c| c.phase == Phase::Ready) else { return };
+        match &read.result {
+            Ok(bytes) => {
+                let block = Block { id: read.id, offset: read.offset, bytes, proof: &[] };
+                connection.send(Lane::Bulk, read.volume, &Message::Block(block));
+            }
+            Err(why) => {
+                connection.send(Lane::Control, read.volume, &Message::Refused(read.id, *why));
+            }
+        }
+        self.counters.frames_sent += 1;
+    }
+
+    fn block_staged(&mut self, staged: StagedBlock) {
+        let Some(fetch) = self.fetches.get_mut(&staged.fetch) else { return };
+        fetch.hasher = Some(staged.hasher);
+        if fetch.cancelled {
+            return self.end_fetch(staged.fetch);
+        }
+        match staged.result {
+            Ok(None) => self.stage_next(staged.fetch),
+            Ok(Some(hash)) if hash == fetch.wanted.hash => {
+                let Some(fetch) = self.fetches.remove(&staged.fetch) else { return };
+                self.fetched(fetch.volume, fetch.wanted.key, fetch.slot);
+            }
+            Ok(Some(_)) => {
+                tracing::warn!(path = %fetch.wanted.key.path(), "fetched contents aren't what was announced; fetching again");
+                self.end_fetch(staged.fetch);
+            }
+            Err(error) => {
+                let (number, path) = (fetch.volume, fetch.wanted.key.path());
+                if let Some(volume) = self.volumes.get_mut(&number) {
+                    volume.problem(path, format!("can't be written: {error}"));
+                }
+                self.end_fetch(staged.fetch);
+            }
+        }
+    }
+
+    /// Contents are whole and verified: what is wanted now is decided once more.
+    fn fetched(&mut self, number: u16, key: Key, slot: u64) {
+        let row = match self.registry.get(&key) {
+            Ok(row) => row,
+            Err(error) => return self.fail(error.to_string()),
+        };
+        let entry = row.and_then(|row| row.wanted).and_then(|wanted| wanted.entries.into_iter().next());
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        match entry {
+            Some(entry) => {
+                let item = Item { name: key.name, entry, source: Source::Slot(slot), stream: None, again: true };
+                volume.queue(key.directory, item);
+            }
+            None => {
+                self.jobs_running += 1;
+                self.jobs.push(crate::job::Job::DropSlot(number, slot));
+            }
+        }
+    }
+
+    /// What is wanted is tried again: what waited for others may go on now.
+    fn swept(&mut self, number: u16, rows: Vec<(Key, Row)>, more: bool) {
+        let now = self.io.now();
+        let fetching: Vec<Key> = self
+            .fetches
+            .values()
+            .filter(|fetch| fetch.volume == number && !fetch.cancelled)
+            .map(|fetch| fetch.wanted.key.clone())
+            .collect();
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        volume.retry.running = false;
+        let last = rows.last().map(|(key, _)| key.clone());
+        for (key, row) in rows {
+            let Some(wanted) = row.wanted.filter(|w| matches!(w.why, Why::Fetching | Why::NoSpace)) else { continue };
+            let queued = volume.fetch_queue.iter().any(|queued| queued.key == key)
+                || volume.incoming.get(&key.directory).is_some_and(|q| q.iter().any(|item| item.name == key.name));
+            if queued || fetching.contains(&key) {
+                continue;
+            }
+            for entry in wanted.entries {
+                let item = Item { name: key.name.clone(), entry, source: Source::None, stream: None, again: true };
+                volume.queue(key.directory.clone(), item);
+            }
+        }
+        if more {
+            volume.retry.after = last;
+            volume.retry.at(now + 1_000_000);
+        } else {
+            volume.retry.after = None;
+            volume.retry.attempt = volume.retry.attempt.saturating_add(1);
+            if volume.state.counts.wanted > 0 {
+                volume.retry.later(now);
+            }
+        }
+    }
+}
+
+const _: () = assert!(BLOCK_BYTES > BATCH_BYTES as u64);

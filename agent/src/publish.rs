@@ -1,0 +1,608 @@
+//! Publishing: decided versions get their names by atomic exchange, and what comes out is inspected. Nothing is undone and
+//! nothing is dropped (SYNC 7).
+
+use crate::job::{Context, VolumeContext, identity};
+use crate::journal::{self, Intent, Record};
+use crate::registry::{Key, RegistryError};
+use crate::scan::{What, declared_mode};
+use crate::stage::{Source, StageError, metadata, stage};
+use crate::store;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use syncmesh_core::decide::{Decision, Displaced, decide, merge};
+use syncmesh_core::entry::{Body, Entry, Here, Identity, Row, Wanted, Why};
+use syncmesh_core::path::{Name, RelativePath};
+use syncmesh_core::policy::conflict_name;
+use syncmesh_core::version::ReplicaId;
+use syncmesh_io::{Directory, FileKind, FsError, Log, Stat};
+
+/// Versions for names of one directory. No name comes twice.
+pub struct Apply {
+    /// Which volume.
+    pub volume: u16,
+    /// Which directory.
+    pub directory: RelativePath,
+    /// What to apply.
+    pub items: Vec<Item>,
+    /// The open epoch's journal.
+    pub log: Log,
+    /// Which node each replica belongs to, for names of conflict copies.
+    pub replicas: Arc<BTreeMap<ReplicaId, String>>,
+    /// The wall clock in milliseconds since 1970, for names in the store.
+    pub now_millis: u64,
+}
+
+/// A version for one name.
+pub struct Item {
+    /// The name.
+    pub name: Name,
+    /// What is declared.
+    pub entry: Entry,
+    /// Where the contents are.
+    pub source: Source,
+    /// The session and sequence number that it came with.
+    pub stream: Option<(u64, u64)>,
+    /// It was tried before: a parent that was deleted is made again now instead of waited for.
+    pub again: bool,
+}
+
+/// What came of an [`Apply`].
+pub struct Applied {
+    /// Which volume.
+    pub volume: u16,
+    /// Which directory.
+    pub directory: RelativePath,
+    /// One for each item.
+    pub items: Vec<AppliedItem>,
+    /// Names in the directory that must be looked at: conflict copies, and what changed under our hands.
+    pub dirty: Vec<Name>,
+}
+
+/// What came of one item.
+pub struct AppliedItem {
+    /// The name.
+    pub name: Name,
+    /// See [`Item::stream`].
+    pub stream: Option<(u64, u64)>,
+    /// Its contents were in a slot that an exchange had filled: see [`Source::Displaced`].
+    pub displaced: bool,
+    /// The row as it was.
+    pub old: Option<Row>,
+    /// The row from here on; `None` if it stays. Its sequence number isn't set yet.
+    pub row: Option<Row>,
+    /// See [`Item::again`].
+    pub tried: bool,
+    /// How far it got.
+    pub fate: Fate,
+    /// What the exchange displaced, if that wasn't what the row said: a local version that nobody has recorded.
+    pub local: Option<DisplacedVersion>,
+}
+
+/// How far an item got.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It is visible, or what is visible includes it.
+    Visible,
+    /// It is recorded and waits, because …
+    Waits(Cause),
+}
+
+/// Why a version isn't visible yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// Its contents must be fetched.
+    Contents,
+    /// Its directory isn't here.
+    Parent {
+        /// The directory was deleted here while somebody wrote below it: it must be made again.
+        deleted: bool,
+    },
+    /// A directory that is to be removed or replaced still has something in it.
+    NotEmpty,
+    /// The disk shows something that no scan has recorded yet.
+    LocalChange,
+    /// It isn't selected here.
+    Unselected,
+    /// The disk refused.
+    Disk(FsError),
+}
+
+/// A local version that an exchange brought to light.
+pub struct DisplacedVersion {
+    /// Where its bytes are.
+    pub slot: u64,
+    /// What it is.
+    pub what: What,
+    /// The entry over which it was written.
+    pub over: Option<Entry>,
+}
+
+/// A version that is staged and whose intent is about to be journalled.
+struct Plan {
+    index: usize,
+    entry: Entry,
+    old: Option<Identity>,
+    slot: u64,
+    staged: Option<Identity>,
+    copy: Option<Name>,
+    over: Option<Entry>,
+}
+
+struct Work<'a> {
+    volume: &'a VolumeContext,
+    context: &'a Context,
+    job: &'a Apply,
+    dirty: Vec<Name>,
+}
+
+impl Apply {
+    /// Applies all items: decides each, stages what must be published, journals the intents with one write, then
+    /// exchanges one after the other.
+    pub fn run(self, volume: &VolumeContext, context: &Context) -> Result<Applied, RegistryError> {
+        let keys: Vec<Key> = self.items.iter().map(|item| self.key(&item.name)).collect();
+        let rows = context.registry.get_all(&keys)?;
+        let mut work = Work { volume, context, job: &self, dirty: Vec::new() };
+        let opened = volume.fs.open_directory(&self.directory.components());
+        let mut results: Vec<AppliedItem> = Vec::with_capacity(self.items.len());
+        let mut plans = Vec::new();
+        for (index, (item, row)) in self.items.iter().zip(&rows).enumerate() {
+            let step = match &opened {
+                Ok(directory) => work.prepare(&**directory, index, item, row.as_ref())?,
+                Err(error) => work.without_directory(item, row.as_ref(), error)?,
+            };
+            let mut result = AppliedItem {
+                name: item.name.clone(),
+                stream: item.stream,
+                tried: item.again,
+                displaced: matches!(item.source, Source::Displaced(_)),
+                old: row.clone(),
+                row: None,
+                fate: Fate::Visible,
+                local: None,
+            };
+            // What exists only in a slot gets a name of its own at once if it can't be published now. It isn't wanted:
+            // no peer could give it to us.
+            let step = match (step, &item.source) {
+                (Step::Done(_, Fate::Waits(_)), Source::Displaced(_)) => Step::Done(None, Fate::Visible),
+                (step, _) => step,
+            };
+            match step {
+                Step::Done(row, fate) => {
+                    work.release(opened.as_deref().ok(), item);
+                    (result.row, result.fate) = (row, fate);
+                }
+                Step::Publish(plan) => plans.push(plan),
+            }
+            results.push(result);
+        }
+        if let Ok(directory) = &opened {
+            match work.journal(&plans) {
+                Ok(()) => {
+                    for plan in plans {
+                        let index = plan.index;
+                        work.publish(&**directory, plan, rows[index].as_ref(), &mut results[index]);
+                    }
+                }
+                Err(error) => {
+                    for plan in plans {
+                        let (item, row) = (&self.items[plan.index], rows[plan.index].as_ref());
+                        work.discard(plan.slot, item, plan.staged.is_some());
+                        let result = &mut results[plan.index];
+                        result.fate = Fate::Waits(Cause::Disk(error.clone()));
+                        result.row = Some(want(row, &item.entry, why(&error)));
+                    }
+                }
+            }
+        }
+        let dirty = work.dirty;
+        drop(opened);
+        Ok(Applied { volume: self.volume, directory: self.directory, items: results, dirty })
+    }
+
+    fn key(&self, name: &Name) -> Key {
+        Key { volume: self.volume, directory: self.directory.clone(), name: name.clone() }
+    }
+}
+
+enum Step {
+    Done(Option<Row>, Fate),
+    Publish(Plan),
+}
+
+/// The row with one more wanted version.
+fn want(row: Option<&Row>, entry: &Entry, why: Why) -> Row {
+    let mut row = row.cloned().unwrap_or(Row { sequence: 0, here: None, wanted: None });
+    let entry = match row.wanted.take().and_then(|mut wanted| wanted.entries.pop()) {
+        Some(older) => merge(&older, entry),
+        None => entry.clone(),
+    };
+    row.wanted = Some(Wanted { entries: vec![entry], why });
+    row
+}
+
+/// What must be decided: what is wanted already is part of it, so a row keeps one wanted version and not a queue.
+fn target(row: Option<&Row>, item: &Item) -> Entry {
+    match row.and_then(|row| row.wanted.as_ref()).and_then(|wanted| wanted.entries.first()) {
+        Some(wanted) => merge(wanted, &item.entry),
+        None => item.entry.clone(),
+    }
+}
+
+fn why(error: &FsError) -> Why {
+    if *error == FsError::NoSpace { Why::NoSpace } else { Why::Fetching }
+}
+
+fn here(entry: Entry, identity: Option<Identity>) -> Row {
+    Row { sequence: 0, here: Some(Here { entry, identity, racy: false, open: false }), wanted: None }
+}
+
+impl Work<'_> {
+    /// Items whose directory can't be opened.
+    fn without_directory(&mut self, item: &Item, row: Option<&Row>, error: &FsError) -> Result<Step, RegistryError> {
+        let target = target(row, item);
+        let waits = |cause, why| Step::Done(Some(want(row, &target, why)), Fate::Waits(cause));
+        if *error != FsError::NotFound {
+            return Ok(waits(Cause::Disk(error.clone()), why(error)));
+        }
+        if row.and_then(Row::live).is_some() {
+            // It vanished with its directory, and no scan has said so yet.
+            return Ok(waits(Cause::LocalChange, Why::Fetching));
+        }
+        let published = row.and_then(|row| row.here.as_ref()).map(|here| &here.entry);
+        let decision = decide(published, &target, self.policy(item));
+        match decision {
+            Decision::Known => Ok(Step::Done(without_wanted(row), Fate::Visible)),
+            Decision::Record(entry) | Decision::SetAttributes(entry) => Ok(Step::Done(Some(here(entry, None)), Fate::Visible)),
+            Decision::Publish { entry, .. } if !entry.is_live() => {
+                Ok(Step::Done(Some(here(entry, None)), Fate::Visible))
+            }
+            Decision::Publish { .. } => {
+                let parent = match Key::of(self.job.volume, &self.job.directory) {
+                    Some(key) => self.context.registry.get(&key)?,
+                    None => None,
+                };
+                let deleted = parent.is_some_and(|row| row.here.is_some_and(|here| !here.entry.is_live()));
+                Ok(waits(Cause::Parent { deleted }, Why::Fetching))
+            }
+        }
+    }
+
+    fn policy(&self, item: &Item) -> syncmesh_core::policy::Policy {
+        match self.job.directory.join(&item.name) {
+            Ok(path) => self.volume.policies.of(&path),
+            Err(_) => syncmesh_core::policy::Policy::KeepBoth,
+        }
+    }
+
+    /// Decides one item, and stages it if it must be published.
+    fn prepare(
+        &mut self,
+        directory: &dyn Directory,
+        index: usize,
+        item: &Item,
+        row: Option<&Row>,
+    ) -> Result<Step, RegistryError> {
+        let Ok(path) = self.job.directory.join(&item.name) else {
+            return Ok(Step::Done(Some(want(row, &item.entry, Why::Collision)), Fate::Waits(Cause::Unselected)));
+        };
+        let target = target(row, item);
+        let waits = |cause, why| Ok(Step::Done(Some(want(row, &target, why)), Fate::Waits(cause)));
+        let published = row.and_then(|row| row.here.as_ref());
+        let decision = decide(published.map(|here| &here.entry), &target, self.policy(item));
+        let old = published.and_then(|here| here.identity);
+        let (entry, displaced) = match decision {
+            Decision::Known => return Ok(Step::Done(without_wanted(row), Fate::Visible)),
+            Decision::Record(entry) => return Ok(Step::Done(Some(here(entry, old)), Fate::Visible)),
+            Decision::SetAttributes(entry) => return Ok(self.set_attributes(directory, item, row, entry)),
+            Decision::Publish { entry, displaced } => (entry, displaced),
+        };
+        let is_directory = entry.content.body == Body::Directory;
+        if entry.is_live() && !self.volume.selection.includes(&path, is_directory) {
+            return waits(Cause::Unselected, Why::Unselected);
+        }
+        // The disk must show what the row says; anything else is a local change that a scan records first.
+        let shown = match directory.stat(item.name.as_bytes()) {
+            Ok(stat) => Some(stat),
+            Err(FsError::NotFound) => None,
+            Err(error) => return waits(Cause::Disk(error.clone()), why(&error)),
+        };
+        if shown.as_ref().map(identity) != old {
+            return waits(Cause::LocalChange, Why::Fetching);
+        }
+        let was_directory = shown.is_some_and(|stat| stat.kind == FileKind::Directory);
+        if was_directory && !is_directory {
+            if self.context.registry.has_live_children(self.job.volume, &path)? {
+                return waits(Cause::NotEmpty, Why::Fetching);
+            }
+            if entry.is_live() {
+                // Replaced by a file or link: an exchange would take along what is created in it meanwhile.
+                return match directory.remove_directory(item.name.as_bytes()) {
+                    Ok(()) => self.stage(index, item, row, &target, entry, None, None, None),
+                    Err(FsError::NotEmpty) => waits(Cause::NotEmpty, Why::Fetching),
+                    Err(error) => waits(Cause::Disk(error.clone()), why(&error)),
+                };
+            }
+            return match directory.remove_directory(item.name.as_bytes()) {
+                Ok(()) | Err(FsError::NotFound) => Ok(Step::Done(Some(here(entry, None)), Fate::Visible)),
+                Err(FsError::NotEmpty) => waits(Cause::NotEmpty, Why::Fetching),
+                Err(error) => waits(Cause::Disk(error.clone()), why(&error)),
+            };
+        }
+        if !entry.is_live() {
+            if shown.is_none() {
+                return Ok(Step::Done(Some(here(entry, None)), Fate::Visible));
+            }
+            let over = published.map(|here| here.entry.clone());
+            let slot = self.volume.slot();
+            return Ok(Step::Publish(Plan { index, entry, old, slot, staged: None, copy: None, over }));
+        }
+        let copy = match (displaced, published) {
+            (Displaced::ConflictCopy, Some(loser)) => Some(self.copy_name(&item.name, &loser.entry)),
+            _ => None,
+        };
+        let over = published.map(|here| here.entry.clone());
+        self.stage(index, item, row, &target, entry, old, copy, over)
+    }
+
+    fn copy_name(&self, name: &Name, loser: &Entry) -> Name {
+        let stamp = loser.content.stamp;
+        let node = self.job.replicas.get(&stamp.dot.replica).map_or("unknown", String::as_str);
+        let hash = match &loser.content.body {
+            Body::File { hash, .. } => *hash,
+            Body::Symlink { target, .. } => syncmesh_core::entry::ContentHash::of(target),
+            Body::Directory | Body::Tombstone { .. } => syncmesh_core::entry::ContentHash::of(b""),
+        };
+        conflict_name(name, node, stamp, hash)
+    }
+
+    fn stage(
+        &mut self,
+        index: usize,
+        item: &Item,
+        row: Option<&Row>,
+        target: &Entry,
+        entry: Entry,
+        old: Option<Identity>,
+        copy: Option<Name>,
+        over: Option<Entry>,
+    ) -> Result<Step, RegistryError> {
+        // Contents that came along belong to the item's version; the join may have chosen another.
+        let fits = entry.content.body.same_contents(&item.entry.content.body);
+        let nothing = Source::None;
+        let source = if fits { &item.source } else { &nothing };
+        let (cause, why) = match stage(self.volume, &entry.content.body, &entry.attributes, source) {
+            Ok((slot, staged)) => {
+                if !fits {
+                    self.release_slot(item);
+                }
+                return Ok(Step::Publish(Plan { index, entry, old, slot, staged: Some(staged), copy, over }));
+            }
+            Err(StageError::NoContents | StageError::Mismatch) => (Cause::Contents, Why::Fetching),
+            Err(StageError::Disk(error)) => (Cause::Disk(error.clone()), why(&error)),
+        };
+        Ok(Step::Done(Some(want(row, target, why)), Fate::Waits(cause)))
+    }
+
+    fn set_attributes(&mut self, directory: &dyn Directory, item: &Item, row: Option<&Row>, entry: Entry) -> Step {
+        let waits = |cause, why| Step::Done(Some(want(row, &item.entry, why)), Fate::Waits(cause));
+        let shown = match directory.stat(item.name.as_bytes()) {
+            Ok(stat) => stat,
+            Err(FsError::NotFound) => return waits(Cause::LocalChange, Why::Fetching),
+            Err(error) => return waits(Cause::Disk(error.clone()), why(&error)),
+        };
+        let old = row.and_then(Row::live).and_then(|here| here.identity);
+        if old != Some(identity(&shown)) {
+            return waits(Cause::LocalChange, Why::Fetching);
+        }
+        let wanted = metadata(self.volume, &entry.content.body, &entry.attributes);
+        match directory.set_metadata(item.name.as_bytes(), shown.id, &wanted) {
+            Ok(stat) if stat.size == shown.size || stat.kind == FileKind::Directory => {
+                Step::Done(Some(here(entry, Some(identity(&stat)))), Fate::Visible)
+            }
+            Ok(_) | Err(FsError::NotFound) => {
+                self.dirty.push(item.name.clone());
+                waits(Cause::LocalChange, Why::Fetching)
+            }
+            Err(error) => {
+                // Part of it may be set: the next look finds what is there.
+                self.dirty.push(item.name.clone());
+                waits(Cause::Disk(error.clone()), why(&error))
+            }
+        }
+    }
+
+    /// Gives up an item's slot. What exists nowhere else gets a name or goes to the store.
+    fn release(&mut self, directory: Option<&dyn Directory>, item: &Item) {
+        match item.source {
+            Source::Displaced(slot) => self.give_a_name(directory, item, slot),
+            _ => self.release_slot(item),
+        }
+    }
+
+    fn release_slot(&self, item: &Item) {
+        if let Source::Slot(slot) = item.source {
+            // A slot that can't be dropped now is dropped at the next start.
+            let _ = self.volume.fs.drop_slot(slot);
+        }
+    }
+
+    fn discard(&mut self, slot: u64, item: &Item, staged: bool) {
+        if let Source::Displaced(slot) = item.source {
+            self.give_a_name(None, item, slot);
+        } else if staged {
+            let _ = self.volume.fs.drop_slot(slot);
+        }
+    }
+
+    /// A displaced local version that didn't win: a conflict copy, else a stored version.
+    fn give_a_name(&mut self, directory: Option<&dyn Directory>, item: &Item, slot: u64) {
+        let name = self.copy_name(&item.name, &item.entry);
+        if let Some(directory) = directory
+            && self.policy(item) == syncmesh_core::policy::Policy::KeepBoth
+            && directory.publish(slot, name.as_bytes(), false).is_ok()
+        {
+            self.dirty.push(name);
+            return;
+        }
+        self.store(slot, &item.name);
+    }
+
+    fn store(&self, slot: u64, name: &Name) {
+        if let Ok(path) = self.job.directory.join(name) {
+            // Should it fail the version stays in its slot, where recovery finds and stores it.
+            let _ = store::keep(self.volume, slot, &path, self.job.now_millis);
+        }
+    }
+
+    fn journal(&self, plans: &[Plan]) -> Result<(), FsError> {
+        if plans.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        for plan in plans {
+            let key = self.job.key(&self.job.items[plan.index].name);
+            let (slot, staged, old, new) = (plan.slot, plan.staged, plan.old, plan.entry.clone());
+            journal::encode(&Record::Intent(Intent { key, slot, staged, old, new }), &mut bytes);
+        }
+        self.context.state.append(self.job.log, &bytes)
+    }
+
+    /// Exchanges, and inspects what came out.
+    fn publish(&mut self, directory: &dyn Directory, plan: Plan, row: Option<&Row>, result: &mut AppliedItem) {
+        let item = &self.job.items[plan.index];
+        let name = item.name.as_bytes();
+        let Some(staged) = plan.staged else {
+            return self.withdraw(directory, plan, row, result);
+        };
+        if let Some(copy) = &plan.copy {
+            // The loser has its new name before the winner takes the old one.
+            match directory.link(name, copy.as_bytes()) {
+                Ok(()) | Err(FsError::Exists) => self.dirty.push(copy.clone()),
+                Err(error) => {
+                    self.discard(plan.slot, item, true);
+                    result.fate = Fate::Waits(Cause::Disk(error.clone()));
+                    result.row = Some(want(row, &item.entry, why(&error)));
+                    return;
+                }
+            }
+        }
+        let displaced = match directory.publish(plan.slot, name, plan.old.is_some()) {
+            Ok(displaced) => displaced,
+            Err(error) => {
+                self.discard(plan.slot, item, true);
+                let cause = match error {
+                    FsError::Exists => Cause::LocalChange,
+                    FsError::NotFound => Cause::Parent { deleted: false },
+                    _ => Cause::Disk(error.clone()),
+                };
+                result.fate = Fate::Waits(cause);
+                result.row = Some(want(row, &item.entry, why(&error)));
+                return;
+            }
+        };
+        // The name must show the inode that was staged; the exchange itself moved its ctime.
+        let shown = directory.stat(name).ok().map(|stat| identity(&stat));
+        let identity_now = shown.filter(|now| Identity { ctime: staged.ctime, ..*now } == staged);
+        if identity_now.is_none() {
+            self.dirty.push(item.name.clone());
+        }
+        result.row = Some(here(plan.entry, Some(identity_now.unwrap_or(staged))));
+        let syncmesh_io::Displaced::InSlot(stat) = displaced else { return };
+        if plan.old.is_some_and(|old| same_but_ctime(old, identity(&stat))) {
+            if plan.copy.is_some() && stat.links > 1 {
+                let _ = self.volume.fs.drop_slot(plan.slot);
+            } else {
+                self.store(plan.slot, &item.name);
+            }
+        } else {
+            result.local = self.displaced_version(plan.slot, plan.over, &stat, item);
+        }
+    }
+
+    /// Takes a deleted name away; what comes out must be what was deleted.
+    fn withdraw(&mut self, directory: &dyn Directory, plan: Plan, row: Option<&Row>, result: &mut AppliedItem) {
+        let item = &self.job.items[plan.index];
+        let stat = match directory.withdraw(item.name.as_bytes(), plan.slot) {
+            Ok(stat) => stat,
+            Err(FsError::NotFound) => {
+                result.row = Some(here(plan.entry, None));
+                return;
+            }
+            Err(error) => {
+                result.fate = Fate::Waits(Cause::Disk(error.clone()));
+                result.row = Some(want(row, &item.entry, why(&error)));
+                return;
+            }
+        };
+        if plan.old.is_some_and(|old| same_but_ctime(old, identity(&stat))) {
+            self.store(plan.slot, &item.name);
+            result.row = Some(here(plan.entry, None));
+            return;
+        }
+        // Somebody wrote it meanwhile: it returns, and is a local version.
+        result.fate = Fate::Waits(Cause::LocalChange);
+        result.row = Some(want(row, &item.entry, Why::Fetching));
+        if directory.publish(plan.slot, item.name.as_bytes(), false).is_err() {
+            self.give_a_name(Some(directory), item, plan.slot);
+        }
+    }
+
+    /// Reads what an exchange displaced unexpectedly.
+    fn displaced_version(&mut self, slot: u64, over: Option<Entry>, stat: &Stat, item: &Item) -> Option<DisplacedVersion> {
+        let found = match stat.kind {
+            FileKind::File => self.hash_slot(slot, stat),
+            _ => None,
+        };
+        let Some(body) = found else {
+            // A link, a directory, or a file that still changes: named rather than judged.
+            self.give_a_slot_a_name(slot, item);
+            return None;
+        };
+        let what = What::Content {
+            body,
+            mode: declared_mode(stat),
+            owner: self.volume.declared_owner(stat),
+            identity: identity(stat),
+        };
+        Some(DisplacedVersion { slot, what, over })
+    }
+
+    fn hash_slot(&self, slot: u64, before: &Stat) -> Option<Body> {
+        let file = self.volume.fs.open_slot(slot).ok()?;
+        let mut contents = vec![0; usize::try_from(before.size).ok()?.min(1 << 20)];
+        let mut hasher = blake3::Hasher::new();
+        let mut offset = 0;
+        loop {
+            let read = file.read_at(&mut contents, offset).ok()?;
+            hasher.update(&contents[..read]);
+            offset += read as u64;
+            if read == 0 || offset >= before.size {
+                break;
+            }
+        }
+        let after = file.stat().ok()?;
+        (after == *before && offset == before.size).then(|| Body::File {
+            size: before.size,
+            mtime: before.mtime,
+            algorithm: 0,
+            hash: hasher.finalize().into(),
+            sparse: false,
+            moved_from: None,
+        })
+    }
+
+    fn give_a_slot_a_name(&mut self, slot: u64, item: &Item) {
+        let Ok(directory) = self.volume.fs.open_directory(&self.job.directory.components()) else {
+            return self.store(slot, &item.name);
+        };
+        self.give_a_name(Some(&*directory), item, slot);
+    }
+}
+
+fn without_wanted(row: Option<&Row>) -> Option<Row> {
+    row.filter(|row| row.wanted.is_some()).map(|row| Row { wanted: None, ..row.clone() })
+}
+
+fn same_but_ctime(old: Identity, new: Identity) -> bool {
+    Identity { ctime: new.ctime, ..old } == new
+}

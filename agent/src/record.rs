@@ -1,0 +1,59 @@
+//! A local change becomes a version: a dot, a vector over what its author had seen, a stamp.
+
+use crate::scan::{Finding, What};
+use syncmesh_core::entry::{Attributes, Body, Content, Entry, Here, Owner, Row, Stamp};
+use syncmesh_core::version::Vector;
+
+/// The row after a finding, without its sequence number. `None` if nothing changes. `stamp` makes the stamp of a new
+/// version above what it supersedes; it is called only if one is made.
+pub fn record(finding: &Finding, stamp: impl FnOnce(Option<&Entry>) -> Stamp) -> Option<Recorded> {
+    let here = finding.row.as_ref().and_then(|row| row.here.as_ref());
+    let old = here.map(|here| &here.entry);
+    let wanted = finding.row.as_ref().and_then(|row| row.wanted.clone());
+    let sequence = finding.row.as_ref().map_or(0, |row| row.sequence);
+    let row = |entry, identity, is_version| {
+        let here = Here { entry, identity, racy: false, open: false };
+        Some(Recorded { row: Row { sequence, here: Some(here), wanted: wanted.clone() }, is_version })
+    };
+    match &finding.what {
+        What::Identity(identity) => row(old?.clone(), Some(*identity), false),
+        What::Attributes { mode, owner, identity } => {
+            let mut entry = old?.clone();
+            let stamp = stamp(Some(&entry));
+            entry.vector.add(stamp.dot);
+            entry.attributes = Attributes { stamp, mode: *mode, owner: *owner };
+            row(entry, Some(*identity), true)
+        }
+        What::Content { body, mode, owner, identity } => {
+            let entry = version(old, body.clone(), *mode, *owner, stamp(old));
+            row(entry, Some(*identity), true)
+        }
+        What::Removed => {
+            let old = old?;
+            let body = Body::tombstone(old.content.body.hash());
+            let (mode, owner) = (old.attributes.mode, old.attributes.owner);
+            let entry = version(Some(old), body, mode, owner, stamp(Some(old)));
+            row(entry, None, true)
+        }
+        What::Vanished => None,
+    }
+}
+
+/// A row that a finding made.
+pub struct Recorded {
+    /// The row; its sequence number is the old one's.
+    pub row: Row,
+    /// A new version was made, so the row needs a new sequence number.
+    pub is_version: bool,
+}
+
+/// A version over another. Contents supersede all concurrent ones that were known; attributes stay the older version's
+/// if they are the same.
+pub fn version(old: Option<&Entry>, body: Body, mode: u32, owner: Option<Owner>, stamp: Stamp) -> Entry {
+    let mut vector = old.map_or_else(Vector::default, |old| old.vector.clone());
+    vector.add(stamp.dot);
+    let kept = old.map(|old| old.attributes).filter(|kept| (kept.mode, kept.owner) == (mode, owner));
+    let attributes = kept.unwrap_or(Attributes { stamp, mode, owner });
+    Entry { vector, content: Content { stamp, body }, losers: Vec::new(), attributes }
+}
+

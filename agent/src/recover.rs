@@ -1,0 +1,236 @@
+//! What a start finds of the run before: journals whose epoch never became durable, and slots that were in use.
+//!
+//! After kill -9 the disk is as the last system call left it: rows are replayed, and for each intent without its row the
+//! inode in the slot tells whether the exchange happened (SYNC 7, 9).
+
+use crate::fetch::FETCH_SLOT;
+use crate::job::{Context, VolumeContext, identity};
+use crate::journal::{self, Intent, Record};
+use crate::registry::{Counts, Key, RegistryError, Stored};
+use crate::store;
+use std::collections::BTreeMap;
+use std::fmt;
+use syncmesh_core::entry::{Body, Here, Identity, Row, Why};
+use syncmesh_core::policy::conflict_name;
+use syncmesh_io::FsError;
+
+/// Why a start can't recover.
+#[derive(Debug)]
+pub enum RecoverError {
+    /// A file of the state directory.
+    State(FsError),
+    /// The registry.
+    Registry(RegistryError),
+    /// A journal of a newer release.
+    Newer {
+        /// Its format.
+        format: u32,
+    },
+    /// A volume's slots can't be read.
+    Volume(FsError),
+}
+
+impl fmt::Display for RecoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::State(error) => write!(f, "the state directory can't be read: {error}"),
+            Self::Registry(error) => write!(f, "{error}"),
+            Self::Newer { format } => write!(
+                f,
+                "a journal has format {format}, which a newer release wrote: install that release again, nothing was changed"
+            ),
+            Self::Volume(error) => write!(f, "a volume's .syncmesh directory can't be read: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RecoverError {}
+
+impl From<RegistryError> for RecoverError {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(error)
+    }
+}
+
+/// What recovery did, for the log.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Rows that came from journals.
+    pub rows: usize,
+    /// Publishes that had happened without their row.
+    pub adopted: usize,
+    /// Versions that exist only in a slot and got a name or went to the store.
+    pub kept: usize,
+    /// The highest epoch that has a journal.
+    pub epoch: u64,
+}
+
+/// Replays journals into the registry, makes the result durable, and empties the slots.
+pub fn recover(context: &Context, stored: &mut Stored, now_millis: u64) -> Result<Recovered, RecoverError> {
+    let mut recovered = Recovered::default();
+    let mut epochs: Vec<u64> =
+        context.state.list().map_err(RecoverError::State)?.iter().filter_map(|name| journal::epoch_of(name)).collect();
+    epochs.sort_unstable();
+    let mut intents: BTreeMap<(u16, u64), Intent> = BTreeMap::new();
+    for &epoch in &epochs {
+        recovered.epoch = recovered.epoch.max(epoch);
+        let bytes = context.state.read(&journal::file_name(epoch)).map_err(RecoverError::State)?;
+        let (records, _torn) = journal::decode(&bytes);
+        for record in records {
+            match record {
+                Record::Header { format, .. } if format > journal::FORMAT => return Err(RecoverError::Newer { format }),
+                Record::Header { .. } => {}
+                Record::Replica(replica, node) => {
+                    stored.replicas.insert(replica, node);
+                }
+                Record::Intent(intent) => {
+                    intents.insert((intent.key.volume, intent.slot), intent);
+                }
+                Record::Row(key, row) => {
+                    recovered.rows += 1;
+                    put(context, stored, key, row)?;
+                }
+            }
+        }
+    }
+    for (number, volume) in &context.volumes {
+        for slot in volume.fs.list_slots().map_err(RecoverError::Volume)? {
+            match intents.remove(&(*number, slot)) {
+                Some(intent) => resolve(context, stored, volume, &intent, now_millis, &mut recovered)?,
+                // Staged and never exchanged: an intent is always written before. Fetched contents come again.
+                None if slot & FETCH_SLOT != 0 => drop_staged(volume, slot)?,
+                // What couldn't be moved to the store when it was displaced looks the same as what was only staged.
+                None if volume.fs.store_slot(slot, &format!("{:016x}-{now_millis:013}-{slot:016x}", 0)).is_ok() => {
+                    recovered.kept += 1;
+                }
+                None => drop_staged(volume, slot)?,
+            }
+        }
+    }
+    // Intents whose slot is empty: the name was given without displacing anything, or nothing happened.
+    for intent in intents.into_values() {
+        if let Some(volume) = context.volumes.get(&intent.key.volume) {
+            resolve(context, stored, volume, &intent, now_millis, &mut recovered)?;
+        }
+    }
+    context.registry.close_epoch();
+    context.registry.commit(stored)?;
+    for epoch in epochs {
+        context.state.remove(&journal::file_name(epoch)).map_err(RecoverError::State)?;
+    }
+    Ok(recovered)
+}
+
+fn put(context: &Context, stored: &mut Stored, key: Key, row: Row) -> Result<(), RecoverError> {
+    let old = context.registry.get(&key)?;
+    if let Some(state) = stored.volumes.values_mut().find(|state| state.number == key.volume) {
+        state.sequence = state.sequence.max(row.sequence);
+        for entry in row.entries() {
+            state.knowledge.add_vector(&entry.vector);
+        }
+        state.counts.replace(old.as_ref().map(Counts::of).unwrap_or_default(), Counts::of(&row));
+        context.registry.put(key, row);
+    }
+    Ok(())
+}
+
+/// Finds out whether an intent was carried out, and gives what lies in its slot the right end.
+fn resolve(
+    context: &Context,
+    stored: &mut Stored,
+    volume: &VolumeContext,
+    intent: &Intent,
+    now_millis: u64,
+    recovered: &mut Recovered,
+) -> Result<(), RecoverError> {
+    let in_slot = volume.fs.stat_slot(intent.slot).ok().map(|stat| identity(&stat));
+    let in_slot_is = |expected: Option<Identity>| {
+        in_slot.zip(expected).is_some_and(|(now, then)| now.inode == then.inode)
+    };
+    if in_slot.is_some() && in_slot_is(intent.staged) {
+        return drop_staged(volume, intent.slot); // not exchanged
+    }
+    let row = context.registry.get(&intent.key)?;
+    let here = row.as_ref().and_then(|row| row.here.as_ref());
+    if here.is_none_or(|here| !here.entry.vector.includes_all(&intent.new.vector)) {
+        let shown = volume
+            .fs
+            .open_directory(&intent.key.directory.components())
+            .and_then(|directory| directory.stat(intent.key.name.as_bytes()))
+            .ok()
+            .map(|stat| identity(&stat));
+        let carried_out = match intent.staged {
+            Some(staged) => shown.is_some_and(|shown| shown.inode == staged.inode),
+            None => shown.is_none() && in_slot.is_some(),
+        };
+        if carried_out {
+            recovered.adopted += 1;
+            // What was staged, not what is shown: an edit since then is a local change that the scan finds.
+            let identity = intent.staged.map(|staged| Identity {
+                ctime: shown.filter(|now| same_but_ctime(*now, staged)).map_or(staged.ctime, |now| now.ctime),
+                ..staged
+            });
+            let sequence = next_sequence(stored, intent.key.volume);
+            let wanted = row.and_then(|row| row.wanted).filter(|wanted| {
+                wanted.entries.iter().any(|entry| !intent.new.vector.includes_all(&entry.vector))
+                    || wanted.why == Why::Conflict
+            });
+            let here = Here { entry: intent.new.clone(), identity, racy: false, open: false };
+            put(context, stored, intent.key.clone(), Row { sequence, here: Some(here), wanted })?;
+        }
+    }
+    if let Some(in_slot) = in_slot {
+        recovered.kept += 1;
+        let expected = intent.old.is_some_and(|old| same_but_ctime(old, in_slot));
+        keep(context, volume, intent, expected, now_millis)?;
+    }
+    Ok(())
+}
+
+fn same_but_ctime(a: Identity, b: Identity) -> bool {
+    Identity { ctime: b.ctime, ..a } == b
+}
+
+fn next_sequence(stored: &mut Stored, volume: u16) -> u64 {
+    match stored.volumes.values_mut().find(|state| state.number == volume) {
+        Some(state) => {
+            state.sequence += 1;
+            state.sequence
+        }
+        None => 0,
+    }
+}
+
+/// What was displaced as expected goes to the store. What wasn't is a local version that nobody recorded: it gets the name
+/// of a conflict copy, which the scan finds; else the store.
+fn keep(
+    context: &Context,
+    volume: &VolumeContext,
+    intent: &Intent,
+    expected: bool,
+    now_millis: u64,
+) -> Result<(), RecoverError> {
+    let path = intent.key.path();
+    if !expected {
+        let stamp = intent.new.newest();
+        let hash = match &intent.new.content.body {
+            Body::File { hash, .. } => *hash,
+            _ => syncmesh_core::entry::ContentHash::of(path.as_bytes()),
+        };
+        let name = conflict_name(&intent.key.name, "recovered", stamp, hash);
+        let directory = volume.fs.open_directory(&intent.key.directory.components());
+        if directory.is_ok_and(|directory| directory.publish(intent.slot, name.as_bytes(), false).is_ok()) {
+            return Ok(());
+        }
+    }
+    let _ = context;
+    store::keep(volume, intent.slot, &path, now_millis).map_err(RecoverError::Volume)
+}
+
+/// Removes what an agent staged: never what a user wrote.
+fn drop_staged(volume: &VolumeContext, slot: u64) -> Result<(), RecoverError> {
+    match volume.fs.drop_slot(slot) {
+        Ok(()) | Err(FsError::NotFound) => Ok(()),
+        Err(error) => Err(RecoverError::Volume(error)),
+    }
+}

@@ -1,0 +1,534 @@
+//! The registry: every path's row, in one redb file, behind an overlay of the rows that no durable commit holds yet.
+//!
+//! The loop puts rows; jobs on other threads read. A path belongs to at most one job at a time, so a reader never races
+//! with a writer of the same row. Rows of the open epoch collect in the overlay and are written in key order by one
+//! transaction when the epoch ends (SYNC 8).
+
+use crate::limits::REGISTRY_CACHE_BYTES;
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, RwLock};
+use syncmesh_core::entry::{Row, RowError};
+use syncmesh_core::path::{Name, RelativePath};
+use syncmesh_core::version::{Knowledge, ReplicaId};
+
+/// The registry's format. An older binary refuses a newer registry.
+pub const FORMAT: u32 = 1;
+
+const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
+const SEQUENCE: TableDefinition<(u16, u64), &[u8]> = TableDefinition::new("sequence");
+const WANTED: TableDefinition<&[u8], ()> = TableDefinition::new("wanted");
+const VOLUMES: TableDefinition<&str, &[u8]> = TableDefinition::new("volumes");
+const REPLICAS: TableDefinition<u64, &str> = TableDefinition::new("replicas");
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+
+/// Where a row lives: ordered so that a directory's children are neighbours.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Key {
+    /// The registry's number of the volume.
+    pub volume: u16,
+    /// The parent directory.
+    pub directory: RelativePath,
+    /// The name in it.
+    pub name: Name,
+}
+
+impl Key {
+    /// The key of a path that isn't the root.
+    pub fn of(volume: u16, path: &RelativePath) -> Option<Self> {
+        path.split().map(|(directory, name)| Self { volume, directory, name })
+    }
+
+    /// The path.
+    pub fn path(&self) -> RelativePath {
+        self.directory.join(&self.name).expect("a key is made from a path")
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = children_prefix(self.volume, &self.directory);
+        bytes.extend_from_slice(self.name.as_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (volume, rest) = bytes.split_first_chunk::<2>()?;
+        let at = rest.iter().position(|&b| b == 0)?;
+        Some(Self {
+            volume: u16::from_be_bytes(*volume),
+            directory: RelativePath::new(&rest[..at]).ok()?,
+            name: Name::new(&rest[at + 1..]).ok()?,
+        })
+    }
+}
+
+fn children_prefix(volume: u16, directory: &RelativePath) -> Vec<u8> {
+    let mut bytes = volume.to_be_bytes().to_vec();
+    bytes.extend_from_slice(directory.as_bytes());
+    bytes.push(0);
+    bytes
+}
+
+/// What is kept of a volume beside its rows.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct VolumeState {
+    /// The number that its rows' keys have.
+    pub number: u16,
+    /// What this replica knows.
+    pub knowledge: Knowledge,
+    /// The last number of this replica's own sequence.
+    pub sequence: u64,
+    /// The marker that the volume's root must show.
+    pub marker: Vec<u8>,
+    /// Counts of what is published here and what is only wanted.
+    pub counts: Counts,
+}
+
+/// Sums over a volume's rows, kept up to date row by row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Files and links that are published here.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Rows that want something which isn't here.
+    pub wanted: u64,
+    /// Bytes of files that are wanted.
+    pub wanted_bytes: u64,
+    /// Versions that lost a conflict and weren't superseded since.
+    pub conflicts: u64,
+}
+
+impl Counts {
+    /// What one row adds.
+    pub fn of(row: &Row) -> Self {
+        let mut counts = Self::default();
+        if let Some(here) = row.live()
+            && here.entry.content.body.rank() == 1
+        {
+            counts.files = 1;
+            counts.bytes = here.entry.content.body.size();
+        }
+        if let Some(here) = &row.here {
+            counts.conflicts = syncmesh_core::decide::conflicts(&here.entry) as u64;
+        }
+        if let Some(wanted) = &row.wanted
+            && wanted.why != syncmesh_core::entry::Why::Unselected
+        {
+            counts.wanted = 1;
+            counts.wanted_bytes = wanted.entries.first().map_or(0, |entry| entry.content.body.size());
+        }
+        counts
+    }
+
+    /// Takes one row's part out and puts another's in.
+    pub fn replace(&mut self, old: Self, new: Self) {
+        self.files = self.files - old.files + new.files;
+        self.bytes = self.bytes - old.bytes + new.bytes;
+        self.wanted = self.wanted - old.wanted + new.wanted;
+        self.wanted_bytes = self.wanted_bytes - old.wanted_bytes + new.wanted_bytes;
+        self.conflicts = self.conflicts - old.conflicts + new.conflicts;
+    }
+}
+
+/// Why the registry can't be used.
+#[derive(Debug)]
+pub enum RegistryError {
+    /// The embedded store failed, or its file is damaged.
+    Store(redb::Error),
+    /// A newer release wrote it.
+    Newer {
+        /// Its format.
+        format: u32,
+    },
+    /// A row can't be read.
+    Row(RowError),
+}
+
+impl fmt::Display for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => write!(
+                f,
+                "the registry can't be used: {error}. If its disk is sound, move `registry.redb` away: it is rebuilt from the files and the peers"
+            ),
+            Self::Newer { format } => write!(
+                f,
+                "the registry has format {format}, which a newer release of syncmesh-agent wrote (this one knows {FORMAT}): install that release again, nothing was changed"
+            ),
+            Self::Row(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for RegistryError {}
+
+impl<E: Into<redb::Error>> From<E> for RegistryError {
+    fn from(error: E) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+#[derive(Default)]
+struct Overlay {
+    /// Rows of the open epoch.
+    open: BTreeMap<Key, Row>,
+    /// Their approximate encoded size.
+    open_bytes: usize,
+    /// Rows of the epoch that is being made durable.
+    closing: Arc<BTreeMap<Key, Row>>,
+    /// Sequence numbers of the rows in both.
+    sequence: BTreeMap<(u16, u64), Key>,
+}
+
+impl Overlay {
+    fn get(&self, key: &Key) -> Option<&Row> {
+        self.open.get(key).or_else(|| self.closing.get(key))
+    }
+}
+
+/// A handle that can be cloned and used from any thread.
+#[derive(Clone)]
+pub struct Registry(Arc<Inner>);
+
+struct Inner {
+    database: Database,
+    overlay: RwLock<Overlay>,
+}
+
+const POISONED: &str = "no code panics while it holds the overlay";
+
+impl Registry {
+    /// Opens or makes the registry on a storage backend; returns it and what it holds of volumes and replicas.
+    pub fn open(storage: impl StorageBackend) -> Result<(Self, Stored), RegistryError> {
+        let database = Database::builder().set_cache_size(REGISTRY_CACHE_BYTES).create_with_backend(storage)?;
+        let mut stored = Stored::default();
+        let mut transaction = database.begin_write()?;
+        transaction.set_quick_repair(true);
+        {
+            let mut meta = transaction.open_table(META)?;
+            let format = meta.get("format")?.map(|bytes| {
+                bytes.value().try_into().map(u32::from_le_bytes).unwrap_or(u32::MAX)
+            });
+            match format {
+                Some(FORMAT) => {}
+                Some(format) => return Err(RegistryError::Newer { format }),
+                None => {
+                    meta.insert("format", &FORMAT.to_le_bytes()[..])?;
+                }
+            }
+            transaction.open_table(ROWS)?;
+            transaction.open_table(SEQUENCE)?;
+            transaction.open_table(WANTED)?;
+            for item in transaction.open_table(VOLUMES)?.iter()? {
+                let (name, bytes) = item?;
+                let state = postcard::from_bytes(bytes.value()).map_err(|_| RegistryError::Row(RowError::Damaged))?;
+                stored.volumes.insert(name.value().to_owned(), state);
+            }
+            for item in transaction.open_table(REPLICAS)?.iter()? {
+                let (replica, node) = item?;
+                stored.replicas.insert(ReplicaId(replica.value()), node.value().to_owned());
+            }
+        }
+        transaction.commit()?;
+        Ok((Self(Arc::new(Inner { database, overlay: RwLock::default() })), stored))
+    }
+
+    /// One path's row.
+    pub fn get(&self, key: &Key) -> Result<Option<Row>, RegistryError> {
+        Ok(self.get_all(std::slice::from_ref(key))?.pop().flatten())
+    }
+
+    /// The rows of several paths, in the same order.
+    pub fn get_all(&self, keys: &[Key]) -> Result<Vec<Option<Row>>, RegistryError> {
+        let overlay = self.0.overlay.read().expect(POISONED);
+        let mut rows = Vec::with_capacity(keys.len());
+        let mut table = None;
+        for key in keys {
+            if let Some(row) = overlay.get(key) {
+                rows.push(Some(row.clone()));
+                continue;
+            }
+            let table = match &mut table {
+                Some(table) => table,
+                none => none.insert(self.0.database.begin_read()?.open_table(ROWS)?),
+            };
+            rows.push(match table.get(key.encode().as_slice())? {
+                Some(bytes) => Some(Row::decode(bytes.value()).map_err(RegistryError::Row)?),
+                None => None,
+            });
+        }
+        Ok(rows)
+    }
+
+    /// Up to `limit` rows of a directory's children, in the order of their names, from the one after `after` on.
+    pub fn children(
+        &self,
+        volume: u16,
+        directory: &RelativePath,
+        after: Option<&Name>,
+        limit: usize,
+    ) -> Result<Vec<(Name, Row)>, RegistryError> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let overlay = self.0.overlay.read().expect(POISONED);
+        let prefix = children_prefix(volume, directory);
+        let mut found: BTreeMap<Name, Row> = BTreeMap::new();
+        let table = self.0.database.begin_read()?.open_table(ROWS)?;
+        let start = match after {
+            Some(name) => {
+                let key = Key { volume, directory: directory.clone(), name: name.clone() };
+                Excluded(key.encode())
+            }
+            None => Included(prefix.clone()),
+        };
+        let bounds = (start.as_ref().map(Vec::as_slice), Unbounded);
+        for item in table.range::<&[u8]>(bounds)? {
+            let (key, bytes) = item?;
+            let Some(name) = key.value().strip_prefix(prefix.as_slice()) else { break };
+            let name = Name::new(name).map_err(|_| RegistryError::Row(RowError::Damaged))?;
+            found.insert(name, Row::decode(bytes.value()).map_err(RegistryError::Row)?);
+            if found.len() >= limit {
+                break;
+            }
+        }
+        // A cut listing is complete only up to its last name: rows of the overlay beyond it come with a later call.
+        let last = (found.len() >= limit).then(|| found.keys().next_back().cloned()).flatten();
+        let in_directory = |key: &&Key| key.volume == volume && key.directory == *directory;
+        for rows in [&*overlay.closing, &overlay.open] {
+            let first = match after {
+                Some(name) => Excluded(Key { volume, directory: directory.clone(), name: name.clone() }),
+                None => Included(first_child(volume, directory)),
+            };
+            for (key, row) in rows.range((first, Unbounded)).take_while(|(key, _)| in_directory(key)) {
+                if last.as_ref().is_none_or(|last| key.name <= *last) {
+                    found.insert(key.name.clone(), row.clone());
+                }
+            }
+        }
+        let mut rows: Vec<_> = found.into_iter().collect();
+        rows.truncate(limit);
+        Ok(rows)
+    }
+
+    /// Is anything published below this directory?
+    pub fn has_live_children(&self, volume: u16, directory: &RelativePath) -> Result<bool, RegistryError> {
+        let mut after = None;
+        loop {
+            let rows = self.children(volume, directory, after.as_ref(), 64)?;
+            if rows.iter().any(|(_, row)| row.live().is_some()) {
+                return Ok(true);
+            }
+            match rows.last() {
+                Some((name, _)) if rows.len() == 64 => after = Some(name.clone()),
+                _ => return Ok(false),
+            }
+        }
+    }
+
+    /// Up to `limit` rows whose sequence number is above `position`, lowest first.
+    pub fn since(&self, volume: u16, position: u64, limit: usize) -> Result<Vec<(Key, Row)>, RegistryError> {
+        let overlay = self.0.overlay.read().expect(POISONED);
+        let mut found: BTreeMap<u64, (Key, Row)> = BTreeMap::new();
+        for (&(_, sequence), key) in overlay.sequence.range((volume, position + 1)..=(volume, u64::MAX)).take(limit) {
+            let row = overlay.get(key).expect("the overlay's sequence names its rows").clone();
+            found.insert(sequence, (key.clone(), row));
+        }
+        let read = self.0.database.begin_read()?;
+        let (sequences, rows) = (read.open_table(SEQUENCE)?, read.open_table(ROWS)?);
+        let mut taken = 0;
+        for item in sequences.range((volume, position + 1)..=(volume, u64::MAX))? {
+            let (sequence, key) = item?;
+            let key = Key::decode(key.value()).ok_or(RegistryError::Row(RowError::Damaged))?;
+            if overlay.get(&key).is_some() {
+                continue; // a newer row of it has a higher number
+            }
+            let Some(bytes) = rows.get(key.encode().as_slice())? else { continue };
+            let row = Row::decode(bytes.value()).map_err(RegistryError::Row)?;
+            found.insert(sequence.value().1, (key, row));
+            taken += 1;
+            if taken >= limit {
+                break;
+            }
+        }
+        Ok(found.into_values().take(limit).collect())
+    }
+
+    /// Up to `limit` rows that want something, from the one after `after` on.
+    pub fn wanted(&self, volume: u16, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Row)>, RegistryError> {
+        use std::ops::Bound::{Excluded, Included};
+        let overlay = self.0.overlay.read().expect(POISONED);
+        let read = self.0.database.begin_read()?;
+        let (wanted, rows) = (read.open_table(WANTED)?, read.open_table(ROWS)?);
+        let start = match after {
+            Some(key) => Excluded(key.encode()),
+            None => Included(volume.to_be_bytes().to_vec()),
+        };
+        let end = u32::from(volume) + 1;
+        let end = Excluded(end.to_be_bytes()[2..].to_vec());
+        let mut found: BTreeMap<Key, Row> = BTreeMap::new();
+        let bounds = (start.as_ref().map(Vec::as_slice), end.as_ref().map(Vec::as_slice));
+        for item in wanted.range::<&[u8]>(bounds)? {
+            let (bytes, _) = item?;
+            let key = Key::decode(bytes.value()).ok_or(RegistryError::Row(RowError::Damaged))?;
+            if overlay.get(&key).is_none()
+                && let Some(bytes) = rows.get(bytes.value())?
+            {
+                found.insert(key, Row::decode(bytes.value()).map_err(RegistryError::Row)?);
+                if found.len() >= limit {
+                    break;
+                }
+            }
+        }
+        for rows in [&*overlay.closing, &overlay.open] {
+            for (key, row) in rows.iter().filter(|(key, _)| key.volume == volume && after.is_none_or(|a| *key > a)) {
+                match row.wanted {
+                    Some(_) => found.insert(key.clone(), row.clone()),
+                    None => found.remove(key),
+                };
+            }
+        }
+        Ok(found.into_iter().take(limit).collect())
+    }
+
+    /// Puts a row into the open epoch.
+    pub fn put(&self, key: Key, row: Row) {
+        let mut overlay = self.0.overlay.write().expect(POISONED);
+        let overlay = &mut *overlay;
+        if let Some(old) = overlay.get(&key) {
+            let old = (key.volume, old.sequence);
+            overlay.sequence.remove(&old);
+        }
+        overlay.sequence.insert((key.volume, row.sequence), key.clone());
+        overlay.open_bytes += 300 + key.directory.as_bytes().len() + key.name.as_bytes().len();
+        overlay.open.insert(key, row);
+    }
+
+    /// Approximate bytes of the open epoch's rows.
+    pub fn open_bytes(&self) -> usize {
+        self.0.overlay.read().expect(POISONED).open_bytes
+    }
+
+    /// Ends the open epoch: what comes from here on belongs to the next. The one before must be committed.
+    pub fn close_epoch(&self) {
+        let mut overlay = self.0.overlay.write().expect(POISONED);
+        assert!(overlay.closing.is_empty(), "two epochs at most");
+        overlay.closing = Arc::new(std::mem::take(&mut overlay.open));
+        overlay.open_bytes = 0;
+    }
+
+    /// Writes the closed epoch's rows and `stored` in one durable transaction, then lets the rows go.
+    pub fn commit(&self, stored: &Stored) -> Result<(), RegistryError> {
+        // Shared, not locked: the loop goes on putting rows of the next epoch while these are written.
+        let closing = self.0.overlay.read().expect(POISONED).closing.clone();
+        let mut transaction = self.0.database.begin_write()?;
+        transaction.set_quick_repair(true);
+        {
+            let mut rows = transaction.open_table(ROWS)?;
+            let mut wanted = transaction.open_table(WANTED)?;
+            let mut sequence = transaction.open_table(SEQUENCE)?;
+            for (key, row) in &*closing {
+                let bytes = key.encode();
+                let old = rows.insert(bytes.as_slice(), row.encode().as_slice())?;
+                let old = old.map(|old| Row::decode(old.value())).transpose().map_err(RegistryError::Row)?;
+                if let Some(old) = &old
+                    && old.sequence != row.sequence
+                {
+                    sequence.remove((key.volume, old.sequence))?;
+                }
+                sequence.insert((key.volume, row.sequence), bytes.as_slice())?;
+                if row.wanted.is_some() {
+                    wanted.insert(bytes.as_slice(), ())?;
+                } else if old.is_some_and(|old| old.wanted.is_some()) {
+                    wanted.remove(bytes.as_slice())?;
+                }
+            }
+            let mut volumes = transaction.open_table(VOLUMES)?;
+            for (name, state) in &stored.volumes {
+                let bytes = postcard::to_stdvec(state).expect("a volume's state has no type that postcard refuses");
+                volumes.insert(name.as_str(), bytes.as_slice())?;
+            }
+            let mut replicas = transaction.open_table(REPLICAS)?;
+            if replicas.len()? != stored.replicas.len() as u64 {
+                for (replica, node) in &stored.replicas {
+                    replicas.insert(replica.0, node.as_str())?;
+                }
+            }
+        }
+        transaction.commit()?;
+        let mut overlay = self.0.overlay.write().expect(POISONED);
+        let overlay = &mut *overlay;
+        overlay.closing = Arc::default();
+        for (key, row) in &*closing {
+            if !overlay.open.contains_key(key) {
+                overlay.sequence.remove(&(key.volume, row.sequence));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the registry keeps beside rows.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Stored {
+    /// Volumes by name.
+    pub volumes: BTreeMap<String, VolumeState>,
+    /// Which node each replica belongs to.
+    pub replicas: BTreeMap<ReplicaId, String>,
+}
+
+/// The least key that a child of the directory can have.
+fn first_child(volume: u16, directory: &RelativePath) -> Key {
+    Key { volume, directory: directory.clone(), name: Name::new(&[1]).expect("one byte that may stand in a name") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redb::backends::InMemoryBackend;
+
+    fn path(text: &str) -> RelativePath {
+        RelativePath::new(text.as_bytes()).unwrap()
+    }
+
+    fn put(registry: &Registry, at: &str, sequence: u64) {
+        registry.put(Key::of(1, &path(at)).unwrap(), Row { sequence, here: None, wanted: None });
+    }
+
+    fn commit(registry: &Registry) {
+        registry.close_epoch();
+        registry.commit(&Stored::default()).unwrap();
+    }
+
+    #[test]
+    fn reads_see_the_open_epoch_before_the_closed_before_the_durable() {
+        let (registry, _) = Registry::open(InMemoryBackend::new()).unwrap();
+        for (sequence, name) in ["d/a", "d/b", "d/c", "d/c/x", "e"].iter().enumerate() {
+            put(&registry, name, sequence as u64 + 1);
+        }
+        commit(&registry);
+        put(&registry, "d/b", 6);
+        registry.close_epoch();
+        put(&registry, "d/aa", 7);
+        put(&registry, "d/c", 8);
+        let children = |after: Option<&str>, limit| {
+            let after = after.map(|n| Name::new(n.as_bytes()).unwrap());
+            let rows = registry.children(1, &path("d"), after.as_ref(), limit).unwrap();
+            rows.into_iter().map(|(name, row)| format!("{name}{}", row.sequence)).collect::<Vec<_>>()
+        };
+        assert_eq!(children(None, 10), ["a1", "aa7", "b6", "c8"]);
+        assert_eq!(children(Some("a"), 2), ["aa7", "b6"]);
+        assert_eq!(children(Some("b"), 2), ["c8"]);
+        let since = |position, limit| {
+            let rows = registry.since(1, position, limit).unwrap();
+            rows.into_iter().map(|(key, row)| format!("{}{}", key.path(), row.sequence)).collect::<Vec<_>>()
+        };
+        let expected = ["d/a1", "d/c/x4", "e5", "d/b6", "d/aa7", "d/c8"];
+        assert_eq!(since(0, 10), expected);
+        assert_eq!(since(4, 2), ["e5", "d/b6"]);
+        registry.commit(&Stored::default()).unwrap();
+        assert_eq!(since(0, 10), expected);
+        commit(&registry);
+        assert_eq!(since(0, 10), expected);
+    }
+}

@@ -1,0 +1,171 @@
+//! A real agent: opens what the configuration names, starts the threads, and turns the loop until it is told to stop.
+
+use crate::ask::Ask;
+use crate::identity::Identity;
+use crate::node::{Node, Sessions};
+use crate::session::Session;
+use crate::start::{Start, VolumeSpec, start};
+use crate::threads::Workers;
+use crate::tls::TlsSession;
+use crossbeam_channel::Receiver;
+use redb::backends::FileBackend;
+use std::fs::{DirBuilder, OpenOptions};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use syncmesh_config::{Config, NodeName};
+use syncmesh_core::policy::{Policies, Policy};
+use syncmesh_core::select::Selection;
+use syncmesh_core::version::ReplicaId;
+use syncmesh_io::linux::{LinuxFs, LinuxStateFiles, Uring};
+use syncmesh_io::{Io, Waker};
+
+/// Entries of the submission ring: a few for each connection, and the overflow queue behind it.
+const RING: u32 = 256;
+
+/// How long a stop may take.
+const STOP: Duration = Duration::from_secs(9);
+
+/// The agent runs.
+pub struct Started {
+    /// Wakes its loop.
+    pub waker: Waker,
+    /// Where it listens.
+    pub listen: SocketAddr,
+}
+
+/// The current identity; whoever replaces it changes what the next sessions use.
+pub type CurrentIdentity = Arc<Mutex<Arc<Identity>>>;
+
+struct TlsSessions {
+    identity: CurrentIdentity,
+}
+
+impl TlsSessions {
+    fn identity(&self) -> Arc<Identity> {
+        self.identity.lock().expect("nobody panics while holding the identity").clone()
+    }
+}
+
+fn now_seconds() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    u64::try_from(now.tv_sec).unwrap_or(0)
+}
+
+impl Sessions for TlsSessions {
+    fn client(&self, node: &str) -> Result<Box<dyn Session>, String> {
+        let node = NodeName::new(node).map_err(|error| error.to_string())?;
+        let session = TlsSession::client(&self.identity(), &node, now_seconds());
+        session.map(|session| Box::new(session) as _).map_err(|error| error.to_string())
+    }
+
+    fn server(&self) -> Result<Box<dyn Session>, String> {
+        let session = TlsSession::server(&self.identity(), now_seconds());
+        session.map(|session| Box::new(session) as _).map_err(|error| error.to_string())
+    }
+}
+
+/// Runs an agent on the calling thread until it is told to stop. `started` is called once it listens.
+///
+/// # Errors
+/// What keeps it from starting or going on, as a sentence that says what to do.
+pub fn run(
+    config: &Config,
+    identity: CurrentIdentity,
+    asks: Receiver<Ask>,
+    started: impl FnOnce(Started),
+) -> Result<(), String> {
+    let directory = &config.state_dir;
+    let failed = |error: &dyn std::fmt::Display| format!("stateDir {}: {error}", directory.display());
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| failed(&error))?;
+    let state = LinuxStateFiles::open(directory).map_err(|error| failed(&error))?;
+    state.lock().map_err(|error| failed(&error))?;
+    let mut io = Uring::new(RING).map_err(|error| error.to_string())?;
+    let registry = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(directory.join("registry.redb"))
+        .map_err(|error| failed(&error))?;
+    let registry = FileBackend::new(registry).map_err(|error| failed(&error))?;
+    let volumes = config.volumes.iter().map(volume).collect::<Result<Vec<_>, String>>()?;
+    let setup = Start {
+        node: config.node.to_string(),
+        peers: config.peers.iter().map(|peer| (peer.node.to_string(), Some(peer.address.to_string()))).collect(),
+        volumes,
+        state: Arc::new(state),
+        listen: config.listen,
+        connections: config.connections as usize,
+        max_clock_skew_millis: u64::try_from(config.max_clock_skew.as_millis()).unwrap_or(u64::MAX),
+        now_millis: io.wall() / 1_000_000,
+        boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+        replica: ReplicaId(io.random()),
+        random: io.random(),
+    };
+    let (context, setup) = start(registry, setup).map_err(|error| error.to_string())?;
+    let waker = io.waker();
+    let workers = Workers::start(context, &waker);
+    let mut node = Node::new(io, Box::new(TlsSessions { identity }), setup)
+        .map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
+    let listen = node.listen_address();
+    tracing::info!(node = %config.node, %listen, "the agent runs");
+    started(Started { waker, listen });
+    turn(&mut node, &workers, &asks)
+}
+
+fn turn(node: &mut Node<Uring>, workers: &Workers, asks: &Receiver<Ask>) -> Result<(), String> {
+    let mut stop_at = None;
+    loop {
+        node.turn();
+        node.take_jobs().into_iter().for_each(|job| workers.submit(job));
+        if let Some(why) = node.broken() {
+            return Err(why.to_owned());
+        }
+        let now = node.io().now();
+        if node.is_quiet() || stop_at.is_some_and(|at| at <= now) {
+            return Ok(());
+        }
+        let limit = stop_at.map(|at| Duration::from_nanos(at - now));
+        node.io().wait(limit);
+        while let Some(done) = workers.outcome(node.has_room()) {
+            node.finish(done);
+        }
+        while let Ok(ask) = asks.try_recv() {
+            match ask {
+                // An asker that has gone doesn't want to know.
+                Ask::Status(reply) => drop(reply.try_send((node.status(), node.counters()))),
+                Ask::Stop => {
+                    node.stop();
+                    stop_at.get_or_insert(now + STOP.as_nanos() as u64);
+                }
+            }
+        }
+    }
+}
+
+fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, String> {
+    let at = |error: &dyn std::fmt::Display| {
+        format!("volume {}: {}: {error}", config.name, config.path.display())
+    };
+    let fs = LinuxFs::open(&config.path).map_err(|error| match error {
+        syncmesh_io::FsError::NotFound => at(&"the directory isn't there: create it, or mount its disk"),
+        error => at(&error),
+    })?;
+    let policy = |policy: syncmesh_config::ConflictPolicy| match policy {
+        syncmesh_config::ConflictPolicy::KeepBoth => Policy::KeepBoth,
+        syncmesh_config::ConflictPolicy::LastWriterWins => Policy::LastWriterWins,
+    };
+    let rules: Vec<(String, Policy)> =
+        config.conflicts.rules.iter().map(|rule| (rule.pattern.clone(), policy(rule.policy))).collect();
+    Ok(VolumeSpec {
+        name: config.name.to_string(),
+        fs: Arc::new(fs),
+        selection: Selection::new(&config.exclude).map_err(|error| at(&error))?,
+        policies: Policies::new(policy(config.conflicts.policy), &rules).map_err(|error| at(&error))?,
+        settle: u64::try_from(config.settle.as_nanos()).unwrap_or(u64::MAX),
+        keep_versions: config.versions_kept as usize,
+    })
+}

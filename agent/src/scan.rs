@@ -1,0 +1,385 @@
+//! Looking at a directory: list, stat, and join with the registry's rows by name. What differs is a finding; what can't
+//! be seen is unknown, never absent (I15).
+
+use crate::hash::{Hashed, hash};
+use crate::job::{VolumeContext, identity};
+use crate::limits::FINDINGS;
+use crate::registry::{Key, Registry, RegistryError};
+use syncmesh_core::entry::{Body, Identity, Owner, Row};
+use syncmesh_core::path::{Name, RelativePath};
+use syncmesh_io::{Directory, FileKind, FsError, Stat, WatchDescriptor};
+
+/// Look at one directory.
+pub struct Scan {
+    /// Which volume.
+    pub volume: u16,
+    /// Which directory.
+    pub directory: RelativePath,
+    /// At what in it.
+    pub scope: Scope,
+}
+
+/// How much of a directory is looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// Every name; the directory is watched from before it is listed. With `recurse`, the directories in it are
+    /// reported too, changed or not.
+    All {
+        /// Report directories that show no change.
+        recurse: bool,
+    },
+    /// Some names.
+    Names(Vec<Name>),
+}
+
+/// A part of what a scan found.
+pub struct Findings {
+    /// Which volume.
+    pub volume: u16,
+    /// Which directory.
+    pub directory: RelativePath,
+    /// Names that differ from their rows.
+    pub findings: Vec<Finding>,
+    /// Directories whose insides must be looked at.
+    pub directories: Vec<Name>,
+}
+
+/// One name that differs from its row.
+pub struct Finding {
+    /// The name.
+    pub name: Name,
+    /// Its row when it was looked at.
+    pub row: Option<Row>,
+    /// How it differs.
+    pub what: What,
+}
+
+/// How a name differs from its row.
+pub enum What {
+    /// It is new, or has other contents, or another time.
+    Content {
+        /// The contents.
+        body: Body,
+        /// Declared mode.
+        mode: u32,
+        /// Declared owner.
+        owner: Option<Owner>,
+        /// What the disk showed.
+        identity: Identity,
+    },
+    /// Only mode or owner differ.
+    Attributes {
+        /// Declared mode.
+        mode: u32,
+        /// Declared owner.
+        owner: Option<Owner>,
+        /// What the disk showed.
+        identity: Identity,
+    },
+    /// Nothing that is declared differs; the disk shows it otherwise (another inode, a later ctime).
+    Identity(Identity),
+    /// It is gone.
+    Removed,
+    /// A directory is gone, and rows below it still say that they are here: those first.
+    Vanished,
+}
+
+/// How a scan ended.
+pub struct Scanned {
+    /// Which volume.
+    pub volume: u16,
+    /// Which directory.
+    pub directory: RelativePath,
+    /// What was looked at.
+    pub scope: Scope,
+    /// The directory's watch, if it was listed.
+    pub watch: Option<WatchDescriptor>,
+    /// Names that changed while they were read: look again.
+    pub unstable: Vec<Name>,
+    /// Names that couldn't be read, and why. Their rows stay as they are.
+    pub unreadable: Vec<(Name, FsError)>,
+    /// How the directory as a whole was.
+    pub state: Result<Presence, FsError>,
+}
+
+/// Is the directory there?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Presence {
+    /// It is.
+    There,
+    /// It isn't, and what the registry had below it was reported as removed.
+    Gone,
+}
+
+struct Pass<'a> {
+    scan: &'a Scan,
+    volume: &'a VolumeContext,
+    registry: &'a Registry,
+    emit: &'a mut dyn FnMut(Findings),
+    part: Findings,
+    unstable: Vec<Name>,
+    unreadable: Vec<(Name, FsError)>,
+}
+
+impl Scan {
+    /// Scans; findings go to `emit` in parts. Errors of the registry end it, errors of the disk are in the result.
+    pub fn run(
+        self,
+        volume: &VolumeContext,
+        registry: &Registry,
+        emit: &mut dyn FnMut(Findings),
+    ) -> Result<Scanned, RegistryError> {
+        let part = Findings {
+            volume: self.volume,
+            directory: self.directory.clone(),
+            findings: Vec::new(),
+            directories: Vec::new(),
+        };
+        let (unstable, unreadable) = (Vec::new(), Vec::new());
+        let mut pass = Pass { scan: &self, volume, registry, emit, part, unstable, unreadable };
+        let mut watch = None;
+        let state = match pass.whole(&mut watch) {
+            Ok(presence) => Ok(presence),
+            Err(Stop::Disk(error)) => Err(error),
+            Err(Stop::Registry(error)) => return Err(error),
+        };
+        pass.flush();
+        let (unstable, unreadable) = (pass.unstable, pass.unreadable);
+        let Scan { volume, directory, scope } = self;
+        Ok(Scanned { volume, directory, scope, watch, unstable, unreadable, state })
+    }
+}
+
+enum Stop {
+    Disk(FsError),
+    Registry(RegistryError),
+}
+
+impl From<FsError> for Stop {
+    fn from(error: FsError) -> Self {
+        Self::Disk(error)
+    }
+}
+
+impl From<RegistryError> for Stop {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(error)
+    }
+}
+
+impl Pass<'_> {
+    fn whole(&mut self, watch: &mut Option<WatchDescriptor>) -> Result<Presence, Stop> {
+        let fs = self.volume.fs.clone();
+        let components = self.scan.directory.components();
+        let directory = match fs.open_directory(&components) {
+            Ok(directory) => directory,
+            Err(FsError::NotFound | FsError::Outside) if is_gone(self.volume, &components)? => {
+                self.root_is_ours()?;
+                self.join(None, Vec::new())?;
+                return Ok(Presence::Gone);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match &self.scan.scope {
+            Scope::All { .. } => {
+                // Watched before it is listed, so that nothing can happen between the two.
+                *watch = Some(directory.watch()?);
+                let mut names = Vec::new();
+                for entry in directory.list()? {
+                    names.push(Name::new(&entry.name).map_err(|_| FsError::Os(5))?);
+                }
+                names.sort_unstable();
+                self.root_is_ours()?;
+                self.join(Some(&*directory), names)?;
+            }
+            Scope::Names(names) => {
+                let key = |name: &Name| Key {
+                    volume: self.scan.volume,
+                    directory: self.scan.directory.clone(),
+                    name: name.clone(),
+                };
+                let rows = self.registry.get_all(&names.iter().map(key).collect::<Vec<_>>())?;
+                for (name, row) in names.iter().zip(rows) {
+                    self.look(Some(&*directory), name, row)?;
+                }
+            }
+        }
+        Ok(Presence::There)
+    }
+
+    /// An ordered merge of the names that are there with the rows that are known. `None` for a directory that is gone.
+    fn join(&mut self, directory: Option<&dyn Directory>, names: Vec<Name>) -> Result<(), Stop> {
+        const ROWS: usize = 512;
+        let mut names = names.into_iter().peekable();
+        let mut after: Option<Name> = None;
+        loop {
+            let rows = self.registry.children(self.scan.volume, &self.scan.directory, after.as_ref(), ROWS)?;
+            let last = rows.len() < ROWS;
+            after = rows.last().map(|(name, _)| name.clone()).or(after);
+            for (name, row) in rows {
+                while let Some(new) = names.next_if(|new| *new < name) {
+                    self.look(directory, &new, None)?;
+                }
+                let there = names.next_if_eq(&name).is_some();
+                self.look(if there { directory } else { None }, &name, Some(row))?;
+            }
+            if last {
+                break;
+            }
+        }
+        for new in names {
+            self.look(directory, &new, None)?;
+        }
+        Ok(())
+    }
+
+    /// Compares one name with its row. Without a directory the name is known to be absent.
+    fn look(&mut self, directory: Option<&dyn Directory>, name: &Name, row: Option<Row>) -> Result<(), Stop> {
+        let Ok(path) = self.scan.directory.join(name) else {
+            return Ok(()); // too deep to be named: counted as unreadable by whoever made it
+        };
+        let stat = match directory.map(|directory| directory.stat(name.as_bytes())) {
+            None | Some(Err(FsError::NotFound)) => None,
+            Some(Ok(stat)) if stat.kind == FileKind::Special => None,
+            Some(Ok(stat)) => Some(stat),
+            Some(Err(error)) => {
+                self.unreadable.push((name.clone(), error));
+                return Ok(());
+            }
+        };
+        let here = row.as_ref().and_then(Row::live);
+        let was_directory = here.is_some_and(|here| here.entry.content.body == Body::Directory);
+        let is_directory = stat.map_or(was_directory, |stat| stat.kind == FileKind::Directory);
+        if !self.volume.selection.includes(&path, is_directory) {
+            return Ok(()); // an excluded path is neither announced nor deleted
+        }
+        if was_directory
+            && stat.is_none_or(|stat| stat.kind != FileKind::Directory)
+            && self.registry.has_live_children(self.scan.volume, &path)?
+        {
+            self.found(Finding { name: name.clone(), row, what: What::Vanished });
+            return Ok(());
+        }
+        let Some(stat) = stat else {
+            if here.is_some() {
+                self.root_is_ours()?;
+                self.found(Finding { name: name.clone(), row, what: What::Removed });
+            }
+            return Ok(());
+        };
+        let known = here.and_then(|here| here.identity);
+        let same_inode = known.is_some_and(|known| known.inode == stat.id.inode);
+        let recurse = matches!(self.scan.scope, Scope::All { recurse: true });
+        if is_directory && (recurse || !same_inode) {
+            self.part.directories.push(name.clone());
+        }
+        if known == Some(identity(&stat)) {
+            return Ok(());
+        }
+        let directory = directory.expect("something was stat'ed in it");
+        match body(directory, name, &stat) {
+            Ok(Some((body, stat))) => {
+                let what = self.compare(row.as_ref(), body, &stat);
+                self.found(Finding { name: name.clone(), row, what });
+            }
+            Ok(None) => self.unstable.push(name.clone()),
+            Err(error) => self.unreadable.push((name.clone(), error)),
+        }
+        Ok(())
+    }
+
+    fn compare(&self, row: Option<&Row>, body: Body, stat: &Stat) -> What {
+        let mode = declared_mode(stat);
+        let declared_owner = self.volume.declared_owner(stat);
+        let identity = identity(stat);
+        let Some(here) = row.and_then(Row::live) else {
+            return What::Content { body, mode, owner: declared_owner, identity };
+        };
+        let owner = declared_owner.or(here.entry.attributes.owner);
+        let time = |body: &Body| match body {
+            Body::File { mtime, .. } | Body::Symlink { mtime, .. } => *mtime,
+            Body::Directory | Body::Tombstone { .. } => 0,
+        };
+        let old = &here.entry.content.body;
+        if !old.same_contents(&body) || time(old) != time(&body) {
+            return What::Content { body, mode, owner, identity };
+        }
+        // Compared with what the disk showed, not with what is declared: a difference that the disk made isn't a change.
+        let shown = here.identity.map(|old| (old.mode, old.owner));
+        if shown.is_some_and(|shown| shown != (identity.mode, identity.owner))
+            && (mode, owner) != (here.entry.attributes.mode, here.entry.attributes.owner)
+        {
+            What::Attributes { mode, owner, identity }
+        } else {
+            What::Identity(identity)
+        }
+    }
+
+    fn found(&mut self, finding: Finding) {
+        self.part.findings.push(finding);
+        if self.part.findings.len() >= FINDINGS {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        let findings = std::mem::take(&mut self.part.findings);
+        let directories = std::mem::take(&mut self.part.directories);
+        if !findings.is_empty() || !directories.is_empty() {
+            let (volume, directory) = (self.part.volume, self.part.directory.clone());
+            (self.emit)(Findings { volume, directory, findings, directories });
+        }
+    }
+
+    /// Nothing counts as deleted unless the root is the one that the registry knows.
+    fn root_is_ours(&self) -> Result<(), FsError> {
+        match self.volume.fs.read_marker()? {
+            Some(marker) if marker == self.volume.marker => Ok(()),
+            _ => Err(FsError::Outside),
+        }
+    }
+}
+
+/// The body of what `name` stands for; `None` if it changes while we look.
+pub fn body(directory: &dyn Directory, name: &Name, stat: &Stat) -> Result<Option<(Body, Stat)>, FsError> {
+    match stat.kind {
+        FileKind::Directory => Ok(Some((Body::Directory, *stat))),
+        FileKind::Special => Ok(None),
+        FileKind::File => Ok(match hash(directory, name.as_bytes(), stat)? {
+            Hashed::Body(body, stat) => Some((body, stat)),
+            Hashed::Unstable => None,
+        }),
+        FileKind::Symlink => {
+            let target = match directory.read_link(name.as_bytes()) {
+                Ok(target) => target,
+                Err(FsError::NotFound | FsError::WrongKind) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            // Its own name shows it again: the same inode can't get another target.
+            let again = directory.stat(name.as_bytes());
+            let same = again.is_ok_and(|again| again == *stat);
+            Ok(same.then(|| (Body::Symlink { target, mtime: stat.mtime }, *stat)))
+        }
+    }
+}
+
+/// The mode to declare: setuid and setgid are never synchronised, a link's mode has no meaning.
+pub fn declared_mode(stat: &Stat) -> u32 {
+    if stat.kind == FileKind::Symlink { 0o777 } else { stat.mode & 0o1777 }
+}
+
+/// Is the directory really gone, or only unseen? Gone means: some directory above it is there, on our device, and lacks
+/// the next component, or has something else than a directory under its name.
+fn is_gone(volume: &VolumeContext, components: &[&[u8]]) -> Result<bool, FsError> {
+    for (depth, component) in components.iter().enumerate() {
+        let parent = volume.fs.open_directory(&components[..depth])?;
+        match parent.stat(component) {
+            Err(FsError::NotFound) => return Ok(true),
+            Err(error) => return Err(error),
+            Ok(stat) if stat.kind != FileKind::Directory => return Ok(true),
+            Ok(stat) if stat.id.device != volume.device => return Ok(false),
+            Ok(_) => {}
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,195 @@
+//! From directories and a registry to a node that can run: probe, compare markers, recover, number the volumes.
+
+use crate::job::{Context, VolumeContext};
+use crate::journal;
+use crate::node::Setup;
+use crate::recover::{RecoverError, recover};
+use crate::registry::{Registry, RegistryError, VolumeState};
+use crate::volume::{Retry, Volume};
+use redb::StorageBackend;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use syncmesh_core::policy::Policies;
+use syncmesh_core::select::Selection;
+use syncmesh_core::version::ReplicaId;
+use syncmesh_io::{Fs, FsError, StateFiles};
+
+/// One volume of the configuration, its directory open.
+pub struct VolumeSpec {
+    /// Its name.
+    pub name: String,
+    /// Its directory.
+    pub fs: Arc<dyn Fs>,
+    /// Which paths take part.
+    pub selection: Selection,
+    /// What becomes of losers.
+    pub policies: Policies,
+    /// How long a file that is being written must be quiet, in nanoseconds.
+    pub settle: u64,
+    /// Versions that the store keeps of one path.
+    pub keep_versions: usize,
+}
+
+/// What a start needs besides the volumes.
+pub struct Start {
+    /// The node's name.
+    pub node: String,
+    /// Members and where to call them.
+    pub peers: Vec<(String, Option<String>)>,
+    /// Volumes.
+    pub volumes: Vec<VolumeSpec>,
+    /// The state directory.
+    pub state: Arc<dyn StateFiles>,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Most connections at the same time.
+    pub connections: usize,
+    /// How far a peer's clock may be ahead.
+    pub max_clock_skew_millis: u64,
+    /// The wall clock in milliseconds since 1970.
+    pub now_millis: u64,
+    /// The system's boot id.
+    pub boot: String,
+    /// This run's incarnation: 64 random bits that were never used before.
+    pub replica: ReplicaId,
+    /// Random bits for markers.
+    pub random: u64,
+}
+
+/// Why a node can't start. Nothing was changed in any volume.
+#[derive(Debug)]
+pub enum StartError {
+    /// The registry.
+    Registry(RegistryError),
+    /// What the run before left.
+    Recover(RecoverError),
+    /// A volume.
+    Volume {
+        /// Its name.
+        name: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// The state directory.
+    State(FsError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(error) => write!(f, "{error}"),
+            Self::Recover(error) => write!(f, "{error}"),
+            Self::Volume { name, why } => write!(f, "volume {name}: {why}"),
+            Self::State(error) => write!(f, "the state directory can't be written: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Makes everything ready. Afterwards the returned context runs jobs, and the setup makes a node.
+pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>, Setup), StartError> {
+    let (registry, mut stored) = Registry::open(storage).map_err(StartError::Registry)?;
+    stored.replicas.insert(start.replica, start.node.clone());
+    let mut contexts = BTreeMap::new();
+    let mut specs = Vec::new();
+    let configured: BTreeSet<String> = start.volumes.iter().map(|volume| volume.name.clone()).collect();
+    for spec in start.volumes {
+        let refuse = |why: String| StartError::Volume { name: spec.name.clone(), why };
+        let disk = |error: FsError| refuse(format!("its directory can't be used: {error}"));
+        let probe = spec.fs.probe().map_err(disk)?;
+        if !probe.exchange || !probe.no_replace {
+            return Err(refuse(format!(
+                "its file system ({}) can't exchange two names atomically, so files couldn't be replaced safely: use ext4, xfs, btrfs or tmpfs",
+                probe.file_system
+            )));
+        }
+        let found = spec.fs.read_marker().map_err(disk)?;
+        let state = match stored.volumes.get(&spec.name) {
+            Some(state) if found.as_deref() == Some(&state.marker) => state.clone(),
+            Some(_) => {
+                return Err(refuse(
+                    "its directory isn't the one that this agent knows (.syncmesh/marker is missing or differs). If the disk isn't mounted, mount it. If the data is really gone, or the directory was replaced on purpose, stop the agent, remove its stateDir and start again: what the peers have is then copied here, nothing is deleted there".into(),
+                ));
+            }
+            None => {
+                let number = stored.volumes.values().map(|state| state.number + 1).max().unwrap_or(1);
+                let marker = format!("{} {:016x}", spec.name, start.random ^ u64::from(number)).into_bytes();
+                spec.fs.write_marker(&marker).map_err(disk)?;
+                let state = VolumeState { number, marker, ..VolumeState::default() };
+                stored.volumes.insert(spec.name.clone(), state.clone());
+                state
+            }
+        };
+        let context = VolumeContext {
+            fs: spec.fs.clone(),
+            selection: spec.selection.clone(),
+            policies: spec.policies.clone(),
+            marker: state.marker,
+            device: probe.device,
+            change_owner: probe.change_owner,
+            next_slot: AtomicU64::new(1),
+            keep_versions: spec.keep_versions,
+        };
+        contexts.insert(state.number, context);
+        specs.push(spec);
+    }
+    let context = Context { volumes: contexts, registry: registry.clone(), state: start.state.clone() };
+    let recovered = recover(&context, &mut stored, start.now_millis).map_err(StartError::Recover)?;
+    if recovered != Default::default() {
+        tracing::info!(?recovered, "recovered what the run before hadn't made durable");
+    }
+    let epoch = recovered.epoch + 1;
+    let open = |epoch| start.state.open_log(&journal::file_name(epoch)).map_err(StartError::State);
+    let logs = (open(epoch)?, open(epoch + 1)?);
+    let volumes = specs.iter().filter_map(|spec| {
+        let state = stored.volumes.get(&spec.name)?.clone();
+        Some(volume(spec, state))
+    });
+    let setup = Setup {
+        node: start.node,
+        replica: start.replica,
+        boot: start.boot,
+        peers: start.peers,
+        volumes: volumes.collect(),
+        unconfigured: stored.volumes.iter().filter(|(n, _)| !configured.contains(*n)).map(|(n, s)| (n.clone(), s.clone())).collect(),
+        replicas: stored.replicas,
+        registry,
+        epoch: (epoch, logs.0, logs.1),
+        listen: start.listen,
+        connections: start.connections,
+        max_clock_skew_millis: start.max_clock_skew_millis,
+    };
+    Ok((Arc::new(context), setup))
+}
+
+fn volume(spec: &VolumeSpec, state: VolumeState) -> Volume {
+    Volume {
+        number: state.number,
+        name: spec.name.clone(),
+        watcher: spec.fs.watch_source(),
+        settle: spec.settle,
+        policies: spec.policies.digest(),
+        counter: 0,
+        journalled: state.sequence,
+        state,
+        dirty: Default::default(),
+        watches: Default::default(),
+        busy: BTreeSet::new(),
+        scans: 0,
+        scanned: false,
+        incoming: BTreeMap::new(),
+        remaking: BTreeSet::new(),
+        retry: Retry::default(),
+        fetch_queue: VecDeque::new(),
+        failed: None,
+        problems: BTreeMap::new(),
+        last_sync: None,
+        touched: false,
+        pruned: 0,
+        wanted_since: None,
+    }
+}

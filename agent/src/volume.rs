@@ -1,0 +1,159 @@
+//! One volume's state on the loop: what is dirty, what waits to be applied, what is known.
+
+use crate::fetch;
+use crate::job::Done;
+use crate::limits::RETRY;
+use crate::publish::Item;
+use crate::registry::{Counts, Key, VolumeState};
+use crate::watch::{Dirty, Watches};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use syncmesh_core::entry::{ContentHash, Row};
+use syncmesh_core::path::RelativePath;
+use syncmesh_core::version::Dot;
+use syncmesh_io::Watcher;
+
+/// A volume.
+pub struct Volume {
+    /// Its number in the registry.
+    pub number: u16,
+    /// Its name.
+    pub name: String,
+    /// Where its events come from.
+    pub watcher: Watcher,
+    /// How long a file that is being written must be quiet, in nanoseconds.
+    pub settle: u64,
+    /// Digest of its conflict policies.
+    pub policies: u64,
+    /// What the registry keeps of it.
+    pub state: VolumeState,
+    /// The counter of the last version that this replica made.
+    pub counter: u64,
+    /// Rows up to this sequence number are in the journal.
+    pub journalled: u64,
+    /// What must be looked at.
+    pub dirty: Dirty,
+    /// Which directory a watch belongs to.
+    pub watches: Watches,
+    /// Directories that a scan or apply job works on.
+    pub busy: BTreeSet<RelativePath>,
+    /// Scans under way.
+    pub scans: usize,
+    /// The first scan of everything is over: before, nothing is applied.
+    pub scanned: bool,
+    /// Versions that wait to be applied, by directory.
+    pub incoming: BTreeMap<RelativePath, VecDeque<Item>>,
+    /// Directories that are being made again for what was written below them.
+    pub remaking: BTreeSet<RelativePath>,
+    /// When to try again what is wanted, and how often it was tried.
+    pub retry: Retry,
+    /// Files to fetch.
+    pub fetch_queue: VecDeque<FetchWanted>,
+    /// Why the volume as a whole can't be synchronised.
+    pub failed: Option<String>,
+    /// Paths that couldn't be read or written, and why; the first hundred.
+    pub problems: BTreeMap<RelativePath, String>,
+    /// When it was last in sync, in milliseconds since 1970.
+    pub last_sync: Option<u64>,
+    /// Files changed on its file system in the open epoch.
+    pub touched: bool,
+    /// The last pruning of its store, on the loop's clock.
+    pub pruned: u64,
+    /// The oldest stamp among what is wanted, in milliseconds since 1970, as far as known.
+    pub wanted_since: Option<u64>,
+}
+
+/// Something to fetch.
+#[derive(Clone)]
+pub struct FetchWanted {
+    /// Whose contents.
+    pub key: Key,
+    /// Which.
+    pub hash: ContentHash,
+    /// Bytes.
+    pub size: u64,
+    /// It has holes.
+    pub sparse: bool,
+    /// The version that wrote them: who knows it may have them.
+    pub dot: Dot,
+}
+
+impl FetchWanted {
+    /// What a row lacks, if it is a file's contents.
+    pub fn of(key: &Key, row: &Row) -> Option<Self> {
+        let (hash, size, sparse) = fetch::wanted_file(row)?;
+        let dot = row.wanted.as_ref()?.entries.first()?.content.stamp.dot;
+        Some(Self { key: key.clone(), hash, size, sparse, dot })
+    }
+}
+
+/// The sweep over what is wanted.
+#[derive(Default)]
+pub struct Retry {
+    /// When, on the loop's clock.
+    pub due: Option<u64>,
+    /// Sweeps since anything became visible.
+    pub attempt: u32,
+    /// A sweep is under way.
+    pub running: bool,
+    /// Where it goes on.
+    pub after: Option<Key>,
+}
+
+impl Retry {
+    /// Sweep after the usual wait.
+    pub fn later(&mut self, now: u64) {
+        let (first, longest) = RETRY;
+        let wait = first.saturating_mul(1 << self.attempt.min(8)).min(longest).as_nanos() as u64;
+        self.at(now + wait);
+    }
+
+    /// Sweep at a time, or earlier if that is planned.
+    pub fn at(&mut self, due: u64) {
+        self.due = Some(self.due.map_or(due, |old| old.min(due)));
+    }
+}
+
+impl Volume {
+    /// The dot of the next version that this replica makes.
+    pub fn next_dot(&mut self, replica: syncmesh_core::version::ReplicaId) -> Dot {
+        self.counter += 1;
+        Dot { replica, counter: self.counter }
+    }
+
+    /// Counts one row's change.
+    pub fn count(&mut self, old: Option<&Row>, new: &Row) {
+        self.state.counts.replace(old.map(Counts::of).unwrap_or_default(), Counts::of(new));
+        if self.state.counts.wanted == 0 {
+            self.wanted_since = None;
+        }
+    }
+
+    /// Queues a version to be applied.
+    pub fn queue(&mut self, directory: RelativePath, item: Item) {
+        self.incoming.entry(directory).or_default().push_back(item);
+    }
+
+    /// Is everything that the disk and the peers brought here recorded and visible?
+    pub fn is_settled(&self) -> bool {
+        self.scanned
+            && self.failed.is_none()
+            && self.problems.is_empty()
+            && self.dirty.is_empty()
+            && self.busy.is_empty()
+            && self.incoming.is_empty()
+            && self.state.counts.wanted == 0
+            && self.journalled == self.state.sequence
+    }
+
+    /// Remembers a problem with a path.
+    pub fn problem(&mut self, path: RelativePath, message: String) {
+        if self.problems.len() < 100 {
+            self.problems.insert(path, message);
+        }
+    }
+}
+
+/// Does an outcome of a job need room in the overlay? Only those may be left waiting while it is full.
+pub fn needs_room(done: &Done) -> bool {
+    matches!(done, Done::Findings(_))
+}
