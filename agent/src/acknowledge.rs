@@ -2,8 +2,7 @@
 //! ours.
 
 use std::collections::{BTreeMap, VecDeque};
-use syncmesh_core::version::Knowledge;
-use syncmesh_protocol::message::Progress;
+use syncmesh_protocol::message::{Covers, Progress};
 
 /// What has arrived of one peer's sequence of one volume.
 #[derive(Default)]
@@ -13,7 +12,7 @@ pub struct Incoming {
     /// The highest number that came.
     received: u64,
     /// What the peer said at which position, oldest first. Holds once everything before is recorded.
-    covers: VecDeque<(u64, Knowledge)>,
+    covers: VecDeque<Covers>,
     taken_bytes: u64,
     /// Everything up to here is recorded, and journalled.
     pub journalled: u64,
@@ -51,9 +50,9 @@ impl Incoming {
     }
 
     /// The peer says what whoever has recorded its rows up to here knows.
-    pub fn cover(&mut self, sequence: u64, knowledge: Knowledge) {
-        self.received = self.received.max(sequence);
-        self.covers.push_back((sequence, knowledge));
+    pub fn cover(&mut self, covers: Covers) {
+        self.received = self.received.max(covers.sequence);
+        self.covers.push_back(covers);
     }
 
     /// Everything up to here is recorded.
@@ -62,11 +61,11 @@ impl Incoming {
     }
 
     /// Knowledge that has become true since the last call (the newest implies the older).
-    pub fn learn(&mut self) -> Option<Knowledge> {
+    pub fn learn(&mut self) -> Option<Covers> {
         let recorded = self.recorded();
         let mut learnt = None;
-        while self.covers.front().is_some_and(|(sequence, _)| *sequence <= recorded) {
-            learnt = self.covers.pop_front().map(|(_, knowledge)| knowledge);
+        while self.covers.front().is_some_and(|covers| covers.sequence <= recorded) {
+            learnt = self.covers.pop_front();
         }
         learnt
     }
@@ -91,7 +90,7 @@ impl Incoming {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use syncmesh_core::version::{Dot, ReplicaId};
+    use syncmesh_core::version::{Dot, Knowledge, ReplicaId};
 
     #[test]
     fn knowledge_counts_only_when_everything_before_it_is_recorded() {
@@ -100,11 +99,12 @@ mod tests {
         knowledge.add(Dot { replica: ReplicaId(1), counter: 2 });
         incoming.receive(1, 0);
         incoming.receive(2, 10);
-        incoming.cover(2, knowledge.clone());
+        let covers = Covers { sequence: 2, knowledge, left_out: vec![] };
+        incoming.cover(covers.clone());
         incoming.record(2);
         assert_eq!((incoming.recorded(), incoming.learn()), (0, None));
         incoming.record(1);
-        assert_eq!((incoming.recorded(), incoming.learn()), (2, Some(knowledge)));
+        assert_eq!((incoming.recorded(), incoming.learn()), (2, Some(covers)));
         assert_eq!(incoming.progress(true).taken_bytes, 10);
     }
 }

@@ -61,6 +61,17 @@ impl Stream {
         }
     }
 
+    /// Sends again what was left to makers, as far as the peer's knowledge doesn't cover it.
+    pub fn start_again(&mut self) {
+        if self.collecting {
+            self.restart = true;
+        } else if self.left_to_makers {
+            self.left_to_makers = false;
+            self.position = 0;
+            self.covered = None;
+        }
+    }
+
     /// May more entries be sent before the peer has taken some?
     pub fn has_credit(&self) -> bool {
         self.sent_bytes.saturating_sub(self.progress.taken_bytes) < ENTRIES_CREDIT_BYTES / 2

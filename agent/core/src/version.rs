@@ -138,7 +138,12 @@ impl Knowledge {
 
     /// Adds all that the other knows.
     pub fn join(&mut self, other: &Self) {
-        for (&replica, ranges) in &other.0 {
+        self.join_without(other, &[]);
+    }
+
+    /// Adds all that the other knows of replicas that aren't in `except`.
+    pub fn join_without(&mut self, other: &Self, except: &[ReplicaId]) {
+        for (&replica, ranges) in other.0.iter().filter(|(replica, _)| !except.contains(replica)) {
             for &range in ranges {
                 self.add_range(replica, range);
             }

@@ -71,13 +71,16 @@ pub struct Entries<'a> {
     pub rows: Vec<Announced<'a>>,
 }
 
-/// "You were sent every row of mine up to this number; who has recorded them all knows this."
+/// "You were sent every row of mine up to this number, but for versions of some replicas that you hear yourself. Who has
+/// recorded them all knows this, those replicas excepted."
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Covers {
     /// The end of the sender's sequence.
     pub sequence: u64,
     /// The sender's knowledge at that point.
     pub knowledge: Knowledge,
+    /// Replicas whose versions were left to themselves to send.
+    pub left_out: Vec<ReplicaId>,
 }
 
 /// How far the sender of this message has got with the receiver's sequence.
@@ -319,6 +322,7 @@ impl<'a> Message<'a> {
             Self::Request(request) => {
                 limit(request.length > 0 && u64::from(request.length) <= BLOCK_BYTES, "a request for more than a block")
             }
+            Self::Covers(covers) => limit(covers.left_out.len() <= LIST_ITEMS, "too many replicas"),
             Self::Block(block) => limit(block.bytes.len() as u64 <= BLOCK_BYTES, "more than a block"),
             Self::Sessions(nodes) => limit(nodes.len() <= LIST_ITEMS, "too many sessions"),
             Self::Replicas(replicas) => limit(replicas.len() <= LIST_ITEMS, "too many replicas"),

@@ -37,7 +37,7 @@ proptest! {
         knowledge.add(Dot { replica: ReplicaId(id), counter: 5 });
         let messages = [
             announced(&contents),
-            Message::Covers(Covers { sequence: id, knowledge }),
+            Message::Covers(Covers { sequence: id, knowledge, left_out: vec![ReplicaId(id)] }),
             Message::Block(Block { id, offset: id, bytes: &contents, proof: &[] }),
             Message::Refused(id, Refusal::Changed),
             Message::Sessions(vec!["a".into()]),

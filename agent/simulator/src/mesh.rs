@@ -235,7 +235,6 @@ impl Mesh {
         // Now and then time passes although something is ready: jobs are slow, too.
         if ready.is_empty() || self.random.once_in(64) {
             let Some(next) = self.world.next_event_time() else { return !ready.is_empty() };
-            if self.print { println!("advance {next} ready {ready:?}"); }
             self.world.advance_to(next);
             return true;
         }

@@ -50,8 +50,9 @@ pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
             5..=8 => choice.between(200, 20_000),
             _ => choice.between(20_000, 60_000),
         };
+        let end = teller.mesh.world.now() + choice.between(0, 3 * SECOND);
         for _ in 0..pause {
-            if !teller.mesh.step() {
+            if teller.mesh.world.now() > end || !teller.mesh.step() {
                 break;
             }
         }

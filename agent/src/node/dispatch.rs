@@ -1,5 +1,6 @@
 //! Starting what is due: epochs, scans, applies, collections, fetches, retries.
 
+use super::messages::elsewhere;
 use super::{Fetch, Node, PeerState};
 use crate::announce::Collect;
 use crate::connection::{Lane, Phase};
@@ -193,9 +194,8 @@ impl<I: Io> Node<I> {
             if connection.phase != Phase::Ready {
                 continue;
             }
-            let Some(peer) = connection.peer.as_ref().and_then(|name| self.peers.get(name).map(|peer| (name, peer))) else {
-                continue;
-            };
+            let Some(name) = connection.peer.as_deref() else { continue };
+            let elsewhere = Arc::new(elsewhere(&self.peers, name));
             for (&number, link) in &mut connection.links {
                 let Some(volume) = self.volumes.get(&number) else { continue };
                 let out = &mut link.outgoing;
@@ -207,21 +207,13 @@ impl<I: Io> Node<I> {
                     continue;
                 }
                 out.collecting = true;
-                // The peer's own versions, and those whose makers it hears itself.
-                let elsewhere = self
-                    .replicas
-                    .iter()
-                    .filter(|(_, node)| {
-                        *node == peer.0 || (**node != self.node && peer.1.sessions.contains(node.as_str()))
-                    })
-                    .map(|(&replica, _)| replica);
                 jobs.push(Job::Collect(Collect {
                     volume: number,
                     session: id,
                     position: out.position,
                     journalled: volume.journalled,
                     knowledge: Arc::clone(&out.knowledge),
-                    elsewhere: Arc::new(elsewhere.collect()),
+                    elsewhere: Arc::clone(&elsewhere),
                 }));
             }
         }

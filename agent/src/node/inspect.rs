@@ -200,6 +200,9 @@ impl<I: Io> Node<I> {
                 return Some(format!("changes of {peer} are being recorded"));
             }
             let out = &link.outgoing;
+            if !volume.state.knowledge.covers_all(&out.knowledge) {
+                return Some(format!("{peer} knows changes that aren't here yet"));
+            }
             if out.position < volume.state.sequence || out.collecting || out.progress.visible < volume.state.sequence {
                 return Some(format!("{peer} hasn't published everything yet"));
             }

@@ -1,6 +1,6 @@
 //! What peers say, and what is said to them.
 
-use super::{Node, PeerState};
+use super::{Node, Peer, PeerState};
 use crate::acknowledge::Incoming;
 use crate::connection::{Lane, Phase};
 use crate::fetch::ReadBlock;
@@ -8,12 +8,21 @@ use crate::limits::{COVERS_DELAY, HEARTBEAT};
 use crate::link::{Link, Stream};
 use crate::publish::Item;
 use crate::stage::Source;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use syncmesh_core::entry::Body;
-use syncmesh_core::version::Knowledge;
+use syncmesh_core::version::{Knowledge, ReplicaId};
 use syncmesh_io::Io;
 use syncmesh_protocol::frame;
 use syncmesh_protocol::message::{self, Announced, Covers, Farewell, Hello, Message, Progress, VERSIONS};
+
+/// Replicas whose versions a peer has from themselves: its own present incarnation, and those of nodes with which it has a
+/// session. Versions of earlier incarnations aren't among them: a crash may have lost them there.
+pub(super) fn elsewhere(peers: &BTreeMap<String, Peer>, name: &str) -> BTreeSet<ReplicaId> {
+    let Some(peer) = peers.get(name) else { return BTreeSet::new() };
+    let makers = peer.sessions.iter().filter_map(|node| peers.get(node)).filter_map(|maker| maker.replica);
+    makers.chain(peer.replica).collect()
+}
 
 /// Why a session must end; the text goes to the log and the status.
 type Ended = Option<String>;
@@ -189,6 +198,12 @@ impl<I: Io> Node<I> {
             });
             connection.send(Lane::Control, volume.number, &message);
         }
+        let same_run = self.peers.get(&verified).is_some_and(|peer| peer.replica == Some(hello.replica));
+        if !same_run {
+            // Versions of its earlier run may be lost there, and were left to it.
+            let links = self.connections.values_mut().flat_map(|connection| connection.links.values_mut());
+            links.for_each(|link| link.outgoing.start_again());
+        }
         if let Some(peer) = self.peers.get_mut(&verified) {
             if peer.last_error.is_some() || peer.replica != Some(hello.replica) {
                 tracing::info!(peer = %verified, "connected");
@@ -240,24 +255,15 @@ impl<I: Io> Node<I> {
     fn sessions_message(&mut self, id: u64, nodes: Vec<String>) {
         let Some(name) = self.connections.get(&id).and_then(|connection| connection.peer.clone()) else { return };
         let Some(peer) = self.peers.get_mut(&name) else { return };
-        let nodes: std::collections::BTreeSet<String> = nodes.into_iter().collect();
+        let nodes: BTreeSet<String> = nodes.into_iter().collect();
         let lost = peer.sessions.difference(&nodes).next().is_some();
         peer.sessions = nodes;
         if !lost {
             return;
         }
         // What was left to a maker that is gone from there is ours to send now.
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        for link in connection.links.values_mut() {
-            let out = &mut link.outgoing;
-            if out.left_to_makers || out.collecting {
-                out.left_to_makers = false;
-                if out.collecting {
-                    out.restart = true;
-                } else {
-                    out.position = 0;
-                }
-            }
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.links.values_mut().for_each(|link| link.outgoing.start_again());
         }
     }
 
@@ -314,7 +320,7 @@ impl<I: Io> Node<I> {
         let Some(link) = self.connections.get_mut(&id).and_then(|c| c.links.get_mut(&number)) else { return };
         // What it says it knows it knows, whatever we have recorded.
         Arc::make_mut(&mut link.outgoing.knowledge).join(&covers.knowledge);
-        link.incoming.cover(covers.sequence, covers.knowledge);
+        link.incoming.cover(covers);
         self.learn(id, number);
     }
 
@@ -324,10 +330,10 @@ impl<I: Io> Node<I> {
             return;
         };
         let Some(link) = connection.links.get_mut(&number) else { return };
-        if let Some(knowledge) = link.incoming.learn()
-            && !volume.state.knowledge.covers_all(&knowledge)
+        if let Some(covers) = link.incoming.learn()
+            && !volume.state.knowledge.covers_all(&covers.knowledge)
         {
-            volume.state.knowledge.join(&knowledge);
+            volume.state.knowledge.join_without(&covers.knowledge, &covers.left_out);
             self.epoch.used = true;
         }
     }
@@ -355,6 +361,7 @@ impl<I: Io> Node<I> {
     pub(super) fn tell_knowledge(&mut self, now: u64) {
         for connection in self.connections.values_mut().filter(|connection| connection.phase == Phase::Ready) {
             let mut messages = Vec::new();
+            let elsewhere = connection.peer.as_ref().map(|name| elsewhere(&self.peers, name)).unwrap_or_default();
             for (&number, link) in &mut connection.links {
                 let Some(volume) = self.volumes.get(&number) else { continue };
                 let out = &mut link.outgoing;
@@ -376,8 +383,11 @@ impl<I: Io> Node<I> {
                 out.cover_at = None;
                 out.sent_since = false;
                 out.covered = Some((end, knowledge.clone()));
-                out.told.push_back((end, knowledge.clone()));
-                messages.push((number, Covers { sequence: end, knowledge: knowledge.clone() }));
+                if !out.left_to_makers {
+                    out.told.push_back((end, knowledge.clone()));
+                }
+                let left_out = if out.left_to_makers { elsewhere.iter().copied().collect() } else { Vec::new() };
+                messages.push((number, Covers { sequence: end, knowledge: knowledge.clone(), left_out }));
             }
             for (number, covers) in messages {
                 connection.send(Lane::Small, number, &Message::Covers(covers));

@@ -282,6 +282,17 @@ impl<I: Io> Node<I> {
                 }
             }
         }
+        let inode = |row: Option<&Row>| {
+            let here = row.and_then(Row::live).filter(|here| here.entry.content.body == Body::Directory);
+            here.and_then(|here| here.identity).map(|identity| identity.inode)
+        };
+        let new_directory = inode(item.row.as_ref()).filter(|new| inode(old.as_ref()) != Some(*new));
+        if new_directory.is_some()
+            && let Some(volume) = self.volumes.get_mut(&number)
+        {
+            // Watched, and looked at: somebody may have written into it already.
+            volume.dirty.mark_all(&key.path(), true, now);
+        }
         if let Some(row) = item.row {
             let vectors = |row: &Row| row.entries().map(|entry| entry.vector.clone()).collect::<Vec<_>>();
             let news = old.as_ref().is_none_or(|old| vectors(old) != vectors(&row));
@@ -356,7 +367,7 @@ impl<I: Io> Node<I> {
         out.left_to_makers |= collected.left_to_makers;
         out.position = collected.position;
         if std::mem::take(&mut out.restart) {
-            out.position = 0;
+            out.start_again();
         }
         if connection.phase != Phase::Ready {
             return;
