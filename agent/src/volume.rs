@@ -75,6 +75,8 @@ pub struct FetchWanted {
     pub sparse: bool,
     /// The version that wrote them: who knows it may have them.
     pub dot: Dot,
+    /// Sessions that couldn't give it.
+    pub refused: Vec<u64>,
 }
 
 impl FetchWanted {
@@ -82,7 +84,7 @@ impl FetchWanted {
     pub fn of(key: &Key, row: &Row) -> Option<Self> {
         let (hash, size, sparse) = fetch::wanted_file(row)?;
         let dot = row.wanted.as_ref()?.entries.first()?.content.stamp.dot;
-        Some(Self { key: key.clone(), hash, size, sparse, dot })
+        Some(Self { key: key.clone(), hash, size, sparse, dot, refused: Vec::new() })
     }
 }
 

@@ -332,9 +332,9 @@ impl Mesh {
                 }
                 return Err(why);
             }
-            let before = self.steps;
+            let before = self.world.now();
             self.run_for(300_000_000);
-            if self.steps <= before + 1 {
+            if self.world.now() == before {
                 return Err("nothing happens any more".into());
             }
             let all = (1..=self.shape.nodes).all(|id| self.status(id).is_some_and(|s| s.volumes.iter().all(|v| v.in_sync)));

@@ -12,6 +12,7 @@ use crate::limits::{
 };
 use crate::publish::Apply;
 use crate::scan::Scan;
+use crate::volume::FetchWanted;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use syncmesh_core::limits::BLOCK_BYTES;
@@ -228,8 +229,9 @@ impl<I: Io> Node<I> {
             self.start(Job::StageBlock(stage));
         }
         while self.jobs_running < JOBS
-            && self.blocks_reading < 2
             && let Some(read) = self.block_requests.front()
+            // One at a time for each session: its blocks go out in the order in which they were asked for.
+            && !self.blocks_reading.contains(&read.session)
         {
             // Bulk waits in the registry of requests, not in memory.
             let waiting = self.connections.get(&read.session).map(|connection| connection.waiting(Lane::Bulk));
@@ -240,7 +242,7 @@ impl<I: Io> Node<I> {
                 Some(waiting) if waiting > 4 * BLOCK_BYTES as usize => break,
                 Some(_) => {
                     if let Some(read) = self.block_requests.pop_front() {
-                        self.blocks_reading += 1;
+                        self.blocks_reading.insert(read.session);
                         self.start(Job::ReadBlock(read));
                     }
                 }
@@ -258,20 +260,7 @@ impl<I: Io> Node<I> {
                 if self.fetches.values().any(|fetch| fetch.volume == number && fetch.wanted.key == wanted.key) {
                     continue;
                 }
-                // Who announced or knows the version may have it; the peer with the fewest fetches first.
-                let holder = self
-                    .connections
-                    .iter()
-                    .filter(|(_, connection)| connection.phase == Phase::Ready)
-                    .filter(|(_, connection)| {
-                        connection.links.get(&number).is_some_and(|link| {
-                            let maker = self.replicas.get(&wanted.dot.replica);
-                            link.outgoing.knowledge.contains(wanted.dot) || connection.peer.as_ref() == maker
-                        })
-                    })
-                    .map(|(&id, _)| (self.fetches.values().filter(|fetch| fetch.session == id).count(), id))
-                    .min();
-                let Some((_, session)) = holder else {
+                let Some(session) = self.holder(number, &wanted) else {
                     let now = self.io.now();
                     if let Some(volume) = self.volumes.get_mut(&number) {
                         volume.retry.later(now);
@@ -317,6 +306,20 @@ impl<I: Io> Node<I> {
                 self.fetch_blocks += 1;
             }
         }
+    }
+
+    /// The session to fetch from: of those that know the version and haven't refused it, the one with the fewest fetches,
+    /// the version's maker before others.
+    fn holder(&self, number: u16, wanted: &FetchWanted) -> Option<u64> {
+        let maker = self.replicas.get(&wanted.dot.replica);
+        let sessions = self.connections.iter().filter(|(_, connection)| connection.phase == Phase::Ready);
+        let holders = sessions.filter_map(|(&id, connection)| {
+            let is_maker = connection.peer.as_ref() == maker;
+            let knows = connection.links.get(&number)?.outgoing.knowledge.contains(wanted.dot);
+            let busy = self.fetches.values().filter(|fetch| fetch.session == id).count();
+            ((knows || is_maker) && !wanted.refused.contains(&id)).then_some((busy, !is_maker, id))
+        });
+        holders.min().map(|(_, _, id)| id)
     }
 
     /// A block came.
@@ -385,12 +388,18 @@ impl<I: Io> Node<I> {
                 volume.retry.later(now);
             }
         }
-        if fetch.hasher.is_some() {
-            let (volume, slot) = (fetch.volume, fetch.slot);
-            self.fetches.remove(&id);
-            if slot != 0 {
-                self.start(Job::DropSlot(volume, slot));
-            }
+        if fetch.hasher.is_none() {
+            return;
+        }
+        let Some(mut fetch) = self.fetches.remove(&id) else { return };
+        if fetch.slot != 0 {
+            self.start(Job::DropSlot(fetch.volume, fetch.slot));
+        }
+        fetch.wanted.refused.push(fetch.session);
+        if self.holder(fetch.volume, &fetch.wanted).is_some()
+            && let Some(volume) = self.volumes.get_mut(&fetch.volume)
+        {
+            volume.fetch_queue.push_back(fetch.wanted);
         }
     }
 

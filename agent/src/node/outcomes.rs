@@ -405,7 +405,7 @@ impl<I: Io> Node<I> {
     }
 
     fn block_read(&mut self, read: BlockRead) {
-        self.blocks_reading -= 1;
+        self.blocks_reading.remove(&read.session);
         let Some(connection) = self.connections.get_mut(&read.session).filter(|c| c.phase == Phase::Ready) else { return };
         match &read.result {
             Ok(bytes) => {
@@ -429,7 +429,7 @@ impl<I: Io> Node<I> {
             Ok(None) => self.stage_next(staged.fetch),
             Ok(Some(hash)) if hash == fetch.wanted.hash => {
                 let Some(fetch) = self.fetches.remove(&staged.fetch) else { return };
-                self.fetched(fetch.volume, fetch.wanted.key, fetch.slot);
+                self.fetched(fetch.wanted, fetch.slot);
             }
             Ok(Some(_)) => {
                 tracing::warn!(path = %fetch.wanted.key.path(), "fetched contents aren't what was announced; fetching again");
@@ -445,20 +445,25 @@ impl<I: Io> Node<I> {
         }
     }
 
-    /// Contents are whole and verified: what is wanted now is decided once more.
-    fn fetched(&mut self, number: u16, key: Key, slot: u64) {
-        let row = match self.registry.get(&key) {
+    /// Contents are whole and verified: what is wanted now is decided once more. If that has changed meanwhile, other
+    /// contents are fetched.
+    fn fetched(&mut self, fetched: FetchWanted, slot: u64) {
+        let row = match self.registry.get(&fetched.key) {
             Ok(row) => row,
             Err(error) => return self.fail(error.to_string()),
         };
+        let number = fetched.key.volume;
+        let other = row.as_ref().and_then(|row| FetchWanted::of(&fetched.key, row));
         let entry = row.and_then(|row| row.wanted).and_then(|wanted| wanted.entries.into_iter().next());
+        let entry = entry.filter(|entry| entry.content.body.hash() == Some(fetched.hash));
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         match entry {
             Some(entry) => {
-                let item = Item { name: key.name, entry, source: Source::Slot(slot), stream: None, again: true };
-                volume.queue(key.directory, item);
+                let Key { directory, name, .. } = fetched.key;
+                volume.queue(directory, Item { name, entry, source: Source::Slot(slot), stream: None, again: true });
             }
             None => {
+                volume.fetch_queue.extend(other);
                 self.jobs_running += 1;
                 self.jobs.push(crate::job::Job::DropSlot(number, slot));
             }
