@@ -70,7 +70,14 @@ pub struct Connection {
 
 impl Connection {
     /// A connection whose handshake begins.
-    pub fn new(socket: Socket, address: Option<SocketAddr>, session: Box<dyn Session>, dialled: bool, now: u64, deadline: u64) -> Self {
+    pub fn new(
+        socket: Socket,
+        address: Option<SocketAddr>,
+        session: Box<dyn Session>,
+        dialled: bool,
+        now: u64,
+        deadline: u64,
+    ) -> Self {
         Self {
             socket,
             dialled,

@@ -1,7 +1,7 @@
 //! Fetching contents that didn't ride along: blocks are asked for in order, staged and hashed as they come, and verified
 //! as a whole against the announced hash before anything is published.
 
-use crate::announce::read;
+use crate::contents;
 use crate::job::VolumeContext;
 use crate::registry::{Key, Registry, RegistryError};
 use crate::stage::write;
@@ -46,21 +46,19 @@ pub struct BlockRead {
 }
 
 impl ReadBlock {
-    /// Reads. Only contents that the registry has published for the path are given out.
+    /// Reads. Only contents that a version of the path has, or had, are given out.
     pub fn run(self, volume: &VolumeContext, registry: &Registry) -> Result<BlockRead, RegistryError> {
-        let row = match Key::of(self.volume, &self.path) {
-            Some(key) => registry.get(&key)?.map(|row| (key, row)),
+        let key = Key::of(self.volume, &self.path);
+        let found = match &key {
+            Some(key) => contents::find(volume, registry, key, self.hash)?,
             None => None,
         };
-        let result = match row.as_ref().map(|(key, row)| (key, row.live())) {
-            None => Err(Refusal::Unknown),
-            Some((key, Some(here))) if here.entry.content.body.hash() == Some(self.hash) => {
-                read(volume, key, here, self.offset, self.length as usize).map_err(|error| match error {
-                    FsError::NotFound | FsError::Outside | FsError::WrongKind => Refusal::Changed,
-                    _ => Refusal::Unreadable,
-                })
-            }
-            Some(_) => Err(Refusal::Changed),
+        let result = match found {
+            None => Err(Refusal::Changed),
+            Some(found) => found.read(volume, self.offset, self.length as usize).map_err(|error| match error {
+                FsError::NotFound | FsError::Outside | FsError::WrongKind => Refusal::Changed,
+                _ => Refusal::Unreadable,
+            }),
         };
         Ok(BlockRead { session: self.session, volume: self.volume, id: self.id, offset: self.offset, result })
     }

@@ -160,13 +160,10 @@ impl Job {
                 let volume = volume(stage.volume);
                 Ok(Done::BlockStaged(stage.run(volume)))
             }
-            Self::Wanted(number, after) => context
-                .registry
-                .wanted(number, after.as_ref(), WANTED_ROWS)
-                .map(|rows| {
-                    let more = rows.len() == WANTED_ROWS;
-                    Done::Wanted(number, rows, more)
-                }),
+            Self::Wanted(number, after) => context.registry.wanted(number, after.as_ref(), WANTED_ROWS).map(|rows| {
+                let more = rows.len() == WANTED_ROWS;
+                Done::Wanted(number, rows, more)
+            }),
             Self::Prune(number, now) => {
                 crate::store::prune(volume(number), now);
                 Ok(Done::Tidied)

@@ -9,6 +9,7 @@ pub mod ask;
 pub mod ca;
 pub mod cli;
 pub mod connection;
+pub mod contents;
 pub mod control;
 pub mod epoch;
 pub mod fetch;

@@ -456,8 +456,7 @@ impl<I: Io> Node<I> {
     /// Hands the journal's records and the connections' bytes over.
     fn flush(&mut self) {
         if !self.journal.appending {
-            self.journal.volumes =
-                self.volumes.values().map(|volume| (volume.number, volume.state.sequence)).collect();
+            self.journal.volumes = self.volumes.values().map(|volume| (volume.number, volume.state.sequence)).collect();
             self.journal.links = self
                 .connections
                 .iter()

@@ -1,6 +1,7 @@
 //! Publishing: decided versions get their names by atomic exchange, and what comes out is inspected. Nothing is undone and
 //! nothing is dropped (SYNC 7).
 
+use crate::contents;
 use crate::job::{Context, VolumeContext, identity};
 use crate::journal::{self, Intent, Record};
 use crate::registry::{Key, RegistryError};
@@ -10,7 +11,7 @@ use crate::store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use syncmesh_core::decide::{Decision, Displaced, decide, merge};
-use syncmesh_core::entry::{Body, Entry, Here, Identity, Row, Wanted, Why};
+use syncmesh_core::entry::{Body, ContentHash, Entry, Here, Identity, Row, Wanted, Why};
 use syncmesh_core::path::{Name, RelativePath};
 use syncmesh_core::policy::conflict_name;
 use syncmesh_core::version::ReplicaId;
@@ -252,7 +253,9 @@ impl Work<'_> {
         let decision = decide(published, &target, self.policy(item));
         match decision {
             Decision::Known => Ok(Step::Done(without_wanted(row), Fate::Visible)),
-            Decision::Record(entry) | Decision::SetAttributes(entry) => Ok(Step::Done(Some(here(entry, None)), Fate::Visible)),
+            Decision::Record(entry) | Decision::SetAttributes(entry) => {
+                Ok(Step::Done(Some(here(entry, None)), Fate::Visible))
+            }
             Decision::Publish { entry, .. } if !entry.is_live() => {
                 Ok(Step::Done(Some(here(entry, None)), Fate::Visible))
             }
@@ -349,8 +352,8 @@ impl Work<'_> {
         let node = self.job.replicas.get(&stamp.dot.replica).map_or("unknown", String::as_str);
         let hash = match &loser.content.body {
             Body::File { hash, .. } => *hash,
-            Body::Symlink { target, .. } => syncmesh_core::entry::ContentHash::of(target),
-            Body::Directory | Body::Tombstone { .. } => syncmesh_core::entry::ContentHash::of(b""),
+            Body::Symlink { target, .. } => ContentHash::of(target),
+            Body::Directory | Body::Tombstone { .. } => ContentHash::of(b""),
         };
         conflict_name(name, node, stamp, hash)
     }
@@ -370,17 +373,37 @@ impl Work<'_> {
         let fits = entry.content.body.same_contents(&item.entry.content.body);
         let nothing = Source::None;
         let source = if fits { &item.source } else { &nothing };
-        let (cause, why) = match stage(self.volume, &entry.content.body, &entry.attributes, source) {
+        let mut staged = stage(self.volume, &entry.content.body, &entry.attributes, source);
+        if matches!(staged, Err(StageError::NoContents))
+            && let Some(slot) = self.contents_from_here(item, &entry.content.body)?
+        {
+            staged = stage(self.volume, &entry.content.body, &entry.attributes, &Source::Slot(slot));
+            if staged.is_err() {
+                let _ = self.volume.fs.drop_slot(slot);
+            }
+        }
+        let (cause, why) = match staged {
             Ok((slot, staged)) => {
                 if !fits {
                     self.release_slot(item);
                 }
                 return Ok(Step::Publish(Plan { index, entry, old, slot, staged: Some(staged), copy, over }));
             }
-            Err(StageError::NoContents | StageError::Mismatch) => (Cause::Contents, Why::Fetching),
+            // The decided version is what is wanted from here on: its contents may be another's than the item's, such as
+            // those of an earlier loser when the winner was deleted.
+            Err(StageError::NoContents | StageError::Mismatch) => {
+                return Ok(Step::Done(Some(want(row, &entry, Why::Fetching)), Fate::Waits(Cause::Contents)));
+            }
             Err(StageError::Disk(error)) => (Cause::Disk(error.clone()), why(&error)),
         };
         Ok(Step::Done(Some(want(row, target, why)), Fate::Waits(cause)))
+    }
+
+    /// Contents that a conflict copy or the store of this node has.
+    fn contents_from_here(&self, item: &Item, body: &Body) -> Result<Option<u64>, RegistryError> {
+        let Body::File { hash, size, sparse, .. } = body else { return Ok(None) };
+        let found = contents::find(self.volume, &self.context.registry, &self.job.key(&item.name), *hash)?;
+        Ok(found.and_then(|found| contents::copy(self.volume, &found, *size, *hash, *sparse)))
     }
 
     fn set_attributes(&mut self, directory: &dyn Directory, item: &Item, row: Option<&Row>, entry: Entry) -> Step {
@@ -444,13 +467,13 @@ impl Work<'_> {
             self.dirty.push(name);
             return;
         }
-        self.store(slot, &item.name);
+        self.store(slot, &item.name, item.entry.content.body.hash());
     }
 
-    fn store(&self, slot: u64, name: &Name) {
+    fn store(&self, slot: u64, name: &Name, hash: Option<ContentHash>) {
         if let Ok(path) = self.job.directory.join(name) {
             // Should it fail the version stays in its slot, where recovery finds and stores it.
-            let _ = store::keep(self.volume, slot, &path, self.job.now_millis);
+            let _ = store::keep(self.volume, slot, &path, self.job.now_millis, hash);
         }
     }
 
@@ -512,7 +535,7 @@ impl Work<'_> {
             if plan.copy.is_some() && stat.links > 1 {
                 let _ = self.volume.fs.drop_slot(plan.slot);
             } else {
-                self.store(plan.slot, &item.name);
+                self.store(plan.slot, &item.name, plan.over.as_ref().and_then(|old| old.content.body.hash()));
             }
         } else {
             result.local = self.displaced_version(plan.slot, plan.over, &stat, item);
@@ -535,7 +558,7 @@ impl Work<'_> {
             }
         };
         if plan.old.is_some_and(|old| same_but_ctime(old, identity(&stat))) {
-            self.store(plan.slot, &item.name);
+            self.store(plan.slot, &item.name, plan.over.as_ref().and_then(|old| old.content.body.hash()));
             result.row = Some(here(plan.entry, None));
             return;
         }
@@ -548,7 +571,13 @@ impl Work<'_> {
     }
 
     /// Reads what an exchange displaced unexpectedly.
-    fn displaced_version(&mut self, slot: u64, over: Option<Entry>, stat: &Stat, item: &Item) -> Option<DisplacedVersion> {
+    fn displaced_version(
+        &mut self,
+        slot: u64,
+        over: Option<Entry>,
+        stat: &Stat,
+        item: &Item,
+    ) -> Option<DisplacedVersion> {
         let found = match stat.kind {
             FileKind::File => self.hash_slot(slot, stat),
             _ => None,
@@ -593,7 +622,7 @@ impl Work<'_> {
 
     fn give_a_slot_a_name(&mut self, slot: u64, item: &Item) {
         let Ok(directory) = self.volume.fs.open_directory(&self.job.directory.components()) else {
-            return self.store(slot, &item.name);
+            return self.store(slot, &item.name, None);
         };
         self.give_a_name(Some(&*directory), item, slot);
     }

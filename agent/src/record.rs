@@ -56,4 +56,3 @@ pub fn version(old: Option<&Entry>, body: Body, mode: u32, owner: Option<Owner>,
     let attributes = kept.unwrap_or(Attributes { stamp, mode, owner });
     Entry { vector, content: Content { stamp, body }, losers: Vec::new(), attributes }
 }
-

@@ -78,7 +78,9 @@ pub fn recover(context: &Context, stored: &mut Stored, now_millis: u64) -> Resul
         let (records, _torn) = journal::decode(&bytes);
         for record in records {
             match record {
-                Record::Header { format, .. } if format > journal::FORMAT => return Err(RecoverError::Newer { format }),
+                Record::Header { format, .. } if format > journal::FORMAT => {
+                    return Err(RecoverError::Newer { format });
+                }
                 Record::Header { .. } => {}
                 Record::Replica(replica, node) => {
                     stored.replicas.insert(replica, node);
@@ -100,7 +102,11 @@ pub fn recover(context: &Context, stored: &mut Stored, now_millis: u64) -> Resul
                 // Staged and never exchanged: an intent is always written before. Fetched contents come again.
                 None if slot & FETCH_SLOT != 0 => drop_staged(volume, slot)?,
                 // What couldn't be moved to the store when it was displaced looks the same as what was only staged.
-                None if volume.fs.store_slot(slot, &format!("{:016x}-{now_millis:013}-{slot:016x}", 0)).is_ok() => {
+                None if volume
+                    .fs
+                    .store_slot(slot, &format!("{:016x}-{now_millis:013}-{slot:016x}-{:016x}", 0, 0))
+                    .is_ok() =>
+                {
                     recovered.kept += 1;
                 }
                 None => drop_staged(volume, slot)?,
@@ -144,9 +150,8 @@ fn resolve(
     recovered: &mut Recovered,
 ) -> Result<(), RecoverError> {
     let in_slot = volume.fs.stat_slot(intent.slot).ok().map(|stat| identity(&stat));
-    let in_slot_is = |expected: Option<Identity>| {
-        in_slot.zip(expected).is_some_and(|(now, then)| now.inode == then.inode)
-    };
+    let in_slot_is =
+        |expected: Option<Identity>| in_slot.zip(expected).is_some_and(|(now, then)| now.inode == then.inode);
     if in_slot.is_some() && in_slot_is(intent.staged) {
         return drop_staged(volume, intent.slot); // not exchanged
     }
@@ -182,7 +187,7 @@ fn resolve(
     if let Some(in_slot) = in_slot {
         recovered.kept += 1;
         let expected = intent.old.is_some_and(|old| same_but_ctime(old, in_slot));
-        keep(context, volume, intent, expected, now_millis)?;
+        keep(volume, intent, expected, now_millis)?;
     }
     Ok(())
 }
@@ -203,13 +208,7 @@ fn next_sequence(stored: &mut Stored, volume: u16) -> u64 {
 
 /// What was displaced as expected goes to the store. What wasn't is a local version that nobody recorded: it gets the name
 /// of a conflict copy, which the scan finds; else the store.
-fn keep(
-    context: &Context,
-    volume: &VolumeContext,
-    intent: &Intent,
-    expected: bool,
-    now_millis: u64,
-) -> Result<(), RecoverError> {
+fn keep(volume: &VolumeContext, intent: &Intent, expected: bool, now_millis: u64) -> Result<(), RecoverError> {
     let path = intent.key.path();
     if !expected {
         let stamp = intent.new.newest();
@@ -223,8 +222,7 @@ fn keep(
             return Ok(());
         }
     }
-    let _ = context;
-    store::keep(volume, intent.slot, &path, now_millis).map_err(RecoverError::Volume)
+    store::keep(volume, intent.slot, &path, now_millis, None).map_err(RecoverError::Volume)
 }
 
 /// Removes what an agent staged: never what a user wrote.

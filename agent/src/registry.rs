@@ -208,9 +208,8 @@ impl Registry {
         transaction.set_quick_repair(true);
         {
             let mut meta = transaction.open_table(META)?;
-            let format = meta.get("format")?.map(|bytes| {
-                bytes.value().try_into().map(u32::from_le_bytes).unwrap_or(u32::MAX)
-            });
+            let format =
+                meta.get("format")?.map(|bytes| bytes.value().try_into().map(u32::from_le_bytes).unwrap_or(u32::MAX));
             match format {
                 Some(FORMAT) => {}
                 Some(format) => return Err(RegistryError::Newer { format }),

@@ -147,9 +147,7 @@ fn turn(node: &mut Node<Uring>, workers: &Workers, asks: &Receiver<Ask>) -> Resu
 }
 
 fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, String> {
-    let at = |error: &dyn std::fmt::Display| {
-        format!("volume {}: {}: {error}", config.name, config.path.display())
-    };
+    let at = |error: &dyn std::fmt::Display| format!("volume {}: {}: {error}", config.name, config.path.display());
     let fs = LinuxFs::open(&config.path).map_err(|error| match error {
         syncmesh_io::FsError::NotFound => at(&"the directory isn't there: create it, or mount its disk"),
         error => at(&error),

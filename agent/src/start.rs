@@ -155,7 +155,12 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
         boot: start.boot,
         peers: start.peers,
         volumes: volumes.collect(),
-        unconfigured: stored.volumes.iter().filter(|(n, _)| !configured.contains(*n)).map(|(n, s)| (n.clone(), s.clone())).collect(),
+        unconfigured: stored
+            .volumes
+            .iter()
+            .filter(|(n, _)| !configured.contains(*n))
+            .map(|(n, s)| (n.clone(), s.clone()))
+            .collect(),
         replicas: stored.replicas,
         registry,
         epoch: (epoch, logs.0, logs.1),

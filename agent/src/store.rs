@@ -7,17 +7,34 @@ use syncmesh_core::entry::ContentHash;
 use syncmesh_core::path::RelativePath;
 use syncmesh_io::FsError;
 
-/// The name of a stored version: 16 hexadecimal digits of the path's hash, the time in milliseconds since 1970, and the
-/// slot that it came from.
-pub fn name(path: &RelativePath, millis: u64, slot: u64) -> String {
-    let digest = ContentHash::of(path.as_bytes());
-    let digest = u64::from_be_bytes(digest.as_bytes()[..8].try_into().expect("eight bytes of 32"));
-    format!("{digest:016x}-{millis:013}-{slot:016x}")
+/// The name of a stored version: 16 hexadecimal digits of the path's hash, the time in milliseconds since 1970, the slot
+/// that it came from, and 16 digits of the contents' hash (zeros where that isn't known).
+pub fn name(path: &RelativePath, millis: u64, slot: u64, hash: Option<ContentHash>) -> String {
+    let path = digits(&ContentHash::of(path.as_bytes()));
+    format!("{path:016x}-{millis:013}-{slot:016x}-{:016x}", hash.as_ref().map_or(0, digits))
+}
+
+fn digits(hash: &ContentHash) -> u64 {
+    u64::from_be_bytes(hash.as_bytes()[..8].try_into().expect("eight bytes of 32"))
 }
 
 /// Moves what lies in a slot into the store.
-pub fn keep(volume: &VolumeContext, slot: u64, path: &RelativePath, now_millis: u64) -> Result<(), FsError> {
-    volume.fs.store_slot(slot, &name(path, now_millis, slot))
+pub fn keep(
+    volume: &VolumeContext,
+    slot: u64,
+    path: &RelativePath,
+    now_millis: u64,
+    hash: Option<ContentHash>,
+) -> Result<(), FsError> {
+    volume.fs.store_slot(slot, &name(path, now_millis, slot, hash))
+}
+
+/// A stored version of a path with these contents.
+pub fn find(volume: &VolumeContext, path: &RelativePath, hash: ContentHash) -> Option<String> {
+    let (path, contents) = (digits(&ContentHash::of(path.as_bytes())), digits(&hash));
+    let (start, end) = (format!("{path:016x}-"), format!("-{contents:016x}"));
+    let names = volume.fs.list_store().ok()?;
+    names.into_iter().find(|name| name.starts_with(&start) && name.ends_with(&end))
 }
 
 /// Lets go of the oldest versions of each path beyond `keep_versions`, and of those older than [`STORE_AGE`]. What can't

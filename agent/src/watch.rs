@@ -45,8 +45,7 @@ impl Dirty {
     pub fn mark_all(&mut self, directory: &RelativePath, recurse: bool, due: u64) {
         let marks = self.marks.entry(directory.clone()).or_default();
         let old = marks.whole;
-        let (recurse, due) =
-            (recurse || old.is_some_and(|old| old.recurse), old.map_or(due, |old| old.due.min(due)));
+        let (recurse, due) = (recurse || old.is_some_and(|old| old.recurse), old.map_or(due, |old| old.due.min(due)));
         marks.whole = Some(Whole { recurse, due });
         self.note(directory);
     }

@@ -203,6 +203,9 @@ pub trait Fs: Send + Sync {
     /// Names in the version store, in no order.
     fn list_store(&self) -> Result<Vec<String>, FsError>;
 
+    /// Opens a stored version, if it is a regular file, for reading.
+    fn open_stored(&self, name: &str) -> Result<Box<dyn OpenFile + '_>, FsError>;
+
     /// Removes a stored version for good.
     fn drop_stored(&self, name: &str) -> Result<(), FsError>;
 

@@ -26,7 +26,8 @@ pub struct Running(Coroutine<(), &'static str, (), DefaultStack>);
 impl Running {
     /// A job, not begun.
     pub fn new(stacks: &mut Stacks, job: impl FnOnce() + 'static) -> Self {
-        let stack = stacks.0.pop().unwrap_or_else(|| DefaultStack::new(STACK_BYTES).expect("memory for one more stack"));
+        let stack =
+            stacks.0.pop().unwrap_or_else(|| DefaultStack::new(STACK_BYTES).expect("memory for one more stack"));
         Self(Coroutine::with_stack(stack, move |yielder: &JobYielder, ()| {
             CURRENT.set(yielder);
             job();

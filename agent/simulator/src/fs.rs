@@ -270,6 +270,15 @@ impl Fs for SimFs {
         })
     }
 
+    fn open_stored(&self, name: &str) -> Result<Box<dyn OpenFile + '_>, FsError> {
+        self.call("open_stored", || {
+            check_name(name.as_bytes())?;
+            let store = self.meta()?.store;
+            let handle = open_file(&mut self.disk.tree(), store, name.as_bytes(), false)?;
+            Ok(self.file(handle))
+        })
+    }
+
     fn drop_stored(&self, name: &str) -> Result<(), FsError> {
         self.on_tree("drop_stored", |tree| {
             check_name(name.as_bytes())?;

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use syncmesh_agent::job::{Context, Done, Job};
 use syncmesh_agent::node::{Node, Status};
+use syncmesh_agent::registry::Key;
 use syncmesh_agent::start::{Start, VolumeSpec, start};
+use syncmesh_core::entry::Row;
 use syncmesh_core::policy::{Policies, Policy};
 use syncmesh_core::select::Selection;
 use syncmesh_core::version::ReplicaId;
@@ -304,6 +306,12 @@ impl Mesh {
         self.machine(id).agent.as_mut().map(|agent| agent.node.status())
     }
 
+    /// Rows of a running node that want something.
+    pub fn wanted(&self, id: u32) -> Vec<(Key, Row)> {
+        let agent = self.machines[id as usize - 1].agent.as_ref();
+        agent.and_then(|agent| agent.context.registry.wanted(1, None, 20).ok()).unwrap_or_default()
+    }
+
     /// Versions that a running node made since its start, and frames that it sent.
     pub fn activity(&mut self, id: u32) -> Option<(u64, u64)> {
         self.machine(id).agent.as_ref().map(|agent| {
@@ -329,6 +337,9 @@ impl Mesh {
                     if let Some(status) = self.status(id) {
                         why.push_str(&format!("\n  {}: {:?}", status.node, status.volumes));
                     }
+                    for (key, row) in self.wanted(id) {
+                        why.push_str(&format!("\n    wants {}: {row:?}", key.path()));
+                    }
                 }
                 return Err(why);
             }
@@ -337,7 +348,8 @@ impl Mesh {
             if self.world.now() == before {
                 return Err("nothing happens any more".into());
             }
-            let all = (1..=self.shape.nodes).all(|id| self.status(id).is_some_and(|s| s.volumes.iter().all(|v| v.in_sync)));
+            let all =
+                (1..=self.shape.nodes).all(|id| self.status(id).is_some_and(|s| s.volumes.iter().all(|v| v.in_sync)));
             calm = if all { calm + 1 } else { 0 };
         }
         Ok(())

@@ -196,7 +196,14 @@ impl Teller {
             }
         }
         self.mesh.note("everything heals");
-        self.mesh.run_until_in_sync(300 * SECOND).map_err(|why| format!("I1: never in sync: {why}"))?;
+        let healed = self.mesh.run_until_in_sync(300 * SECOND);
+        healed.map_err(|why| {
+            let disk = |id: usize| self.mesh.machines[id].disk.snapshot();
+            let apart = (1..self.nodes as usize).filter_map(|id| difference(&disk(0), &disk(id)));
+            format!("I1: never in sync: {why}\n  n1 differs: {:?}", apart.collect::<Vec<_>>())
+        })?;
+        // Epochs end, and peers hear of it.
+        self.mesh.run_for(15 * SECOND);
         let activity: Vec<_> = (1..=self.nodes).map(|id| self.mesh.activity(id)).collect();
         self.mesh.run_for(60 * SECOND);
         let later: Vec<_> = (1..=self.nodes).map(|id| self.mesh.activity(id)).collect();

@@ -254,7 +254,8 @@ impl<I: Io> Node<I> {
         let numbers: Vec<u16> = self.volumes.keys().copied().collect();
         for number in numbers {
             while self.fetches.len() < FETCHES {
-                let Some(wanted) = self.volumes.get_mut(&number).and_then(|volume| volume.fetch_queue.pop_front()) else {
+                let Some(wanted) = self.volumes.get_mut(&number).and_then(|volume| volume.fetch_queue.pop_front())
+                else {
                     break;
                 };
                 if self.fetches.values().any(|fetch| fetch.volume == number && fetch.wanted.key == wanted.key) {

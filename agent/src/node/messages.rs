@@ -236,7 +236,8 @@ impl<I: Io> Node<I> {
             return;
         }
         volume.problems.retain(|at, text| !(at.is_root() && text.contains(&format!("`conflicts` of {name}"))));
-        let position = message.resume.filter(|(run, at)| *run == replica && *at <= volume.state.sequence).map_or(0, |r| r.1);
+        let position =
+            message.resume.filter(|(run, at)| *run == replica && *at <= volume.state.sequence).map_or(0, |r| r.1);
         let peer = self.peers.get(&name);
         let resume = peer.and_then(|peer| peer.resume.get(&volume.name).copied().filter(|r| Some(r.0) == peer.replica));
         let link = Link {

@@ -243,9 +243,10 @@ impl<I: Io> Node<I> {
                 self.counters.versions_applied += 1;
                 volume.problems.remove(&path);
                 volume.retry.attempt = 0;
-                let structural = item.row.as_ref().and_then(|row| row.here.as_ref()).is_some_and(|here| {
-                    matches!(here.entry.content.body, Body::Directory | Body::Tombstone { .. })
-                });
+                let structural =
+                    item.row.as_ref().and_then(|row| row.here.as_ref()).is_some_and(|here| {
+                        matches!(here.entry.content.body, Body::Directory | Body::Tombstone { .. })
+                    });
                 if structural && volume.state.counts.wanted > 0 {
                     // Something may have waited for this directory, or for this name to go.
                     volume.retry.at(now + 20_000_000);
@@ -256,7 +257,9 @@ impl<I: Io> Node<I> {
                     Cause::Contents => {
                         let wanted = item.row.as_ref().and_then(|row| FetchWanted::of(&key, row));
                         match wanted {
-                            Some(wanted) if volume.fetch_queue.len() < FETCH_QUEUE => volume.fetch_queue.push_back(wanted),
+                            Some(wanted) if volume.fetch_queue.len() < FETCH_QUEUE => {
+                                volume.fetch_queue.push_back(wanted)
+                            }
                             _ => volume.retry.later(now),
                         }
                     }
@@ -320,7 +323,13 @@ impl<I: Io> Node<I> {
     }
 
     /// A local version that an exchange brought to light: it is decided like any other, with its bytes in a slot.
-    fn displaced(&mut self, number: u16, directory: &RelativePath, name: Name, local: crate::publish::DisplacedVersion) {
+    fn displaced(
+        &mut self,
+        number: u16,
+        directory: &RelativePath,
+        name: Name,
+        local: crate::publish::DisplacedVersion,
+    ) {
         let (wall, replica) = (self.wall_millis(), self.replica);
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         let What::Content { body, mode, owner, .. } = local.what else { return };
@@ -406,7 +415,9 @@ impl<I: Io> Node<I> {
 
     fn block_read(&mut self, read: BlockRead) {
         self.blocks_reading.remove(&read.session);
-        let Some(connection) = self.connections.get_mut(&read.session).filter(|c| c.phase == Phase::Ready) else { return };
+        let Some(connection) = self.connections.get_mut(&read.session).filter(|c| c.phase == Phase::Ready) else {
+            return;
+        };
         match &read.result {
             Ok(bytes) => {
                 let block = Block { id: read.id, offset: read.offset, bytes, proof: &[] };

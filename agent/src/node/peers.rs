@@ -150,7 +150,14 @@ impl<I: Io> Node<I> {
         }
     }
 
-    fn begin(&mut self, id: u64, socket: Socket, address: Option<SocketAddr>, session: Box<dyn Session>, dialled: bool) {
+    fn begin(
+        &mut self,
+        id: u64,
+        socket: Socket,
+        address: Option<SocketAddr>,
+        session: Box<dyn Session>,
+        dialled: bool,
+    ) {
         let now = self.io.now();
         let deadline = now + HANDSHAKE.as_nanos() as u64;
         let mut connection = Connection::new(socket, address, session, dialled, now, deadline);
@@ -277,6 +284,10 @@ impl<I: Io> Node<I> {
 
     /// After [`Node::stop`]: everything that was recorded is durable, nobody is connected, no job runs.
     pub fn is_quiet(&self) -> bool {
-        self.stopping.is_some() && self.connections.is_empty() && self.jobs_running == 0 && !self.epoch.committing && !self.epoch.used
+        self.stopping.is_some()
+            && self.connections.is_empty()
+            && self.jobs_running == 0
+            && !self.epoch.committing
+            && !self.epoch.used
     }
 }

@@ -326,6 +326,16 @@ impl Fs for LinuxFs {
         Ok(names.into_iter().filter_map(|(name, _)| String::from_utf8(name).ok()).collect())
     }
 
+    fn open_stored(&self, name: &str) -> Result<Box<dyn OpenFile + '_>, FsError> {
+        check_name(name.as_bytes())?;
+        let store = &self.meta()?.store;
+        if stat_name(store, name.as_bytes())?.kind != FileKind::File {
+            return Err(FsError::WrongKind);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(Box::new(LinuxFile(openat(store, name, flags, Mode::empty()).map_err(error)?)))
+    }
+
     fn drop_stored(&self, name: &str) -> Result<(), FsError> {
         check_name(name.as_bytes())?;
         remove(self.meta()?.store.as_fd(), name.as_bytes())

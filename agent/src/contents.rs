@@ -1,0 +1,99 @@
+//! Contents that no name publishes any more: those of a version that lost a conflict live on in its conflict copy, or in
+//! the version store. When the winner is deleted by somebody who never saw the loser, the loser gets the name again, and
+//! its contents are found here by their hash.
+
+use crate::announce::read;
+use crate::job::VolumeContext;
+use crate::registry::{Key, Registry, RegistryError};
+use crate::stage::write;
+use crate::store;
+use syncmesh_core::entry::{ContentHash, Here};
+use syncmesh_core::path::Name;
+use syncmesh_io::FsError;
+
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Where contents are.
+pub enum Found {
+    /// A published file.
+    Published(Key, Box<Here>),
+    /// A stored version.
+    Stored(String),
+}
+
+impl Found {
+    /// Reads a part.
+    pub fn read(&self, volume: &VolumeContext, offset: u64, length: usize) -> Result<Vec<u8>, FsError> {
+        match self {
+            Self::Published(key, here) => read(volume, key, here, offset, length),
+            Self::Stored(name) => {
+                let mut bytes = vec![0; length];
+                let read = volume.fs.open_stored(name)?.read_at(&mut bytes, offset)?;
+                bytes.truncate(read);
+                Ok(bytes)
+            }
+        }
+    }
+}
+
+/// Looks for a path's contents by their hash: under its name, under those of its conflict copies, in the store.
+pub fn find(
+    volume: &VolumeContext,
+    registry: &Registry,
+    key: &Key,
+    hash: ContentHash,
+) -> Result<Option<Found>, RegistryError> {
+    let has = |here: &&Here| here.entry.content.body.hash() == Some(hash);
+    if let Some(row) = registry.get(key)?
+        && let Some(here) = row.live().filter(has)
+    {
+        return Ok(Some(Found::Published(key.clone(), Box::new(here.clone()))));
+    }
+    let bytes = key.name.as_bytes();
+    let stem = bytes.iter().rposition(|&b| b == b'.').filter(|at| *at > 0).map_or(bytes, |at| &bytes[..at]);
+    let prefix = [stem, b" (conflict "].concat();
+    let mut after = Name::new(&prefix).ok();
+    while let Some(name) = after.take() {
+        for (name, row) in registry.children(key.volume, &key.directory, Some(&name), 64)? {
+            if !name.as_bytes().starts_with(&prefix) {
+                after = None;
+                break;
+            }
+            if let Some(here) = row.live().filter(has) {
+                let key = Key { name, ..key.clone() };
+                return Ok(Some(Found::Published(key, Box::new(here.clone()))));
+            }
+            after = Some(name);
+        }
+    }
+    Ok(store::find(volume, &key.path(), hash).map(Found::Stored))
+}
+
+/// Copies found contents into a slot, verified against their hash. `None` if they can't be read or aren't what they were.
+pub fn copy(volume: &VolumeContext, found: &Found, size: u64, hash: ContentHash, sparse: bool) -> Option<u64> {
+    let slot = volume.slot();
+    let copied = || -> Result<bool, FsError> {
+        let file = volume.fs.stage_file(slot)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut offset = 0;
+        while offset < size {
+            let length = usize::try_from(size - offset).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
+            let bytes = found.read(volume, offset, length)?;
+            if bytes.len() != length {
+                return Ok(false);
+            }
+            hasher.update(&bytes);
+            write(&*file, &bytes, offset, sparse)?;
+            offset += length as u64;
+        }
+        if sparse {
+            file.set_len(size)?;
+        }
+        Ok(ContentHash::from(hasher.finalize()) == hash)
+    };
+    if copied() == Ok(true) {
+        return Some(slot);
+    }
+    let _ = volume.fs.drop_slot(slot);
+    None
+}
