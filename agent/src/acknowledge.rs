@@ -2,6 +2,7 @@
 //! ours.
 
 use std::collections::{BTreeMap, VecDeque};
+use syncmesh_protocol::limits::ENTRIES_CREDIT_BYTES;
 use syncmesh_protocol::message::{Covers, Progress};
 
 /// What has arrived of one peer's sequence of one volume.
@@ -13,6 +14,7 @@ pub struct Incoming {
     received: u64,
     /// What the peer said at which position, oldest first. Holds once everything before is recorded.
     covers: VecDeque<Covers>,
+    came_bytes: u64,
     taken_bytes: u64,
     /// Everything up to here is recorded, and journalled.
     pub journalled: u64,
@@ -35,7 +37,13 @@ impl Incoming {
         let slot = self.outstanding.entry(sequence).or_default();
         slot.0 += 1;
         slot.1 += bytes;
+        self.came_bytes += bytes;
         self.received = self.received.max(sequence);
+    }
+
+    /// Has the peer kept to its credit? A little more is granted than it should use: what it was told is a round trip old.
+    pub fn has_credit(&self) -> bool {
+        self.came_bytes - self.taken_bytes <= 2 * ENTRIES_CREDIT_BYTES
     }
 
     /// One entry is recorded.

@@ -142,7 +142,10 @@ pub struct Node<I: Io> {
     stage_ready: VecDeque<StageBlock>,
     block_requests: VecDeque<crate::fetch::ReadBlock>,
     blocks_reading: BTreeSet<u64>,
-    armed: Option<u64>,
+    /// Deadlines of timers that were submitted and haven't completed.
+    armed: BTreeSet<u64>,
+    /// The time at which this turn decided what is due.
+    now: u64,
     started: u64,
     stopping: Option<u64>,
     broken: Option<String>,
@@ -306,7 +309,8 @@ impl<I: Io> Node<I> {
             stage_ready: VecDeque::new(),
             block_requests: VecDeque::new(),
             blocks_reading: BTreeSet::new(),
-            armed: None,
+            armed: BTreeSet::new(),
+            now,
             started: now,
             stopping: None,
             broken: None,
@@ -372,7 +376,10 @@ impl<I: Io> Node<I> {
 
     fn complete(&mut self, Completion { token, outcome }: Completion) {
         match (Purpose::of(token), outcome) {
-            (Purpose::Timer, _) => self.armed = None,
+            (Purpose::Timer, _) => {
+                let now = self.io.now();
+                self.armed = self.armed.split_off(&(now + 1));
+            }
             (Purpose::Wake, _) => self.io.submit(Purpose::Wake.token(), Operation::Wake),
             (Purpose::Accept, Outcome::Accepted(result)) => {
                 self.accepted(result);
@@ -512,8 +519,8 @@ impl<I: Io> Node<I> {
     /// Makes sure that the loop wakes when something is due.
     fn arm(&mut self) {
         let Some(due) = self.next_due() else { return };
-        if self.armed.is_none_or(|armed| due < armed) {
-            self.armed = Some(due);
+        if self.armed.first().is_none_or(|&first| due < first) {
+            self.armed.insert(due);
             self.io.submit(Purpose::Timer.token(), Operation::Timer(due));
         }
     }

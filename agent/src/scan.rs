@@ -267,6 +267,10 @@ impl Pass<'_> {
             }
             return Ok(());
         };
+        let deleted = row.as_ref().is_some_and(|row| row.here.is_some() && row.live().is_none());
+        if is_directory && deleted && only_unselected(self.volume, &path) {
+            return Ok(());
+        }
         let known = here.and_then(|here| here.identity);
         let same_inode = known.is_some_and(|known| known.inode == stat.id.inode);
         let recurse = matches!(self.scan.scope, Scope::All { recurse: true });
@@ -358,7 +362,7 @@ pub fn body(directory: &dyn Directory, name: &Name, stat: &Stat) -> Result<Optio
             // Its own name shows it again: the same inode can't get another target.
             let again = directory.stat(name.as_bytes());
             let same = again.is_ok_and(|again| again == *stat);
-            Ok(same.then(|| (Body::Symlink { target, mtime: stat.mtime }, *stat)))
+            Ok(same.then_some((Body::Symlink { target, mtime: stat.mtime }, *stat)))
         }
     }
 }
@@ -366,6 +370,18 @@ pub fn body(directory: &dyn Directory, name: &Name, stat: &Stat) -> Result<Optio
 /// The mode to declare: setuid and setgid are never synchronised, a link's mode has no meaning.
 pub fn declared_mode(stat: &Stat) -> u32 {
     if stat.kind == FileKind::Symlink { 0o777 } else { stat.mode & 0o1777 }
+}
+
+/// Is there something in the directory, and nothing of it selected? Such a directory is a leftover of one that was deleted
+/// (SYNC 10).
+pub fn only_unselected(volume: &VolumeContext, directory: &RelativePath) -> bool {
+    let listed = volume.fs.open_directory(&directory.components()).and_then(|opened| opened.list());
+    let Ok(names) = listed else { return false };
+    let selected = |entry: &syncmesh_io::DirEntry| {
+        let path = Name::new(&entry.name).ok().and_then(|name| directory.join(&name).ok());
+        path.is_none_or(|path| volume.selection.includes(&path, entry.kind == Some(FileKind::Directory)))
+    };
+    !names.is_empty() && !names.iter().any(selected)
 }
 
 /// Is the directory really gone, or only unseen? Gone means: some directory above it is there, on our device, and lacks

@@ -32,12 +32,12 @@ const LATER: &[Later] = &[
     Later {
         field: "versions.maxAge",
         today: Only::Nothing,
-        instead: "versions are kept by their number alone (versions.keep)",
+        instead: "versions are kept by their number (versions.keep), and for 720 hours",
     },
     Later {
         field: "versions.budget",
         today: Only::Nothing,
-        instead: "versions are kept by their number alone (versions.keep)",
+        instead: "versions are kept by their number (versions.keep), and for 720 hours",
     },
     Later {
         field: "durability",

@@ -36,8 +36,8 @@ pub const VOLUME_NAME_BYTES: usize = 40;
 
 /// Fewest and most connections at a time.
 pub const CONNECTIONS: (u64, u64) = (1, 1024);
-/// Smallest and largest memory budget. Below it the registry's cache alone doesn't fit.
-pub const MEMORY_BUDGET: (Size, Size) = (Size(32 << 20), Size(4 << 30));
+/// The memory budget, which can't be chosen yet.
+pub const MEMORY_BUDGET: Size = Size(64 << 20);
 /// Shortest and longest time for which a changing file must be quiet.
 pub const SETTLE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(60));
 /// Smallest and largest difference of clocks that is let pass.

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, IdentityFiles, Log, LogFormat, LogLevel, Peer};
 use crate::fields::{Field, Fields, Report};
+use crate::later::comes_later;
 use crate::limits;
 use crate::names::{Address, NodeName};
 use crate::overlap::{self, Directory, Paths};
@@ -67,7 +68,7 @@ fn read(root: &Field<'_>, base: &Path, report: &mut Report) -> Option<Config> {
     };
     let memory_budget = match fields.take("memory") {
         Some(field) => memory(&field, report),
-        None => Some(Size(64 << 20)),
+        None => Some(limits::MEMORY_BUDGET),
     };
     let log = match fields.take("log") {
         Some(field) => log(&field, report),
@@ -182,14 +183,13 @@ fn metrics(field: &Field<'_>, report: &mut Report) -> Option<SocketAddr> {
 }
 
 fn memory(field: &Field<'_>, report: &mut Report) -> Option<Size> {
-    let (least, most) = limits::MEMORY_BUDGET;
     let mut fields = field.fields(report)?;
     let budget = match fields.take("budget") {
         Some(field) => field.quantity(report, |text| match Size::parse(text)? {
-            size if (least..=most).contains(&size) => Ok(size),
-            size => Err(format!("{size} doesn't fit: write a size from {least} to {most}")),
+            limits::MEMORY_BUDGET => Ok(limits::MEMORY_BUDGET),
+            size => Err(comes_later(&format!("a budget of {size}"), "an agent's budget is 64Mi")),
         }),
-        None => Some(Size(64 << 20)),
+        None => Some(limits::MEMORY_BUDGET),
     };
     fields.finish(report);
     budget

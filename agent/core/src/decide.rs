@@ -104,7 +104,7 @@ pub fn merge(a: &Entry, b: &Entry) -> Entry {
         // Two correct replicas can't supersede each other's contents; from a faulty one anything can come.
         contents = vec![a.content.clone(), b.content.clone()];
     }
-    contents.sort_by(|x, y| (y.body.rank(), y.stamp).cmp(&(x.body.rank(), x.stamp)));
+    contents.sort_by_key(|content| std::cmp::Reverse((content.body.rank(), content.stamp)));
     contents.truncate(1 + LOSERS);
     let content = contents.remove(0);
     Entry {

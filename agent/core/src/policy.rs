@@ -3,7 +3,7 @@
 use crate::entry::{ContentHash, Stamp};
 use crate::limits::NAME_BYTES;
 use crate::path::{Name, RelativePath};
-use globset::{Glob, GlobMatcher};
+use globset::{GlobBuilder, GlobMatcher};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -43,7 +43,8 @@ impl Policies {
         let mut matchers = Vec::with_capacity(rules.len());
         for (pattern, policy) in rules {
             let anywhere = if pattern.contains('/') { pattern.clone() } else { format!("**/{pattern}") };
-            matchers.push((Glob::new(&anywhere)?.compile_matcher(), *policy));
+            let glob = GlobBuilder::new(&anywhere).literal_separator(true).backslash_escape(true).build()?;
+            matchers.push((glob.compile_matcher(), *policy));
             text.push_str(&format!("\n{pattern}\0{}", policy.name()));
         }
         let hash = ContentHash::of(text.as_bytes());

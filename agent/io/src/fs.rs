@@ -244,7 +244,7 @@ pub trait Directory {
     /// Takes a name away: what had it is in the slot, which must be empty, afterwards.
     fn withdraw(&self, name: &[u8], slot: u64) -> Result<Stat, FsError>;
 
-    /// Gives the file that `name` stands for a second name in the same directory, if that is free.
+    /// Gives the file or link that `name` stands for a second name in the same directory, if that is free.
     fn link(&self, name: &[u8], other: &[u8]) -> Result<(), FsError>;
 
     /// Removes an empty directory.

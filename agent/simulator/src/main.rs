@@ -58,7 +58,7 @@ fn main() -> ExitCode {
                         break;
                     }
                     // Every so often the same story again: it must be the same (I16).
-                    let again = seed % 16 == 0;
+                    let again = seed.is_multiple_of(16);
                     match tell(seed, false) {
                         Ok(story) if again && tell(seed, false).as_ref() != Ok(&story) => {
                             println!("seed {seed}: I16: told twice, it went differently");

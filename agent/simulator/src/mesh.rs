@@ -237,7 +237,8 @@ impl Mesh {
         // Now and then time passes although something is ready: jobs are slow, too.
         if ready.is_empty() || self.random.once_in(64) {
             let Some(next) = self.world.next_event_time() else { return !ready.is_empty() };
-            self.world.advance_to(next);
+            let slow = self.world.now() + self.random.between(0, 5_000_000);
+            self.world.advance_to(if ready.is_empty() { next } else { next.min(slow) });
             return true;
         }
         let pick = self.random.between(0, ready.len() as u64 - 1) as usize;

@@ -4,7 +4,7 @@
 use crate::ledger::Ledger;
 use crate::mesh::{Mesh, Shape};
 use crate::{Cut, Snapshot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use syncmesh_core::policy::Policy;
 use syncmesh_io::FileKind;
 
@@ -67,7 +67,9 @@ impl Teller {
         match self.mesh.random.between(0, if calm { 79 } else { 99 }) {
             0..=39 => self.write(node),
             40..=51 => self.delete(node),
-            52..=59 => self.make_directory(node),
+            52..=57 => self.make_directory(node),
+            58 => self.link(node),
+            59 => self.unselected(node),
             60..=65 => self.remove_tree(node),
             66..=72 => self.change_mode(node),
             73..=79 => self.rename(node),
@@ -127,6 +129,25 @@ impl Teller {
         let disk = &self.mesh.machines[node as usize - 1].disk;
         if disk.user_mkdir(directory.as_bytes()).is_ok() {
             self.mesh.note(&format!("user of n{node} makes directory {directory}"));
+        }
+    }
+
+    fn link(&mut self, node: u32) {
+        let target = format!("to-{}", self.mesh.random.between(0, 3));
+        let directory = DIRECTORIES[self.mesh.random.between(0, DIRECTORIES.len() as u64 - 1) as usize];
+        let path = if directory.is_empty() { "link".to_owned() } else { format!("{directory}/link") };
+        let disk = self.mesh.machines[node as usize - 1].disk.clone();
+        if disk.user_symlink(target.as_bytes(), path.as_bytes()).is_ok() {
+            self.mesh.note(&format!("user of n{node} links {path} to {target}"));
+        }
+    }
+
+    /// A file that is excluded: it stays where it is, and keeps no other node from anything.
+    fn unselected(&mut self, node: u32) {
+        let directory = DIRECTORIES[self.mesh.random.between(1, DIRECTORIES.len() as u64 - 1) as usize];
+        let disk = self.mesh.machines[node as usize - 1].disk.clone();
+        if disk.user_write(format!("{directory}/n{node}.tmp").as_bytes(), b"").is_ok() {
+            self.mesh.note(&format!("user of n{node} writes an excluded file in {directory}"));
         }
     }
 
@@ -198,8 +219,8 @@ impl Teller {
         self.mesh.note("everything heals");
         let healed = self.mesh.run_until_in_sync(300 * SECOND);
         healed.map_err(|why| {
-            let disk = |id: usize| self.mesh.machines[id].disk.snapshot();
-            let apart = (1..self.nodes as usize).filter_map(|id| difference(&disk(0), &disk(id)));
+            let disks = selected(self.mesh.machines.iter().map(|machine| machine.disk.snapshot()).collect());
+            let apart = disks.iter().skip(1).filter_map(|disk| difference(&disks[0], disk));
             format!("I1: never in sync: {why}\n  n1 differs: {:?}", apart.collect::<Vec<_>>())
         })?;
         // Epochs end, and peers hear of it.
@@ -210,7 +231,7 @@ impl Teller {
         if activity != later {
             return Err(format!("I6: nothing is written, and yet versions or frames: {activity:?}, then {later:?}"));
         }
-        let disks: Vec<BTreeMap<Vec<u8>, Snapshot>> = self.mesh.machines.iter().map(|m| m.disk.snapshot()).collect();
+        let disks = selected(self.mesh.machines.iter().map(|machine| machine.disk.snapshot()).collect());
         for (number, disk) in disks.iter().enumerate().skip(1) {
             if let Some(difference) = difference(&disks[0], disk) {
                 return Err(format!("I1: n1 and n{} differ: {difference}", number + 1));
@@ -223,6 +244,28 @@ impl Teller {
         let count = files.count();
         Ok(Told { trace: self.mesh.trace, steps: self.mesh.steps, writes: self.writes, files: count })
     }
+}
+
+/// Without what is excluded, and without directories in which nothing else is and which an excluded file keeps somewhere.
+fn selected(mut disks: Vec<BTreeMap<Vec<u8>, Snapshot>>) -> Vec<BTreeMap<Vec<u8>, Snapshot>> {
+    let is_excluded = |path: &Vec<u8>| path.ends_with(b".tmp");
+    let mut kept: BTreeSet<Vec<u8>> = BTreeSet::new();
+    for mut path in disks.iter().flat_map(BTreeMap::keys).filter(|path| is_excluded(path)).cloned() {
+        while let Some(at) = path.iter().rposition(|&b| b == b'/') {
+            path.truncate(at);
+            kept.insert(path.clone());
+        }
+    }
+    for disk in &mut disks {
+        disk.retain(|path, _| !is_excluded(path));
+        for path in kept.iter().rev() {
+            let below = [&path[..], b"/"].concat();
+            if disk.range(below.clone()..).next().is_none_or(|(next, _)| !next.starts_with(&below)) {
+                disk.remove(path);
+            }
+        }
+    }
+    disks
 }
 
 fn difference(a: &BTreeMap<Vec<u8>, Snapshot>, b: &BTreeMap<Vec<u8>, Snapshot>) -> Option<String> {

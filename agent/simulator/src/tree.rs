@@ -169,7 +169,7 @@ impl Tree {
 
     pub(crate) fn link(&mut self, directory: Number, name: &[u8], other: &[u8]) -> Result<(), FsError> {
         let inode = self.lookup(directory, name)?;
-        if !matches!(self.inode(inode).node, Node::File(_)) {
+        if matches!(self.inode(inode).node, Node::Directory(_)) {
             return Err(FsError::WrongKind);
         }
         if self.names(directory)?.contains_key(other) {

@@ -22,6 +22,7 @@ use syncmesh_protocol::message::{Message, Request};
 impl<I: Io> Node<I> {
     pub(super) fn tick(&mut self) {
         let now = self.io.now();
+        self.now = now;
         self.tend_peers(now);
         self.tend_epoch(now);
         self.start_blocks();
@@ -59,9 +60,8 @@ impl<I: Io> Node<I> {
         if self.epoch.used && !self.epoch.committing {
             due.push(self.epoch.opened + EPOCH.as_nanos() as u64);
         }
-        // What is overdue waits for a job or for room: its end wakes the loop, not time.
-        let now = self.io.now();
-        due.into_iter().filter(|&at| at > now).min()
+        // What was due at this turn and wasn't started waits for a job or for room: their end wakes the loop, not time.
+        due.into_iter().filter(|&at| at > self.now).min()
     }
 
     fn start(&mut self, job: Job) {

@@ -157,7 +157,10 @@ impl<I: Io> Node<I> {
                 message.push_str(&format!(" (and {more} more)"));
             }
         }
-        let last_sync = if in_sync { Some(wall) } else { volume.last_sync };
+        if in_sync && let Some(volume) = self.volumes.get_mut(&number) {
+            volume.last_sync = Some(wall);
+        }
+        let volume = &self.volumes[&number];
         VolumeStatus {
             name: volume.name.clone(),
             state: state.into(),
@@ -171,7 +174,7 @@ impl<I: Io> Node<I> {
             durable_lag_ms: durable_lag,
             conflicts: counts.conflicts,
             holds: 0,
-            last_sync,
+            last_sync: volume.last_sync,
             message,
             sequence: volume.state.sequence,
             watches: volume.watches.len() as u64,

@@ -88,9 +88,7 @@ impl<I: Io> Node<I> {
             (Phase::Ready, Message::Replicas(list)) => self.replicas_message(list),
             // From here on messages are about a volume; ours may have gone, or theirs may be unknown here.
             (Phase::Ready, Message::Entries(entries)) => {
-                if let Some(number) = number {
-                    self.entries_message(id, number, entries.rows, bytes);
-                }
+                return self.entries_message(id, number?, entries.rows, bytes);
             }
             (Phase::Ready, Message::Covers(covers)) => {
                 if let Some(number) = number {
@@ -283,13 +281,14 @@ impl<I: Io> Node<I> {
         }
     }
 
-    fn entries_message(&mut self, id: u64, number: u16, rows: Vec<Announced<'_>>, bytes: u64) {
+    fn entries_message(&mut self, id: u64, number: u16, rows: Vec<Announced<'_>>, bytes: u64) -> Ended {
         let wall = self.wall_millis();
         let skew = self.max_clock_skew_millis;
-        let (Some(volume), Some(connection)) = (self.volumes.get_mut(&number), self.connections.get_mut(&id)) else {
-            return;
-        };
-        let Some(link) = connection.links.get_mut(&number) else { return };
+        let (volume, connection) = (self.volumes.get_mut(&number)?, self.connections.get_mut(&id)?);
+        let link = connection.links.get_mut(&number)?;
+        if !link.incoming.has_credit() {
+            return Some("the peer broke the protocol: it sent more entries than it has credit for".into());
+        }
         let last = rows.len().saturating_sub(1);
         for (index, row) in rows.into_iter().enumerate() {
             let Announced { sequence, path, entry, contents } = row;
@@ -315,6 +314,7 @@ impl<I: Io> Node<I> {
             volume.queue(directory, item);
         }
         self.learn(id, number);
+        None
     }
 
     fn covers_message(&mut self, id: u64, number: u16, covers: Covers) {

@@ -274,7 +274,8 @@ impl<I: Io> Node<I> {
                         volume.retry.later(now);
                     }
                     Cause::NotEmpty => {
-                        // Its children may be gone from the disk, and unseen.
+                        // What is in it may be new, or gone from the disk, and unseen.
+                        volume.dirty.mark_all(&path, false, now);
                         volume.retry.later(now);
                     }
                     Cause::Unselected => {}

@@ -227,8 +227,8 @@ impl Directory for LinuxDirectory<'_> {
     fn link(&self, name: &[u8], other: &[u8]) -> Result<(), FsError> {
         self.check(name)?;
         self.check(other)?;
-        // Only for a clear answer: should a link be swapped in now, it is the link itself that gets the second name.
-        if stat_name(&self.descriptor, name)?.kind != FileKind::File {
+        // Only for a clear answer: of a link it is the link itself that gets the second name.
+        if stat_name(&self.descriptor, name)?.kind == FileKind::Directory {
             return Err(FsError::WrongKind);
         }
         linkat(&self.descriptor, name, &self.descriptor, other, AtFlags::empty()).map_err(error)
