@@ -49,6 +49,8 @@ pub struct Connection {
     pub phase: Phase,
     /// The other node's verified name.
     pub peer: Option<String>,
+    /// When both hellos were exchanged.
+    pub ready_at: u64,
     /// When its last byte came.
     pub heard: u64,
     /// When the next heartbeat goes out.
@@ -85,6 +87,7 @@ impl Connection {
             session,
             phase: Phase::Handshake { deadline },
             peer: None,
+            ready_at: now,
             heard: now,
             ping_at: deadline,
             links: BTreeMap::new(),

@@ -105,8 +105,6 @@ pub struct Setup {
     pub registry: Registry,
     /// The open epoch's number, its journal, and the next one's.
     pub epoch: (u64, Log, Log),
-    /// Where to listen.
-    pub listen: SocketAddr,
     /// Most connections at the same time.
     pub connections: usize,
     /// How far a peer's clock may be ahead.
@@ -248,9 +246,9 @@ impl Purpose {
 }
 
 impl<I: Io> Node<I> {
-    /// Starts to listen, watch and call.
-    pub fn new(mut io: I, sessions: Box<dyn Sessions>, setup: Setup) -> Result<Self, IoError> {
-        let (listener, listen_address) = io.listen(setup.listen)?;
+    /// Starts to take calls on a listener of `io`, to watch and to call.
+    pub fn new(io: I, sessions: Box<dyn Sessions>, setup: Setup, listener: (Listener, SocketAddr)) -> Self {
+        let (listener, listen_address) = listener;
         let now = io.now();
         let own = setup.node.clone();
         let second = crate::limits::SECOND_DIALER.as_nanos() as u64;
@@ -335,7 +333,7 @@ impl<I: Io> Node<I> {
                 volume.retry.at(now);
             }
         }
-        Ok(node)
+        node
     }
 
     /// Handles all completions, starts what is due, and hands operations over. Afterwards [`Node::take_jobs`] has work,

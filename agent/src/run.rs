@@ -19,13 +19,18 @@ use syncmesh_core::policy::{Policies, Policy};
 use syncmesh_core::select::Selection;
 use syncmesh_core::version::ReplicaId;
 use syncmesh_io::linux::{LinuxFs, LinuxStateFiles, Uring};
-use syncmesh_io::{Io, Waker};
+use syncmesh_io::{Io, IoError, Listener, Waker};
 
 /// Entries of the submission ring: a few for each connection, and the overflow queue behind it.
 const RING: u32 = 256;
 
 /// How long a stop may take.
 const STOP: Duration = Duration::from_secs(9);
+
+/// How long a port may be taken by an agent that has just ended.
+const LISTEN: Duration = Duration::from_secs(10);
+
+const IN_USE: i32 = rustix::io::Errno::ADDRINUSE.raw_os_error();
 
 /// The agent runs.
 pub struct Started {
@@ -97,7 +102,6 @@ pub fn run(
         peers: config.peers.iter().map(|peer| (peer.node.to_string(), Some(peer.address.to_string()))).collect(),
         volumes,
         state: Arc::new(state),
-        listen: config.listen,
         connections: config.connections as usize,
         max_clock_skew_millis: u64::try_from(config.max_clock_skew.as_millis()).unwrap_or(u64::MAX),
         now_millis: io.wall() / 1_000_000,
@@ -108,12 +112,23 @@ pub fn run(
     let (context, setup) = start(registry, setup).map_err(|error| error.to_string())?;
     let waker = io.waker();
     let workers = Workers::start(context, &waker);
-    let mut node = Node::new(io, Box::new(TlsSessions { identity }), setup)
-        .map_err(|error| format!("can't listen on {}: {error}", config.listen))?;
+    let listener = listen(&mut io, config.listen)?;
+    let mut node = Node::new(io, Box::new(TlsSessions { identity }), setup, listener);
     let listen = node.listen_address();
     tracing::info!(node = %config.node, %listen, "the agent runs");
     started(Started { waker, listen });
     turn(&mut node, &workers, &asks)
+}
+
+/// Listens. The port of an agent that was just killed is free only when the kernel has taken its ring apart.
+fn listen(io: &mut Uring, address: SocketAddr) -> Result<(Listener, SocketAddr), String> {
+    let give_up = io.now() + LISTEN.as_nanos() as u64;
+    loop {
+        match io.listen(address) {
+            Err(IoError::Os(code)) if code == IN_USE && io.now() < give_up => io.wait(Some(Duration::from_millis(50))),
+            result => return result.map_err(|error| format!("can't listen on {address}: {error}")),
+        }
+    }
 }
 
 fn turn(node: &mut Node<Uring>, workers: &Workers, asks: &Receiver<Ask>) -> Result<(), String> {

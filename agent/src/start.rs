@@ -9,7 +9,6 @@ use crate::volume::{Retry, Volume};
 use redb::StorageBackend;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use syncmesh_core::policy::Policies;
@@ -43,8 +42,6 @@ pub struct Start {
     pub volumes: Vec<VolumeSpec>,
     /// The state directory.
     pub state: Arc<dyn StateFiles>,
-    /// Where to listen.
-    pub listen: SocketAddr,
     /// Most connections at the same time.
     pub connections: usize,
     /// How far a peer's clock may be ahead.
@@ -90,6 +87,8 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+const NOT_OURS: &str = "its directory isn't the one that this agent knows (.syncmesh/marker is missing or differs). If the disk isn't mounted, mount it. If the data is really gone, or the directory was replaced on purpose, stop the agent, remove its stateDir and start again: what the peers have is then copied here, nothing is deleted there";
+
 /// Makes everything ready. Afterwards the returned context runs jobs, and the setup makes a node.
 pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>, Setup), StartError> {
     let (registry, mut stored) = Registry::open(storage).map_err(StartError::Registry)?;
@@ -100,6 +99,11 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
     for spec in start.volumes {
         let refuse = |why: String| StartError::Volume { name: spec.name.clone(), why };
         let disk = |error: FsError| refuse(format!("its directory can't be used: {error}"));
+        // Nothing is written to a directory that isn't the one that is known: it may be an empty mount point.
+        let known = stored.volumes.get(&spec.name);
+        if known.is_some_and(|state| spec.fs.read_marker().ok().flatten().as_ref() != Some(&state.marker)) {
+            return Err(refuse(NOT_OURS.into()));
+        }
         let probe = spec.fs.probe().map_err(disk)?;
         if !probe.exchange || !probe.no_replace {
             return Err(refuse(format!(
@@ -107,14 +111,8 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
                 probe.file_system
             )));
         }
-        let found = spec.fs.read_marker().map_err(disk)?;
-        let state = match stored.volumes.get(&spec.name) {
-            Some(state) if found.as_deref() == Some(&state.marker) => state.clone(),
-            Some(_) => {
-                return Err(refuse(
-                    "its directory isn't the one that this agent knows (.syncmesh/marker is missing or differs). If the disk isn't mounted, mount it. If the data is really gone, or the directory was replaced on purpose, stop the agent, remove its stateDir and start again: what the peers have is then copied here, nothing is deleted there".into(),
-                ));
-            }
+        let state = match known {
+            Some(state) => state.clone(),
             None => {
                 let number = stored.volumes.values().map(|state| state.number + 1).max().unwrap_or(1);
                 let marker = format!("{} {:016x}", spec.name, start.random ^ u64::from(number)).into_bytes();
@@ -164,7 +162,6 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
         replicas: stored.replicas,
         registry,
         epoch: (epoch, logs.0, logs.1),
-        listen: start.listen,
         connections: start.connections,
         max_clock_skew_millis: start.max_clock_skew_millis,
     };

@@ -57,7 +57,8 @@ impl Workers {
 
     /// The next outcome. Findings only while there is room for what they become.
     pub fn outcome(&self, room: bool) -> Option<Done> {
-        self.outcomes.try_recv().ok().or_else(|| self.findings.try_recv().ok().filter(|_| room))
+        let first = self.outcomes.try_recv().ok();
+        first.or_else(|| if room { self.findings.try_recv().ok() } else { None })
     }
 }
 

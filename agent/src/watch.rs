@@ -176,9 +176,11 @@ impl Watches {
         match (event.kind, name) {
             (WatchKind::DirectoryGone, _) => {
                 self.directories.remove(&event.directory);
-                match directory.split() {
-                    Some((parent, name)) => dirty.mark(&parent, name, now, 0),
-                    None => dirty.mark_all(&directory, true, now),
+                // Its name may stand for a new directory already, even one with the old inode number: listing it watches it
+                // again. If it is really gone, that is what the listing finds.
+                dirty.mark_all(&directory, true, now);
+                if let Some((parent, name)) = directory.split() {
+                    dirty.mark(&parent, name, now, 0);
                 }
             }
             (_, None) => {

@@ -1,6 +1,6 @@
 //! Agents that are killed with -9, while they receive, publish, or have just seen a write.
 
-#![allow(clippy::disallowed_types, reason = "real processes take real time")]
+#![allow(clippy::disallowed_types, clippy::unwrap_used, reason = "tests: real time, and a failure is a failure")]
 
 mod mesh;
 

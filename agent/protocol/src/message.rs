@@ -154,6 +154,22 @@ pub enum Farewell {
     Protocol,
 }
 
+impl Farewell {
+    /// The reason from the side that gives it.
+    pub fn reason_here(self) -> &'static str {
+        match self {
+            Self::Stopping => "this agent stops",
+            Self::Version => "no common protocol version: upgrade the older of the two agents",
+            Self::NotAMember => {
+                "it isn't among `peers` in this node's configuration: add it there if it belongs to the mesh"
+            }
+            Self::Redundant => "another connection with it serves already",
+            Self::Name => "the name in its hello isn't its certificate's, or is this node's own",
+            Self::Protocol => "it broke the protocol",
+        }
+    }
+}
+
 impl fmt::Display for Farewell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

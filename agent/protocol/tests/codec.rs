@@ -1,4 +1,5 @@
 //! Round trips, and bytes that no correct peer sends.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
 use proptest::prelude::*;
 use syncmesh_core::clock::Hlc;

@@ -153,7 +153,7 @@ impl Mesh {
         self.note(&format!("n{id} starts"));
         self.watchers += 1;
         let watcher = Watcher(self.watchers);
-        let io = SimIo::new(self.world.clone(), id, 0);
+        let mut io = SimIo::new(self.world.clone(), id, 0);
         let shape = self.shape.clone();
         let world_now = io.wall();
         let machine = self.machine(id);
@@ -177,7 +177,6 @@ impl Mesh {
                 keep_versions: 1_000,
             }],
             state,
-            listen: World::address(id, PORT),
             connections: 16,
             max_clock_skew_millis: 300_000,
             now_millis: world_now / 1_000_000,
@@ -191,7 +190,8 @@ impl Mesh {
         let sink = move |to, bytes: &[u8]| log.append_from_io(to, bytes).expect("the journal is open");
         self.world.set_log_sink(id, Rc::new(sink));
         let sessions = Box::new(PlainSessions { node: name(id) });
-        let node = Node::new(io, sessions, setup).expect("the simulated port is free");
+        let listener = io.listen(World::address(id, PORT)).expect("the simulated port is free");
+        let node = Node::new(io, sessions, setup, listener);
         self.machine(id).agent = Some(Agent {
             node,
             context,

@@ -135,9 +135,9 @@ impl<I: Io> Node<I> {
         let verified = connection.session.peer()?.to_owned();
         let refuse = |node: &mut Self, why: Farewell| {
             node.farewell(id, why);
-            tracing::warn!(peer = %verified, %why, "a peer was turned away");
+            tracing::warn!(peer = %verified, why = why.reason_here(), "a peer was turned away");
             if let Some(peer) = node.peers.get_mut(&verified) {
-                peer.last_error = Some(why.to_string());
+                peer.last_error = Some(why.reason_here().to_owned());
             }
             None
         };
@@ -176,6 +176,7 @@ impl<I: Io> Node<I> {
         }
         let connection = self.connections.get_mut(&id)?;
         connection.phase = Phase::Ready;
+        connection.ready_at = now;
         connection.peer = Some(verified.clone());
         connection.ping_at = now + HEARTBEAT.as_nanos() as u64;
         connection.send(Lane::Control, 0, &Message::Ping(now));
@@ -207,7 +208,6 @@ impl<I: Io> Node<I> {
                 tracing::info!(peer = %verified, "connected");
             }
             peer.state = PeerState::Session(id);
-            peer.attempt = 0;
             peer.replica = Some(hello.replica);
         }
         self.replicas_message(vec![(hello.replica, verified)]);
