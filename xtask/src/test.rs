@@ -57,7 +57,13 @@ pub fn run() -> Outcome<()> {
     step(&mut steps, "licences", |_| {
         graph(metadata, |metadata| Ok(checks::licences::check(metadata, &Allowed::read()?)))
     });
-    step(&mut steps, "sources and banned crates", |_| graph(metadata, |metadata| Ok(checks::sources::check(metadata))));
+    step(&mut steps, "sources and banned crates", |_| {
+        graph(metadata, |metadata| {
+            let mut found = checks::sources::check(metadata);
+            found.extend(checks::sources::banned(&repository::built()?));
+            Ok(found)
+        })
+    });
     step(&mut steps, "duplicate versions", |_| {
         complaints(repository::built().and_then(|packages| Ok(checks::duplicates::check(&packages, &Allowed::read()?))))
     });

@@ -17,7 +17,7 @@ mod tests {
     #[test]
     fn waits_grow_to_the_cap_and_never_beyond() {
         let (base, cap) = (Duration::from_millis(100), Duration::from_secs(30));
-        let longest = |attempt| (0..2_000u64).map(|i| backoff(base, cap, attempt, i << 53 | i * 7_919_777)).max();
+        let longest = |attempt| (0..2_000u64).map(|i| backoff(base, cap, attempt, (i << 53) | (i * 7_919_777))).max();
         assert!(longest(0) <= Some(base));
         assert!(longest(3) > Some(base));
         assert!(longest(60) <= Some(cap));

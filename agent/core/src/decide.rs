@@ -147,7 +147,7 @@ mod tests {
         replica.counter += 1;
         let dot = Dot { replica: ReplicaId(id), counter: replica.counter };
         let stamp = Stamp { hlc: replica.clock.stamp(now, above), dot };
-        let mut vector = replica.entry.as_ref().map(|e| e.vector.clone()).unwrap_or_else(Vector::default);
+        let mut vector = replica.entry.as_ref().map(|e| e.vector.clone()).unwrap_or_default();
         vector.add(dot);
         let old = replica.entry.clone();
         let body = match what % 5 {
