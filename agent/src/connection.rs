@@ -49,8 +49,8 @@ pub struct Connection {
     pub phase: Phase,
     /// The other node's verified name.
     pub peer: Option<String>,
-    /// When both hellos were exchanged.
-    pub ready_at: u64,
+    /// The other side said that it won't talk to us: calling it again at once would be no use.
+    pub turned_away: bool,
     /// When its last byte came.
     pub heard: u64,
     /// When the next heartbeat goes out.
@@ -87,7 +87,7 @@ impl Connection {
             session,
             phase: Phase::Handshake { deadline },
             peer: None,
-            ready_at: now,
+            turned_away: false,
             heard: now,
             ping_at: deadline,
             links: BTreeMap::new(),

@@ -69,7 +69,10 @@ impl<I: Io> Node<I> {
         let number = connection.numbers.get(&theirs).copied();
         match (connection.phase, message) {
             (Phase::Handshake { .. }, Message::Hello(hello)) => return self.greet(id, &hello),
-            (Phase::Handshake { .. }, Message::Goodbye(why)) | (_, Message::Goodbye(why)) => {
+            (_, Message::Goodbye(why)) => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.turned_away = matches!(why, Farewell::NotAMember | Farewell::Name | Farewell::Version);
+                }
                 return Some(format!("the peer said goodbye: {why}"));
             }
             (Phase::Handshake { .. }, _) => return Some("the peer broke the protocol: no hello first".into()),
@@ -176,7 +179,6 @@ impl<I: Io> Node<I> {
         }
         let connection = self.connections.get_mut(&id)?;
         connection.phase = Phase::Ready;
-        connection.ready_at = now;
         connection.peer = Some(verified.clone());
         connection.ping_at = now + HEARTBEAT.as_nanos() as u64;
         connection.send(Lane::Control, 0, &Message::Ping(now));

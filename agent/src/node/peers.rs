@@ -207,16 +207,12 @@ impl<I: Io> Node<I> {
         }
         let owner = self.peers.iter().find(|(_, peer)| matches!(peer.state, PeerState::Session(s) if s == id));
         if let Some(name) = owner.map(|(name, _)| name.clone()) {
-            let ready = self.connections.get(&id).filter(|connection| connection.phase == Phase::Ready);
-            let ready = ready.map(|connection| connection.ready_at);
+            let ready = self.connections.get(&id).is_some_and(|c| c.phase == Phase::Ready && !c.turned_away);
             let (now, random) = (self.io.now(), self.io.random());
             if let Some(peer) = self.peers.get_mut(&name) {
-                if let Some(since) = ready {
+                if ready {
                     peer.away_since = now;
-                    // A session that ends at once was no success: who turns us away isn't called again and again.
-                    if now - since >= SILENCE.as_nanos() as u64 {
-                        peer.attempt = 0;
-                    }
+                    peer.attempt = 0;
                 }
                 peer.last_error = Some(why);
                 peer.sessions.clear();
