@@ -150,6 +150,11 @@ impl Watches {
         }
     }
 
+    /// No scan is under way: whichever descriptor is unknown now belongs to a directory that is gone.
+    pub fn forget_early(&mut self) {
+        self.early.clear();
+    }
+
     /// How many directories are watched.
     pub fn len(&self) -> usize {
         self.directories.len()
@@ -167,9 +172,8 @@ impl Watches {
             return;
         }
         let Some(directory) = self.directories.get(&event.directory).cloned() else {
-            if event.kind != WatchKind::DirectoryGone {
-                self.early.insert(event.directory);
-            }
+            // Also if it is gone already: its directory may have been replaced while a scan was listing it.
+            self.early.insert(event.directory);
             return;
         };
         let name = Name::new(&event.name).ok();

@@ -153,6 +153,9 @@ impl<I: Io> Node<I> {
         {
             volume.dirty.mark_all(directory, true, now);
         }
+        if volume.scans == 0 {
+            volume.watches.forget_early();
+        }
         for name in scanned.unstable {
             volume.dirty.mark(directory, name, now, volume.settle);
         }
