@@ -64,13 +64,13 @@ fn owner(stat: &Stat) -> Owner {
 }
 
 /// What a row remembers of what the disk showed. Of directories only what changes with the directory itself: size and
-/// times change with its children.
+/// times change with its children, so the time is that of its birth, which tells it from a later one with its inode number.
 pub fn identity(stat: &Stat) -> Identity {
     let children_move_it = stat.kind == FileKind::Directory;
     Identity {
         inode: stat.id.inode,
         size: if children_move_it { 0 } else { stat.size },
-        mtime: if children_move_it { 0 } else { stat.mtime },
+        mtime: if children_move_it { stat.born } else { stat.mtime },
         ctime: if children_move_it { 0 } else { stat.ctime },
         mode: stat.mode,
         owner: owner(stat),

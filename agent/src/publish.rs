@@ -529,13 +529,13 @@ impl Work<'_> {
         };
         // The name must show the inode that was staged; the exchange itself moved its ctime.
         let shown = directory.stat(name).ok().map(|stat| identity(&stat));
-        let identity_now = shown.filter(|now| Identity { ctime: staged.ctime, ..*now } == staged);
+        let identity_now = shown.filter(|now| now.same_but_ctime(&staged));
         if identity_now.is_none() {
             self.dirty.push(item.name.clone());
         }
         result.row = Some(here(plan.entry, Some(identity_now.unwrap_or(staged))));
         let syncmesh_io::Displaced::InSlot(stat) = displaced else { return };
-        if plan.old.is_some_and(|old| same_but_ctime(old, identity(&stat))) {
+        if plan.old.is_some_and(|old| old.same_but_ctime(&identity(&stat))) {
             if plan.copy.is_some() && stat.links > 1 {
                 let _ = self.volume.fs.drop_slot(plan.slot);
             } else {
@@ -561,7 +561,7 @@ impl Work<'_> {
                 return;
             }
         };
-        if plan.old.is_some_and(|old| same_but_ctime(old, identity(&stat))) {
+        if plan.old.is_some_and(|old| old.same_but_ctime(&identity(&stat))) {
             self.store(plan.slot, &item.name, plan.over.as_ref().and_then(|old| old.content.body.hash()));
             result.row = Some(here(plan.entry, None));
             return;
@@ -634,8 +634,4 @@ impl Work<'_> {
 
 fn without_wanted(row: Option<&Row>) -> Option<Row> {
     row.filter(|row| row.wanted.is_some()).map(|row| Row { wanted: None, ..row.clone() })
-}
-
-fn same_but_ctime(old: Identity, new: Identity) -> bool {
-    Identity { ctime: new.ctime, ..old } == new
 }

@@ -172,7 +172,7 @@ fn resolve(
             recovered.adopted += 1;
             // What was staged, not what is shown: an edit since then is a local change that the scan finds.
             let identity = intent.staged.map(|staged| Identity {
-                ctime: shown.filter(|now| same_but_ctime(*now, staged)).map_or(staged.ctime, |now| now.ctime),
+                ctime: shown.filter(|now| now.same_but_ctime(&staged)).map_or(staged.ctime, |now| now.ctime),
                 ..staged
             });
             let sequence = next_sequence(stored, intent.key.volume);
@@ -186,14 +186,10 @@ fn resolve(
     }
     if let Some(in_slot) = in_slot {
         recovered.kept += 1;
-        let expected = intent.old.is_some_and(|old| same_but_ctime(old, in_slot));
+        let expected = intent.old.is_some_and(|old| old.same_but_ctime(&in_slot));
         keep(volume, intent, expected, now_millis)?;
     }
     Ok(())
-}
-
-fn same_but_ctime(a: Identity, b: Identity) -> bool {
-    Identity { ctime: b.ctime, ..a } == b
 }
 
 fn next_sequence(stored: &mut Stored, volume: u16) -> u64 {

@@ -272,9 +272,9 @@ impl Pass<'_> {
             return Ok(());
         }
         let known = here.and_then(|here| here.identity);
-        let same_inode = known.is_some_and(|known| known.inode == stat.id.inode);
+        let same_directory = known.is_some_and(|known| known.same_directory(&identity(&stat)));
         let recurse = matches!(self.scan.scope, Scope::All { recurse: true });
-        if is_directory && (recurse || !same_inode) {
+        if is_directory && (recurse || !same_directory) {
             self.part.directories.push(name.clone());
         }
         if known == Some(identity(&stat)) {

@@ -279,16 +279,28 @@ impl std::error::Error for EntryError {}
 pub struct Identity {
     /// Inode number (the device is the volume's).
     pub inode: u64,
-    /// Bytes.
+    /// Bytes; 0 for directories.
     pub size: u64,
-    /// Nanoseconds since 1970.
+    /// Nanoseconds since 1970; of directories when they were made.
     pub mtime: i64,
-    /// Nanoseconds since 1970.
+    /// Nanoseconds since 1970; 0 for directories.
     pub ctime: i64,
     /// Permission bits as they are (0o7777).
     pub mode: u32,
     /// Owner as it is.
     pub owner: Owner,
+}
+
+impl Identity {
+    /// Is it the same but for the ctime, which exchanges, renames and second names move?
+    pub fn same_but_ctime(&self, other: &Self) -> bool {
+        Self { ctime: other.ctime, ..*self } == *other
+    }
+
+    /// Is it the same inode? Inode numbers are used again at once; of directories the time of their birth tells them apart.
+    pub fn same_directory(&self, other: &Self) -> bool {
+        (self.inode, self.mtime) == (other.inode, other.mtime)
+    }
 }
 
 /// What is published on this disk.

@@ -58,6 +58,8 @@ pub struct Stat {
     pub mtime: i64,
     /// Last change of the inode, set by the system alone.
     pub ctime: i64,
+    /// When the inode was made; 0 where the file system doesn't say. Inode numbers are used again, a pair of both isn't.
+    pub born: i64,
     /// Number of names.
     pub links: u32,
 }

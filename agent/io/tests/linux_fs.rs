@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 use std::{fs, io};
 use syncmesh_io::linux::{LinuxFs, LinuxStateFiles, LockError};
 use syncmesh_io::suite_fs::{FsWorld, run_all};
@@ -91,6 +92,10 @@ impl FsWorld for LinuxWorld {
             owner: Owner { uid: found.uid(), gid: found.gid() },
             mtime: found.mtime() * 1_000_000_000 + found.mtime_nsec(),
             ctime: found.ctime() * 1_000_000_000 + found.ctime_nsec(),
+            born: found
+                .created()
+                .ok()
+                .map_or(0, |born| i64::try_from(born.duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap()),
             links: u32::try_from(found.nlink()).unwrap(),
         })
     }

@@ -16,6 +16,8 @@ pub(crate) struct Inode {
     pub owner: Owner,
     pub mtime: i64,
     pub ctime: i64,
+    /// When it was made.
+    pub born: i64,
     /// Names; for directories only whether it still has one.
     pub names: u32,
 }
@@ -108,7 +110,7 @@ fn piece(offset: u64, rest: usize) -> (u64, usize, usize) {
 
 impl Inode {
     pub(crate) fn new(node: Node, mode: u32, owner: Owner, now: i64) -> Self {
-        Self { node, mode, owner, mtime: now, ctime: now, names: 1 }
+        Self { node, mode, owner, mtime: now, ctime: now, born: now, names: 1 }
     }
 
     pub(crate) fn kind(&self) -> FileKind {
@@ -144,6 +146,7 @@ impl Inode {
             owner: self.owner,
             mtime: self.mtime,
             ctime: self.ctime,
+            born: self.born,
             links,
         }
     }

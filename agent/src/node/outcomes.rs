@@ -13,7 +13,7 @@ use crate::scan::{Finding, Findings, Presence, Scanned, Scope, What};
 use crate::stage::Source;
 use crate::volume::FetchWanted;
 use syncmesh_core::clock::Hlc;
-use syncmesh_core::entry::{Body, Entry, Row, Stamp, Why};
+use syncmesh_core::entry::{Body, Entry, Identity, Row, Stamp, Why};
 use syncmesh_core::limits::BLOCK_BYTES;
 use syncmesh_core::path::{Name, RelativePath};
 use syncmesh_core::version::Dot;
@@ -289,12 +289,13 @@ impl<I: Io> Node<I> {
                 }
             }
         }
-        let inode = |row: Option<&Row>| {
+        let shown = |row: Option<&Row>| {
             let here = row.and_then(Row::live).filter(|here| here.entry.content.body == Body::Directory);
-            here.and_then(|here| here.identity).map(|identity| identity.inode)
+            here.and_then(|here| here.identity)
         };
-        let new_directory = inode(item.row.as_ref()).filter(|new| inode(old.as_ref()) != Some(*new));
-        if new_directory.is_some()
+        let before = shown(old.as_ref());
+        let is_new = |now: Identity| before.is_none_or(|before| !before.same_directory(&now));
+        if shown(item.row.as_ref()).is_some_and(is_new)
             && let Some(volume) = self.volumes.get_mut(&number)
         {
             // Watched, and looked at: somebody may have written into it already.

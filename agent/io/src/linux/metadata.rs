@@ -43,13 +43,15 @@ pub(super) fn kind(file_type: FileType) -> FileKind {
 /// What a name in a directory stands for, without following links or triggering automounts.
 pub(super) fn stat_name(directory: impl AsFd, name: &[u8]) -> Result<Stat, FsError> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    statx(directory, name, flags, StatxFlags::BASIC_STATS).map(|found| convert(&found)).map_err(error)
+    statx(directory, name, flags, ASKED).map(|found| convert(&found)).map_err(error)
 }
 
 /// What a descriptor, `O_PATH` or not, stands for.
 pub(super) fn stat_descriptor(descriptor: impl AsFd) -> Result<Stat, FsError> {
-    statx(descriptor, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map(|found| convert(&found)).map_err(error)
+    statx(descriptor, c"", AtFlags::EMPTY_PATH, ASKED).map(|found| convert(&found)).map_err(error)
 }
+
+const ASKED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
 
 fn convert(found: &Statx) -> Stat {
     let nanoseconds = |seconds: i64, rest: u32| seconds.saturating_mul(1_000_000_000).saturating_add(rest.into());
@@ -63,6 +65,8 @@ fn convert(found: &Statx) -> Stat {
         owner: Owner { uid: found.stx_uid, gid: found.stx_gid },
         mtime: nanoseconds(found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec),
         ctime: nanoseconds(found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec),
+        // All zeros where the file system has none.
+        born: nanoseconds(found.stx_btime.tv_sec, found.stx_btime.tv_nsec),
         links: found.stx_nlink,
     }
 }
