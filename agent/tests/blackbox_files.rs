@@ -254,6 +254,26 @@ fn a_directory_removed_and_made_again_at_once_is_looked_into_again() {
 }
 
 #[test]
+fn what_was_written_before_a_wait_is_everywhere_after_it() {
+    let mut mesh = Mesh::new(["a", "b"]);
+    mesh.start();
+    mesh.converge();
+    let root = mesh.agents[0].volume.clone();
+    // Held open: it is read only when it has been quiet for a while.
+    let open = fs::File::create(root.join("open")).unwrap();
+    for round in 0..100_u64 {
+        match round % 4 {
+            0 => fs::write(root.join("file"), noise(round, 5_000)).unwrap(),
+            1 => open.write_all_at(&noise(round, 100), 0).unwrap(),
+            2 => fs::create_dir_all(root.join(format!("made/in/{round}"))).unwrap(),
+            _ => fs::write(root.join("made/in").join((round - 1).to_string()).join("file"), "x").unwrap(),
+        }
+        mesh.agents[0].in_sync();
+        mesh.assert_equal();
+    }
+}
+
+#[test]
 fn renames_arrive_with_everything_below() {
     let mut mesh = Mesh::new(["a", "b"]);
     let root = mesh.agents[0].volume.clone();

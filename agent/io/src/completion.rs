@@ -186,6 +186,10 @@ pub trait Io {
     /// The next completion, oldest first.
     fn completion(&mut self) -> Option<Completion>;
 
+    /// Has something happened at a watcher that [`Io::completion`] hasn't brought yet? Whoever has written to a watched
+    /// directory before it asks gets true until the event was taken.
+    fn has_events(&self, watcher: Watcher) -> bool;
+
     /// A handle with which other threads wake this loop.
     fn waker(&self) -> Waker;
 

@@ -372,7 +372,9 @@ pub fn appends_keep_their_order<W: World>(mut world: W) {
 pub fn watches_report_what_happens<W: World>(mut world: W) {
     let mut ends = Ends::new(&mut world, 1);
     let watcher = world.watcher();
+    assert!(!ends.ios[0].has_events(watcher));
     world.write_file("early");
+    assert!(ends.ios[0].has_events(watcher), "known at once, without waiting");
     let mut events = Vec::new();
     while !reported(&events, "early", WatchKind::Closed) {
         events.extend(watched(ends.run(0, Operation::Watch(watcher))));
@@ -387,6 +389,7 @@ pub fn watches_report_what_happens<W: World>(mut world: W) {
     while !reported(&events, "late", WatchKind::Moved) {
         events.extend(watched(ends.run(0, Operation::Watch(watcher))));
     }
+    assert!(!ends.ios[0].has_events(watcher), "all were taken");
     let place = |kind| events.iter().position(|event| event.kind == kind).expect("every kind is reported");
     assert!(place(WatchKind::Created) < place(WatchKind::Closed));
     assert!(place(WatchKind::Closed) < place(WatchKind::Moved));

@@ -3,7 +3,7 @@
 use crate::network::{Process, World};
 use std::net::SocketAddr;
 use std::time::Duration;
-use syncmesh_io::{Completion, Io, IoError, Listener, Operation, Socket, Token, Waker};
+use syncmesh_io::{Completion, Io, IoError, Listener, Operation, Socket, Token, Waker, Watcher};
 
 /// A node's [`Io`]. One that outlives its node's crash does nothing and completes nothing.
 pub struct SimIo {
@@ -60,6 +60,10 @@ impl Io for SimIo {
                 (None, None) => panic!("a wait for ever in a world where nothing happens"),
             }
         }
+    }
+
+    fn has_events(&self, watcher: Watcher) -> bool {
+        self.world.has_events(self.process, watcher)
     }
 
     fn completion(&mut self) -> Option<Completion> {

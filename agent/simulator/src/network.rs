@@ -313,6 +313,13 @@ impl World {
         network.living(process).is_some_and(|node| !node.fifo.is_empty())
     }
 
+    pub(crate) fn has_events(&self, process: Process, watcher: Watcher) -> bool {
+        let mut network = self.0.borrow_mut();
+        let pending = network.watches.get(&watcher.0).is_some_and(|watch| !watch.pending.is_empty());
+        let is_watched = |completion: &Completion| matches!(completion.outcome, Outcome::Watched(_));
+        pending || network.living(process).is_some_and(|node| node.fifo.iter().any(is_watched))
+    }
+
     pub(crate) fn completion(&self, process: Process) -> Option<Completion> {
         let mut network = self.0.borrow_mut();
         network.wake_up();

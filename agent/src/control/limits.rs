@@ -42,10 +42,6 @@ pub const WAIT_POLL: (Duration, Duration) = (Duration::from_millis(20), Duration
 /// How long a wait looks at the first pace.
 pub const WAIT_FIRST: Duration = Duration::from_secs(1);
 
-/// A volume has to be in sync for this long, without anything recorded in between, to be believed: longer than a
-/// write takes from the kernel's event through the settling time to the registry.
-pub const WAIT_STEADY: Duration = Duration::from_millis(150);
-
 /// How often identity files are looked at.
 pub const IDENTITY_POLL: Duration = Duration::from_secs(10);
 
@@ -66,5 +62,4 @@ pub const RESTART: (Duration, Duration) = (Duration::from_millis(200), Duration:
 pub const SOUND: Duration = Duration::from_secs(60);
 
 const _: () = assert!(WAIT_POLL.0.as_millis() < WAIT_POLL.1.as_millis());
-const _: () = assert!(WAIT_POLL.1.as_millis() < WAIT_STEADY.as_millis());
 const _: () = assert!(HTTP_HEAD_BYTES >= 8 * 1024);

@@ -187,6 +187,9 @@ impl<I: Io> Node<I> {
         if !volume.scanned {
             return Some("the first scan is under way".into());
         }
+        if self.io.has_events(volume.watcher) {
+            return Some("changes that the system has reported are about to be looked at".into());
+        }
         if !volume.is_settled() {
             let wanted = volume.state.counts.wanted;
             return Some(match wanted {

@@ -10,7 +10,7 @@ mod probe;
 
 pub use probe::ProbeError;
 
-use crate::{Completion, Io, IoError, Listener, Log, Operation, Outcome, Socket, Token, Waker};
+use crate::{Completion, Io, IoError, Listener, Log, Operation, Outcome, Socket, Token, Waker, Watcher};
 use events::EventBuffer;
 use flight::{Flights, Work};
 use io_uring::{IoUring, opcode, squeue, types};
@@ -474,6 +474,11 @@ impl Io for Uring {
                 return;
             }
         }
+    }
+
+    fn has_events(&self, watcher: Watcher) -> bool {
+        let is_watched = |completion: &Completion| matches!(completion.outcome, Outcome::Watched(_));
+        self.completions.iter().any(is_watched) || events::waiting(watcher)
     }
 
     fn completion(&mut self) -> Option<Completion> {

@@ -3,7 +3,7 @@
 use crate::{WatchEvent, WatchKind, Watcher};
 use rustix::fd::BorrowedFd;
 use rustix::fs::inotify::{ReadFlags, Reader};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use std::mem::MaybeUninit;
 
 /// Bytes read at once. An event takes 16 bytes and its name, so this is some thousand events.
@@ -37,6 +37,12 @@ impl EventBuffer {
             }
         }
     }
+}
+
+/// Are there events that nobody has read? A descriptor that can't be asked counts as one that has some: the next read
+/// says why.
+pub(super) fn waiting(watcher: Watcher) -> bool {
+    ioctl_fionread(descriptor(watcher)).map_or(true, |bytes| bytes > 0)
 }
 
 /// The inotify descriptor behind a watcher's number.
