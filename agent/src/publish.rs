@@ -5,7 +5,7 @@ use crate::contents;
 use crate::job::{Context, VolumeContext, identity};
 use crate::journal::{self, Intent, Record};
 use crate::registry::{Key, RegistryError};
-use crate::scan::{What, declared_mode, only_unselected};
+use crate::scan::{What, declared_mode, is_leftover};
 use crate::stage::{Source, StageError, metadata, stage};
 use crate::store;
 use std::collections::BTreeMap;
@@ -327,8 +327,8 @@ impl Work<'_> {
             }
             return match directory.remove_directory(item.name.as_bytes()) {
                 Ok(()) | Err(FsError::NotFound) => Ok(Step::Done(Some(here(entry, None)), Fate::Visible)),
-                // A leftover: only what isn't selected keeps it, so it counts as deleted, and nobody hears of it.
-                Err(FsError::NotEmpty) if only_unselected(self.volume, &path) => {
+                // A leftover counts as deleted, and nobody hears of it.
+                Err(FsError::NotEmpty) if is_leftover(self.volume, &self.context.registry, self.job.volume, &path)? => {
                     Ok(Step::Done(Some(here(entry, None)), Fate::Visible))
                 }
                 Err(FsError::NotEmpty) => waits(Cause::NotEmpty, Why::Fetching),

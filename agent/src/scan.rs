@@ -268,7 +268,7 @@ impl Pass<'_> {
             return Ok(());
         };
         let deleted = row.as_ref().is_some_and(|row| row.here.is_some() && row.live().is_none());
-        if is_directory && deleted && only_unselected(self.volume, &path) {
+        if is_directory && deleted && is_leftover(self.volume, self.registry, self.scan.volume, &path)? {
             return Ok(());
         }
         let known = here.and_then(|here| here.identity);
@@ -372,16 +372,31 @@ pub fn declared_mode(stat: &Stat) -> u32 {
     if stat.kind == FileKind::Symlink { 0o777 } else { stat.mode & 0o1777 }
 }
 
-/// Is there something in the directory, and nothing of it selected? Such a directory is a leftover of one that was deleted
-/// (SYNC 10).
-pub fn only_unselected(volume: &VolumeContext, directory: &RelativePath) -> bool {
-    let listed = volume.fs.open_directory(&directory.components()).and_then(|opened| opened.list());
-    let Ok(names) = listed else { return false };
-    let selected = |entry: &syncmesh_io::DirEntry| {
-        let path = Name::new(&entry.name).ok().and_then(|name| directory.join(&name).ok());
-        path.is_none_or(|path| volume.selection.includes(&path, entry.kind == Some(FileKind::Directory)))
-    };
-    !names.is_empty() && !names.iter().any(selected)
+/// Is there something in a deleted directory, and nothing of it selected but other such directories? It is a leftover
+/// (SYNC 10). A directory that was never recorded is somebody's new one, so this one isn't.
+pub fn is_leftover(
+    volume: &VolumeContext,
+    registry: &Registry,
+    number: u16,
+    directory: &RelativePath,
+) -> Result<bool, RegistryError> {
+    let Ok(opened) = volume.fs.open_directory(&directory.components()) else { return Ok(false) };
+    let Ok(entries) = opened.list() else { return Ok(false) };
+    for entry in &entries {
+        let Ok(name) = Name::new(&entry.name) else { return Ok(false) };
+        let Ok(path) = directory.join(&name) else { return Ok(false) };
+        let kind = entry.kind.or_else(|| opened.stat(&entry.name).ok().map(|stat| stat.kind));
+        let is_directory = kind == Some(FileKind::Directory);
+        if !volume.selection.includes(&path, is_directory) {
+            continue;
+        }
+        let row = registry.get(&Key { volume: number, directory: directory.clone(), name })?;
+        let deleted = row.is_some_and(|row| row.here.is_some() && row.live().is_none());
+        if !is_directory || !deleted || !is_leftover(volume, registry, number, &path)? {
+            return Ok(false);
+        }
+    }
+    Ok(!entries.is_empty())
 }
 
 /// Is the directory really gone, or only unseen? Gone means: some directory above it is there, on our device, and lacks

@@ -282,3 +282,28 @@ fn what_is_excluded_stays_on_its_node() {
     assert_eq!(fs::read(volumes[0].join("x.swp")).unwrap(), b"x.swp");
     assert!(volumes[0].join("cache/deep/z").exists() && volumes[0].join("plain.swp").exists());
 }
+
+#[test]
+fn what_is_excluded_keeps_its_directories_from_nobody() {
+    let mut mesh = Mesh::configured(["a", "b"], "    select: { exclude: [\"*.tmp\"] }\n");
+    mesh.start();
+    let (a, b) = (mesh.agents[0].volume.clone(), mesh.agents[1].volume.clone());
+    fs::create_dir_all(a.join("d/e/f")).unwrap();
+    mesh.in_sync();
+    fs::write(b.join("d/e/f/mine.tmp"), "mine").unwrap();
+    fs::remove_dir_all(a.join("d")).unwrap();
+    mesh.in_sync();
+    assert_eq!(fs::read(b.join("d/e/f/mine.tmp")).unwrap(), b"mine");
+    // It is made again elsewhere: both are in it.
+    fs::create_dir_all(a.join("d/e")).unwrap();
+    fs::write(a.join("d/e/file"), "new").unwrap();
+    mesh.in_sync();
+    assert_eq!(fs::read(b.join("d/e/file")).unwrap(), b"new");
+    assert!(!a.join("d/e/f").exists());
+    assert_eq!(fs::read(b.join("d/e/f/mine.tmp")).unwrap(), b"mine");
+    // Something selected in a leftover makes it known again.
+    fs::write(b.join("d/e/f/theirs"), "theirs").unwrap();
+    mesh.in_sync();
+    assert_eq!(fs::read(a.join("d/e/f/theirs")).unwrap(), b"theirs");
+    mesh.assert_no_conflicts();
+}
