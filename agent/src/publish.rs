@@ -309,10 +309,20 @@ impl Work<'_> {
             Err(FsError::NotFound) => None,
             Err(error) => return waits(Cause::Disk(error.clone()), why(&error)),
         };
-        if shown.as_ref().map(identity) != old {
-            return waits(Cause::LocalChange, Why::Fetching);
-        }
         let was_directory = shown.is_some_and(|stat| stat.kind == FileKind::Directory);
+        if shown.as_ref().map(identity) != old {
+            let deleted = published.is_some_and(|here| !here.entry.is_live());
+            return match shown {
+                Some(stat)
+                    if was_directory
+                        && deleted
+                        && is_leftover(self.volume, &self.context.registry, self.job.volume, &path)? =>
+                {
+                    Ok(self.over_leftover(directory, item, &stat, row, entry))
+                }
+                _ => waits(Cause::LocalChange, Why::Fetching),
+            };
+        }
         if was_directory && !is_directory {
             if self.context.registry.has_live_children(self.job.volume, &path)? {
                 return waits(Cause::NotEmpty, Why::Fetching);
@@ -349,6 +359,33 @@ impl Work<'_> {
         };
         let over = published.map(|here| here.entry.clone());
         self.stage(index, item, row, &target, entry, old, copy, over)
+    }
+
+    /// A leftover is in the way. A directory that is made again elsewhere takes it over; anything else has to wait until its
+    /// owner takes away what isn't selected.
+    fn over_leftover(
+        &mut self,
+        directory: &dyn Directory,
+        item: &Item,
+        shown: &Stat,
+        row: Option<&Row>,
+        entry: Entry,
+    ) -> Step {
+        let waits = |error: FsError| {
+            let row = want(row, &item.entry, why(&error));
+            Step::Done(Some(row), Fate::Waits(Cause::Disk(error)))
+        };
+        if !entry.is_live() {
+            return Step::Done(Some(here(entry, None)), Fate::Visible);
+        }
+        if entry.content.body != Body::Directory {
+            return waits(FsError::NotEmpty);
+        }
+        let wanted = metadata(self.volume, &entry.content.body, &entry.attributes);
+        match directory.set_metadata(item.name.as_bytes(), shown.id, &wanted) {
+            Ok(stat) => Step::Done(Some(here(entry, Some(identity(&stat)))), Fate::Visible),
+            Err(error) => waits(error),
+        }
     }
 
     fn copy_name(&self, name: &Name, loser: &Entry) -> Name {

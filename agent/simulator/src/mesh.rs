@@ -63,6 +63,8 @@ struct Agent {
 
 /// A mesh.
 pub struct Mesh {
+    /// What the order of steps came from.
+    pub seed: u64,
     /// The network and its clock.
     pub world: World,
     /// What decides.
@@ -101,6 +103,7 @@ impl Mesh {
             agent: None,
         });
         let mut mesh = Self {
+            seed,
             machines: machines.collect(),
             world,
             random: Random::new(seed ^ 0x5eed),

@@ -1,0 +1,82 @@
+//! Named scenarios: each once broke a rule, or would break it if the rule were taken out. Each is told for several seeds,
+//! because the order of steps is the seed's.
+
+use syncmesh_core::policy::Policy;
+use syncmesh_simulator::mesh::{Mesh, Shape};
+
+const SEEDS: u64 = 30;
+const PATIENCE: u64 = 120_000_000_000;
+
+/// Two nodes that exclude `*.tmp`.
+fn pairs() -> impl Iterator<Item = Mesh> {
+    let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec!["*.tmp".into()] };
+    (1..=SEEDS).map(move |seed| Mesh::new(seed, shape.clone()))
+}
+
+fn in_sync(mesh: &mut Mesh) {
+    let result = mesh.run_until_in_sync(PATIENCE);
+    result.unwrap_or_else(|why| panic!("seed {}: {why}", mesh.seed));
+}
+
+fn names(mesh: &Mesh, node: usize) -> Vec<String> {
+    let snapshot = mesh.machines[node - 1].disk.snapshot();
+    snapshot.keys().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
+}
+
+/// A deleted directory in which only an excluded file is, and directories of that kind, counts as deleted (SYNC 10).
+#[test]
+fn nested_leftovers_are_in_sync() {
+    for mut mesh in pairs() {
+        mesh.machines[0].disk.user_mkdir(b"d").unwrap();
+        mesh.machines[0].disk.user_mkdir(b"d/e").unwrap();
+        in_sync(&mut mesh);
+        mesh.machines[1].disk.user_write(b"d/e/own.tmp", b"kept").unwrap();
+        mesh.machines[0].disk.user_remove(b"d/e").unwrap();
+        mesh.machines[0].disk.user_remove(b"d").unwrap();
+        in_sync(&mut mesh);
+        assert!(names(&mesh, 1).is_empty());
+        assert_eq!(names(&mesh, 2), ["d", "d/e", "d/e/own.tmp"]);
+    }
+}
+
+/// A leftover is taken over by the directory that is made again elsewhere.
+#[test]
+fn a_directory_that_is_made_again_takes_over_the_leftover() {
+    for mut mesh in pairs() {
+        mesh.machines[0].disk.user_mkdir(b"d").unwrap();
+        in_sync(&mut mesh);
+        mesh.machines[1].disk.user_write(b"d/own.tmp", b"kept").unwrap();
+        mesh.machines[0].disk.user_remove(b"d").unwrap();
+        in_sync(&mut mesh);
+        mesh.machines[0].disk.user_mkdir(b"d").unwrap();
+        mesh.machines[0].disk.user_chmod(b"d", 0o700).unwrap();
+        mesh.machines[0].disk.user_write(b"d/new", b"new").unwrap();
+        in_sync(&mut mesh);
+        assert_eq!(names(&mesh, 2), ["d", "d/new", "d/own.tmp"]);
+        assert_eq!(mesh.machines[1].disk.user_stat(b"d").unwrap().mode, 0o700);
+        // It is watched again.
+        mesh.machines[1].disk.user_write(b"d/back", b"back").unwrap();
+        in_sync(&mut mesh);
+        assert_eq!(names(&mesh, 1), ["d", "d/back", "d/new"]);
+    }
+}
+
+/// A file whose name a leftover holds waits, says so, and comes when the owner of the excluded file has taken it away.
+#[test]
+fn a_file_waits_for_the_leftover_that_has_its_name() {
+    for mut mesh in pairs() {
+        mesh.machines[0].disk.user_mkdir(b"d").unwrap();
+        in_sync(&mut mesh);
+        mesh.machines[1].disk.user_write(b"d/own.tmp", b"kept").unwrap();
+        mesh.machines[0].disk.user_remove(b"d").unwrap();
+        in_sync(&mut mesh);
+        mesh.machines[0].disk.user_write(b"d", b"a file").unwrap();
+        mesh.run_for(20_000_000_000);
+        let status = mesh.status(2).unwrap();
+        assert!(status.volumes[0].message.contains("isn't empty"), "seed {}: {}", mesh.seed, status.volumes[0].message);
+        mesh.machines[1].disk.user_remove(b"d/own.tmp").unwrap();
+        mesh.machines[1].disk.user_remove(b"d").unwrap();
+        in_sync(&mut mesh);
+        assert_eq!(mesh.machines[1].disk.user_read(b"d").unwrap(), b"a file");
+    }
+}
