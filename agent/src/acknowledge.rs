@@ -1,6 +1,7 @@
 //! How far a peer's stream has got here: positions that flow back to it, free its credit and let its knowledge become
 //! ours.
 
+use crate::limits::PENDING_KNOWLEDGE;
 use std::collections::{BTreeMap, VecDeque};
 use syncmesh_protocol::limits::ENTRIES_CREDIT_BYTES;
 use syncmesh_protocol::message::{Covers, Progress};
@@ -57,9 +58,11 @@ impl Incoming {
         }
     }
 
-    /// The peer says what whoever has recorded its rows up to here knows.
+    /// The peer says what whoever has recorded its rows up to here knows. The newest includes the older, so of many it
+    /// stands for the last few.
     pub fn cover(&mut self, covers: Covers) {
         self.received = self.received.max(covers.sequence);
+        self.covers.truncate(PENDING_KNOWLEDGE - 1);
         self.covers.push_back(covers);
     }
 
@@ -114,5 +117,20 @@ mod tests {
         incoming.record(1);
         assert_eq!((incoming.recorded(), incoming.learn()), (2, Some(covers)));
         assert_eq!(incoming.progress(true).taken_bytes, 10);
+    }
+
+    #[test]
+    fn a_peer_that_tells_its_knowledge_without_end_takes_no_memory_and_the_newest_counts() {
+        let mut incoming = Incoming::default();
+        incoming.receive(1, 0);
+        let mut knowledge = Knowledge::default();
+        for sequence in 2..1_000 {
+            knowledge.add(Dot { replica: ReplicaId(1), counter: sequence });
+            incoming.cover(Covers { sequence, knowledge: knowledge.clone(), left_out: vec![] });
+        }
+        assert_eq!(incoming.covers.len(), PENDING_KNOWLEDGE);
+        assert_eq!(incoming.learn(), None);
+        incoming.record(1);
+        assert_eq!(incoming.learn().map(|covers| covers.knowledge), Some(knowledge));
     }
 }

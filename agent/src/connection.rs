@@ -1,6 +1,6 @@
 //! One connection: bytes to frames and back, in lanes by priority. Knows nothing of what the frames mean.
 
-use crate::limits::SEND_BYTES;
+use crate::limits::{CONTROL_BYTES, SEND_BYTES};
 use crate::session::{Session, SessionError};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -31,8 +31,11 @@ pub enum Phase {
     },
     /// Both hellos were exchanged.
     Ready,
-    /// A goodbye is on its way out; then the socket closes.
-    Closing,
+    /// A goodbye is on its way out; then the socket closes, at the latest at this time.
+    Closing {
+        /// Nanoseconds on the loop's clock.
+        deadline: u64,
+    },
 }
 
 /// A connection and its session.
@@ -107,6 +110,11 @@ impl Connection {
         let length = bytes.len() as u64;
         self.lanes[lane as usize].push_back(bytes);
         length
+    }
+
+    /// Does more wait for the peer than it can have asked for? It doesn't take what it is sent.
+    pub fn is_flooded(&self) -> bool {
+        self.waiting(Lane::Control) > CONTROL_BYTES
     }
 
     /// Bytes that wait in a lane.

@@ -55,7 +55,18 @@ pub const RECEIVE_BYTES: usize = 128 * 1024;
 /// Plain bytes that one send encrypts at most.
 pub const SEND_BYTES: usize = 256 * 1024;
 
-/// From accept or connect to a finished hello.
+/// Control messages that wait for a peer: its replicas and its volumes' knowledge at the start, requests and answers
+/// later. Small and bulk messages are bounded by their credits.
+pub const CONTROL_BYTES: usize = 16 * 1024 * 1024;
+
+/// Replicas whose node is known. Each start of an agent is one; what is beyond isn't noted, and a conflict copy of theirs
+/// is named after an unknown node.
+pub const REPLICAS: usize = 65_536;
+
+/// Knowledge that waits for rows before it to be recorded, for each volume and session, either way.
+pub const PENDING_KNOWLEDGE: usize = 16;
+
+/// From accept or connect to a finished hello; and from a goodbye to the end of the connection.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Connections that haven't finished their handshake.

@@ -1,6 +1,7 @@
 //! One volume over one session: what the peer was sent, what it has taken, what it knows.
 
 use crate::acknowledge::Incoming;
+use crate::limits::PENDING_KNOWLEDGE;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use syncmesh_core::version::Knowledge;
@@ -72,6 +73,13 @@ impl Stream {
         }
     }
 
+    /// Notes what the peer was told that it knows once it has recorded everything up to `position`. What is told later
+    /// includes what was told before, so of many the newest stands for the last few.
+    pub fn tell(&mut self, position: u64, knowledge: Knowledge) {
+        self.told.truncate(PENDING_KNOWLEDGE - 1);
+        self.told.push_back((position, knowledge));
+    }
+
     /// May more entries be sent before the peer has taken some?
     pub fn has_credit(&self) -> bool {
         self.sent_bytes.saturating_sub(self.progress.taken_bytes) < ENTRIES_CREDIT_BYTES / 2
@@ -89,5 +97,26 @@ impl Stream {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use syncmesh_core::version::{Dot, ReplicaId};
+
+    #[test]
+    fn a_peer_that_never_says_how_far_it_is_takes_no_memory_and_the_newest_counts() {
+        let mut stream = Stream::new(0, Knowledge::default());
+        let mut knowledge = Knowledge::default();
+        for position in 1..1_000 {
+            knowledge.add(Dot { replica: ReplicaId(1), counter: position });
+            stream.tell(position, knowledge.clone());
+        }
+        assert_eq!(stream.told.len(), PENDING_KNOWLEDGE);
+        assert!(stream.advance(Progress { recorded: 5, visible: 0, durable: 0, taken_bytes: 0 }));
+        assert!(!stream.knowledge.covers_all(&knowledge));
+        assert!(stream.advance(Progress { recorded: 999, visible: 0, durable: 0, taken_bytes: 0 }));
+        assert!(stream.knowledge.covers_all(&knowledge));
     }
 }

@@ -495,7 +495,7 @@ impl<I: Io> Node<I> {
         match connection.output(buffer) {
             Ok(wire) if wire.is_empty() => {
                 self.buffers.push(wire);
-                if connection.phase == crate::connection::Phase::Closing {
+                if matches!(connection.phase, crate::connection::Phase::Closing { .. }) {
                     self.drop_connection(id);
                 }
             }

@@ -1,6 +1,7 @@
 //! A real agent: opens what the configuration names, starts the threads, and turns the loop until it is told to stop.
 
 use crate::ask::Ask;
+use crate::control::process::unix_now;
 use crate::identity::Identity;
 use crate::node::{Node, Sessions};
 use crate::session::Session;
@@ -53,20 +54,15 @@ impl TlsSessions {
     }
 }
 
-fn now_seconds() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    u64::try_from(now.tv_sec).unwrap_or(0)
-}
-
 impl Sessions for TlsSessions {
     fn client(&self, node: &str) -> Result<Box<dyn Session>, String> {
         let node = NodeName::new(node).map_err(|error| error.to_string())?;
-        let session = TlsSession::client(&self.identity(), &node, now_seconds());
+        let session = TlsSession::client(&self.identity(), &node, unix_now());
         session.map(|session| Box::new(session) as _).map_err(|error| error.to_string())
     }
 
     fn server(&self) -> Result<Box<dyn Session>, String> {
-        let session = TlsSession::server(&self.identity(), now_seconds());
+        let session = TlsSession::server(&self.identity(), unix_now());
         session.map(|session| Box::new(session) as _).map_err(|error| error.to_string())
     }
 }

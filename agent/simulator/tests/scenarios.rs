@@ -1,5 +1,6 @@
 //! Named scenarios: each once broke a rule, or would break it if the rule were taken out. Each is told for several seeds,
 //! because the order of steps is the seed's.
+#![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
 use syncmesh_core::policy::Policy;
 use syncmesh_simulator::mesh::{Mesh, Shape};
@@ -23,6 +24,15 @@ fn names(mesh: &Mesh, node: usize) -> Vec<String> {
     snapshot.keys().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
 }
 
+/// Directory `d` was deleted by the first node while an excluded file of the second was in it.
+fn leftover(mesh: &mut Mesh) {
+    mesh.machines[0].disk.user_mkdir(b"d").unwrap();
+    in_sync(mesh);
+    mesh.machines[1].disk.user_write(b"d/own.tmp", b"kept").unwrap();
+    mesh.machines[0].disk.user_remove(b"d").unwrap();
+    in_sync(mesh);
+}
+
 /// A deleted directory in which only an excluded file is, and directories of that kind, counts as deleted (SYNC 10).
 #[test]
 fn nested_leftovers_are_in_sync() {
@@ -43,11 +53,7 @@ fn nested_leftovers_are_in_sync() {
 #[test]
 fn a_directory_that_is_made_again_takes_over_the_leftover() {
     for mut mesh in pairs() {
-        mesh.machines[0].disk.user_mkdir(b"d").unwrap();
-        in_sync(&mut mesh);
-        mesh.machines[1].disk.user_write(b"d/own.tmp", b"kept").unwrap();
-        mesh.machines[0].disk.user_remove(b"d").unwrap();
-        in_sync(&mut mesh);
+        leftover(&mut mesh);
         mesh.machines[0].disk.user_mkdir(b"d").unwrap();
         mesh.machines[0].disk.user_chmod(b"d", 0o700).unwrap();
         mesh.machines[0].disk.user_write(b"d/new", b"new").unwrap();
@@ -65,11 +71,7 @@ fn a_directory_that_is_made_again_takes_over_the_leftover() {
 #[test]
 fn a_file_waits_for_the_leftover_that_has_its_name() {
     for mut mesh in pairs() {
-        mesh.machines[0].disk.user_mkdir(b"d").unwrap();
-        in_sync(&mut mesh);
-        mesh.machines[1].disk.user_write(b"d/own.tmp", b"kept").unwrap();
-        mesh.machines[0].disk.user_remove(b"d").unwrap();
-        in_sync(&mut mesh);
+        leftover(&mut mesh);
         mesh.machines[0].disk.user_write(b"d", b"a file").unwrap();
         mesh.run_for(20_000_000_000);
         let status = mesh.status(2).unwrap();

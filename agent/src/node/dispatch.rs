@@ -47,9 +47,8 @@ impl<I: Io> Node<I> {
         }
         for connection in self.connections.values() {
             match connection.phase {
-                Phase::Handshake { deadline } => due.push(deadline),
+                Phase::Handshake { deadline } | Phase::Closing { deadline } => due.push(deadline),
                 Phase::Ready => due.push(connection.ping_at),
-                Phase::Closing => {}
             }
             due.extend(connection.links.values().filter_map(|link| link.outgoing.cover_at));
         }

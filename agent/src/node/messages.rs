@@ -4,7 +4,7 @@ use super::{Node, Peer, PeerState};
 use crate::acknowledge::Incoming;
 use crate::connection::{Lane, Phase};
 use crate::fetch::ReadBlock;
-use crate::limits::{COVERS_DELAY, HEARTBEAT};
+use crate::limits::{COVERS_DELAY, HEARTBEAT, REPLICAS};
 use crate::link::{Link, Stream};
 use crate::publish::Item;
 use crate::stage::Source;
@@ -76,9 +76,9 @@ impl<I: Io> Node<I> {
                 return Some(format!("the peer said goodbye: {why}"));
             }
             (Phase::Handshake { .. }, _) => return Some("the peer broke the protocol: no hello first".into()),
-            (Phase::Closing, _) => {}
+            (Phase::Closing { .. }, _) => {}
             (Phase::Ready, Message::Hello(_)) => return Some("the peer broke the protocol: a second hello".into()),
-            (Phase::Ready, Message::Volume(volume)) => self.volume_message(id, theirs, volume),
+            (Phase::Ready, Message::Volume(volume)) => return self.volume_message(id, theirs, volume),
             (Phase::Ready, Message::Ping(number)) => {
                 self.connections.get_mut(&id)?.send(Lane::Control, 0, &Message::Pong(number));
             }
@@ -217,15 +217,15 @@ impl<I: Io> Node<I> {
         None
     }
 
-    fn volume_message(&mut self, id: u64, theirs: u16, message: message::Volume) {
-        let Some(number) = self.volumes.values().find(|volume| volume.name == message.name).map(|v| v.number) else {
-            return;
-        };
+    fn volume_message(&mut self, id: u64, theirs: u16, message: message::Volume) -> Ended {
+        let number = self.volumes.values().find(|volume| volume.name == message.name).map(|v| v.number)?;
         let replica = self.replica;
-        let (Some(volume), Some(connection)) = (self.volumes.get_mut(&number), self.connections.get_mut(&id)) else {
-            return;
-        };
-        let Some(name) = connection.peer.clone() else { return };
+        let (volume, connection) = (self.volumes.get_mut(&number)?, self.connections.get_mut(&id)?);
+        let name = connection.peer.clone()?;
+        if connection.links.contains_key(&number) {
+            // Its stream would start again, and again.
+            return Some("the peer broke the protocol: it named a volume a second time".into());
+        }
         let path = syncmesh_core::path::RelativePath::root();
         if message.policies != volume.policies {
             let text = format!(
@@ -233,7 +233,7 @@ impl<I: Io> Node<I> {
             );
             tracing::error!(volume = %volume.name, "{text}");
             volume.problem(path, text);
-            return;
+            return None;
         }
         volume.problems.retain(|at, text| !(at.is_root() && text.contains(&format!("`conflicts` of {name}"))));
         let position =
@@ -251,6 +251,7 @@ impl<I: Io> Node<I> {
             volume.retry.attempt = 0;
             volume.retry.at(self.io.now());
         }
+        None
     }
 
     fn sessions_message(&mut self, id: u64, nodes: Vec<String>) {
@@ -270,7 +271,9 @@ impl<I: Io> Node<I> {
 
     /// Notes which nodes replicas belong to, and tells the others.
     pub(super) fn replicas_message(&mut self, list: Vec<(syncmesh_core::version::ReplicaId, String)>) {
-        let new: Vec<_> = list.into_iter().filter(|(replica, _)| !self.replicas.contains_key(replica)).collect();
+        let room = REPLICAS.saturating_sub(self.replicas.len());
+        let new = list.into_iter().filter(|(replica, _)| !self.replicas.contains_key(replica));
+        let new: Vec<_> = new.take(room).collect();
         if new.is_empty() {
             return;
         }
@@ -387,7 +390,7 @@ impl<I: Io> Node<I> {
                 out.sent_since = false;
                 out.covered = Some((end, knowledge.clone()));
                 if !out.left_to_makers {
-                    out.told.push_back((end, knowledge.clone()));
+                    out.tell(end, knowledge.clone());
                 }
                 let left_out = if out.left_to_makers { elsewhere.iter().copied().collect() } else { Vec::new() };
                 messages.push((number, Covers { sequence: end, knowledge: knowledge.clone(), left_out }));

@@ -37,6 +37,12 @@ impl<I: Io> Node<I> {
                     connection.ping_at = now + HEARTBEAT.as_nanos() as u64;
                     connection.send(Lane::Control, 0, &Message::Ping(now));
                 }
+                Phase::Ready if connection.is_flooded() => {
+                    ended.push((id, "it doesn't take what it is sent".into()));
+                }
+                Phase::Closing { deadline } if deadline <= now => {
+                    ended.push((id, "it didn't take our goodbye".into()));
+                }
                 _ => {}
             }
         }
@@ -199,7 +205,7 @@ impl<I: Io> Node<I> {
     /// Ends a session because of `why`, and plans the next call.
     pub(super) fn end(&mut self, id: u64, why: String) {
         let Some(connection) = self.connections.get(&id) else { return };
-        if connection.phase != Phase::Closing {
+        if !matches!(connection.phase, Phase::Closing { .. }) {
             self.counters.session_errors += 1;
             let peer = connection.peer.clone().unwrap_or_else(|| "unknown".into());
             let from = connection.address.map(|address| address.to_string()).unwrap_or_default();
@@ -251,9 +257,10 @@ impl<I: Io> Node<I> {
 
     /// Says goodbye and closes once it is on its way.
     pub(super) fn farewell(&mut self, id: u64, why: Farewell) {
+        let deadline = self.io.now() + HANDSHAKE.as_nanos() as u64;
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.send(Lane::Control, 0, &Message::Goodbye(why));
-            connection.phase = Phase::Closing;
+            connection.phase = Phase::Closing { deadline };
         }
     }
 

@@ -45,14 +45,7 @@ pub fn copy(size: Size, home: &Path) -> Outcome<Measured> {
     fill(&from, size)?;
     let start = Instant::now();
     let (_, usage) = follow(Command::new("cp").arg("-a").arg(from.join(".")).arg(home.join("to")), None)?;
-    Ok(Measured {
-        seconds: start.elapsed().as_secs_f64(),
-        files: size.files,
-        bytes: (size.files * size.bytes) as u64,
-        cpu_seconds: usage.cpu_seconds,
-        peak: usage.peak,
-        ..Measured::default()
-    })
+    Ok(Measured::of(size, start.elapsed().as_secs_f64(), usage))
 }
 
 /// A plain daemon on loopback, and the client that pushes to it.
@@ -73,13 +66,8 @@ pub fn rsync(size: Size, home: &Path) -> Outcome<Option<Measured>> {
     interrupt::pause(Duration::from_millis(200))?;
     let server = Usage::of(daemon.server.0.id()).unwrap_or_default();
     Ok(Some(Measured {
-        seconds,
-        files: size.files,
-        bytes: (size.files * size.bytes) as u64,
-        cpu_seconds: client.cpu_seconds + server.cpu_seconds,
-        peak: client.peak + server.peak,
         sent: Some(sent_bytes(&String::from_utf8_lossy(&output.stdout))),
-        ..Measured::default()
+        ..Measured::of(size, seconds, client.and(server))
     }))
 }
 

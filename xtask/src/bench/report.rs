@@ -2,6 +2,7 @@
 
 use super::rows::{Place, Row, Size, Tool};
 use crate::demo::Latency;
+use crate::usage::Usage;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
@@ -34,6 +35,18 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// A run over all of `size`.
+    pub fn of(size: Size, seconds: f64, usage: Usage) -> Self {
+        Self {
+            seconds,
+            files: size.files,
+            bytes: (size.files * size.bytes) as u64,
+            cpu_seconds: usage.cpu_seconds,
+            peak: usage.peak,
+            ..Self::default()
+        }
+    }
+
     /// What the row is about; less is better.
     fn key(&self, row: Row) -> f64 {
         match row {

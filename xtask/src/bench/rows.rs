@@ -265,15 +265,7 @@ fn transfer(size: Size, home: &Path, binary: &Path) -> Outcome<Measured> {
         return Err(Failure::new(format!("{} paths differ after the transfer, the first: {first}", differences.len())));
     }
     Agent::stop_all(&mut both)?;
-    Ok(Measured {
-        seconds,
-        files: size.files,
-        bytes: (size.files * size.bytes) as u64,
-        cpu_seconds: usage.cpu_seconds,
-        peak: usage.peak,
-        sent: Some(sent),
-        ..Measured::default()
-    })
+    Ok(Measured { sent: Some(sent), ..Measured::of(size, seconds, usage) })
 }
 
 fn latency(home: &Path, binary: &Path) -> Outcome<Measured> {
@@ -345,16 +337,7 @@ fn memory(size: Size, home: &Path, binary: &Path) -> Outcome<Measured> {
     let usage = agent.usage();
     let counted = agent.status().map(|status| status.memory_bytes);
     Agent::stop_all(&mut one)?;
-    Ok(Measured {
-        seconds,
-        files: size.files,
-        bytes: (size.files * size.bytes) as u64,
-        cpu_seconds: usage.cpu_seconds,
-        peak: usage.peak,
-        resident: Some(usage.resident),
-        counted,
-        ..Measured::default()
-    })
+    Ok(Measured { resident: Some(usage.resident), counted, ..Measured::of(size, seconds, usage) })
 }
 
 #[cfg(test)]

@@ -42,15 +42,7 @@ pub fn transfer(size: Size, home: &Path) -> Outcome<Option<Measured>> {
     let seconds = start.elapsed().as_secs_f64();
     let usage = usage(&nodes);
     let sent = nodes.iter().map(Node::sent_bytes).sum();
-    Ok(Some(Measured {
-        seconds,
-        files: size.files,
-        bytes: (size.files * size.bytes) as u64,
-        cpu_seconds: usage.cpu_seconds,
-        peak: usage.peak,
-        sent: Some(sent),
-        ..Measured::default()
-    }))
+    Ok(Some(Measured { sent: Some(sent), ..Measured::of(size, seconds, usage) }))
 }
 
 /// With the shortest delay of its watcher that it takes; the default of 10 s would measure only the default.
@@ -95,15 +87,7 @@ pub fn memory(size: Size, home: &Path) -> Outcome<Option<Measured>> {
     let seconds = start.elapsed().as_secs_f64();
     interrupt::pause(Duration::from_secs(3))?;
     let usage = usage(&nodes);
-    Ok(Some(Measured {
-        seconds,
-        files: size.files,
-        bytes: (size.files * size.bytes) as u64,
-        cpu_seconds: usage.cpu_seconds,
-        peak: usage.peak,
-        resident: Some(usage.resident),
-        ..Measured::default()
-    }))
+    Ok(Some(Measured { resident: Some(usage.resident), ..Measured::of(size, seconds, usage) }))
 }
 
 fn usage(nodes: &[Node]) -> Usage {
