@@ -66,6 +66,9 @@ pub const REPLICAS: usize = 65_536;
 /// Knowledge that waits for rows before it to be recorded, for each volume and session, either way.
 pub const PENDING_KNOWLEDGE: usize = 16;
 
+/// How often it is looked which volumes are in sync, to know when each last was.
+pub const SYNC_NOTED: Duration = Duration::from_secs(1);
+
 /// From accept or connect to a finished hello; and from a goodbye to the end of the connection.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 

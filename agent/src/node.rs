@@ -145,6 +145,8 @@ pub struct Node<I: Io> {
     /// The time at which this turn decided what is due.
     now: u64,
     started: u64,
+    /// When it was last looked which volumes are in sync.
+    sync_noted: u64,
     stopping: Option<u64>,
     broken: Option<String>,
     buffers: Vec<Vec<u8>>,
@@ -310,6 +312,7 @@ impl<I: Io> Node<I> {
             armed: BTreeSet::new(),
             now,
             started: now,
+            sync_noted: now,
             stopping: None,
             broken: None,
             buffers: Vec::new(),

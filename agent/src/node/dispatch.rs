@@ -32,6 +32,7 @@ impl<I: Io> Node<I> {
         self.start_fetches();
         self.start_sweeps(now);
         self.tell_knowledge(now);
+        self.note_sync(now);
     }
 
     /// When the loop must wake without an event.

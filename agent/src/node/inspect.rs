@@ -1,7 +1,8 @@
 //! What the node says about itself.
 
-use super::{Counters, Node, PeerState};
+use super::{Counters, Node, Peer, PeerState};
 use crate::connection::Phase;
+use crate::limits::SYNC_NOTED;
 use serde::{Deserialize, Serialize};
 use syncmesh_io::Io;
 
@@ -157,10 +158,7 @@ impl<I: Io> Node<I> {
                 message.push_str(&format!(" (and {more} more)"));
             }
         }
-        if in_sync && let Some(volume) = self.volumes.get_mut(&number) {
-            volume.last_sync = Some(wall);
-        }
-        let volume = &self.volumes[&number];
+        let last_sync = if in_sync { Some(wall) } else { volume.last_sync };
         VolumeStatus {
             name: volume.name.clone(),
             state: state.into(),
@@ -174,7 +172,7 @@ impl<I: Io> Node<I> {
             durable_lag_ms: durable_lag,
             conflicts: counts.conflicts,
             holds: 0,
-            last_sync: volume.last_sync,
+            last_sync,
             message,
             sequence: volume.state.sequence,
             watches: volume.watches.len() as u64,
@@ -214,6 +212,29 @@ impl<I: Io> Node<I> {
             }
         }
         None
+    }
+
+    /// Remembers which volumes are in sync now. Done once a second at most, and at rest with each heartbeat.
+    pub(super) fn note_sync(&mut self, now: u64) {
+        if now < self.sync_noted + SYNC_NOTED.as_nanos() as u64 {
+            return;
+        }
+        self.sync_noted = now;
+        let is_ready = |peer: &Peer| match peer.state {
+            PeerState::Session(id) => self.connections.get(&id).is_some_and(|c| c.phase == Phase::Ready),
+            PeerState::Waiting(_) | PeerState::Calling => false,
+        };
+        if !self.peers.values().all(is_ready) {
+            return;
+        }
+        let wall = self.wall_millis();
+        let in_sync: Vec<u16> =
+            self.volumes.keys().copied().filter(|&number| self.waiting_for(number).is_none()).collect();
+        for number in in_sync {
+            if let Some(volume) = self.volumes.get_mut(&number) {
+                volume.last_sync = Some(wall);
+            }
+        }
     }
 
     /// Sums since the start.

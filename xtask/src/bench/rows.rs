@@ -111,7 +111,8 @@ impl Row {
         let size = self.size(quick);
         match self {
             Self::SmallFiles => Size { files: size.files.min(20_000), directories: size.directories.min(20), ..size },
-            Self::LargeFile | Self::Latency | Self::Memory => size,
+            Self::Memory => Size { files: size.files.min(100_000), directories: size.directories.min(100), ..size },
+            Self::LargeFile | Self::Latency => size,
         }
     }
 }
