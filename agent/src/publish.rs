@@ -127,6 +127,8 @@ struct Plan {
     staged: Option<Identity>,
     copy: Option<Name>,
     over: Option<Entry>,
+    /// An empty directory has the name, and goes first: an exchange would take along what is created in it meanwhile.
+    over_directory: bool,
 }
 
 struct Work<'a> {
@@ -328,12 +330,11 @@ impl Work<'_> {
                 return waits(Cause::NotEmpty, Why::Fetching);
             }
             if entry.is_live() {
-                // Replaced by a file or link: an exchange would take along what is created in it meanwhile.
-                return match directory.remove_directory(item.name.as_bytes()) {
-                    Ok(()) => self.stage(index, item, row, &target, entry, None, None, None),
-                    Err(FsError::NotEmpty) => waits(Cause::NotEmpty, Why::Fetching),
-                    Err(error) => waits(Cause::Disk(error.clone()), why(&error)),
-                };
+                let mut step = self.stage(index, item, row, &target, entry, None, None, None)?;
+                if let Step::Publish(plan) = &mut step {
+                    plan.over_directory = true;
+                }
+                return Ok(step);
             }
             return match directory.remove_directory(item.name.as_bytes()) {
                 Ok(()) | Err(FsError::NotFound) => Ok(Step::Done(Some(here(entry, None)), Fate::Visible)),
@@ -351,7 +352,8 @@ impl Work<'_> {
             }
             let over = published.map(|here| here.entry.clone());
             let slot = self.volume.slot();
-            return Ok(Step::Publish(Plan { index, entry, old, slot, staged: None, copy: None, over }));
+            let plan = Plan { index, entry, old, slot, staged: None, copy: None, over, over_directory: false };
+            return Ok(Step::Publish(plan));
         }
         let copy = match (displaced, published) {
             (Displaced::ConflictCopy, Some(loser)) => Some(self.copy_name(&item.name, &loser.entry)),
@@ -428,7 +430,8 @@ impl Work<'_> {
                 if !fits {
                     self.release_slot(item);
                 }
-                return Ok(Step::Publish(Plan { index, entry, old, slot, staged: Some(staged), copy, over }));
+                let staged = Some(staged);
+                return Ok(Step::Publish(Plan { index, entry, old, slot, staged, copy, over, over_directory: false }));
             }
             // The decided version is what is wanted from here on: its contents may be another's than the item's, such as
             // those of an earlier loser when the winner was deleted.
@@ -550,13 +553,18 @@ impl Work<'_> {
                 }
             }
         }
-        let displaced = match directory.publish(plan.slot, name, plan.old.is_some()) {
+        let cleared = match plan.over_directory.then(|| directory.remove_directory(name)) {
+            None | Some(Ok(()) | Err(FsError::NotFound)) => Ok(()),
+            Some(Err(error)) => Err(error),
+        };
+        let displaced = match cleared.and_then(|()| directory.publish(plan.slot, name, plan.old.is_some())) {
             Ok(displaced) => displaced,
             Err(error) => {
                 self.discard(plan.slot, item, true);
                 let cause = match error {
                     FsError::Exists => Cause::LocalChange,
                     FsError::NotFound => Cause::Parent { deleted: false },
+                    FsError::NotEmpty => Cause::NotEmpty,
                     _ => Cause::Disk(error.clone()),
                 };
                 result.fate = Fate::Waits(cause);

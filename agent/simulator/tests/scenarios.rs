@@ -82,3 +82,19 @@ fn a_file_waits_for_the_leftover_that_has_its_name() {
         assert_eq!(mesh.machines[1].disk.user_read(b"d").unwrap(), b"a file");
     }
 }
+
+/// A directory that a file replaces elsewhere stays until the file's contents have come: a node on which nobody writes
+/// declares nothing.
+#[test]
+fn a_directory_stays_until_the_file_that_replaces_it_has_come() {
+    for mut mesh in pairs() {
+        mesh.machines[0].disk.user_mkdir(b"d").unwrap();
+        in_sync(&mut mesh);
+        mesh.machines[0].disk.user_remove(b"d").unwrap();
+        // Too large to ride along.
+        mesh.machines[0].disk.user_write(b"d", &[7; 700_000]).unwrap();
+        in_sync(&mut mesh);
+        assert_eq!(mesh.machines[1].disk.user_read(b"d").unwrap().len(), 700_000);
+        assert_eq!(mesh.activity(2).unwrap().0, 0, "seed {}: versions that n2 made", mesh.seed);
+    }
+}
