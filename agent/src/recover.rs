@@ -158,15 +158,16 @@ fn resolve(
     let row = context.registry.get(&intent.key)?;
     let here = row.as_ref().and_then(|row| row.here.as_ref());
     if here.is_none_or(|here| !here.entry.vector.includes_all(&intent.new.vector)) {
-        let shown = volume
+        let looked = volume
             .fs
             .open_directory(&intent.key.directory.components())
-            .and_then(|directory| directory.stat(intent.key.name.as_bytes()))
-            .ok()
-            .map(|stat| identity(&stat));
+            .and_then(|directory| directory.stat(intent.key.name.as_bytes()));
+        let is_absent = matches!(looked, Err(FsError::NotFound));
+        let shown = looked.ok().map(|stat| identity(&stat));
         let carried_out = match intent.staged {
             Some(staged) => shown.is_some_and(|shown| shown.inode == staged.inode),
-            None => shown.is_none() && in_slot.is_some(),
+            // Whether what was deleted lies in the slot or went on to the store already: nothing has the name.
+            None => is_absent,
         };
         if carried_out {
             recovered.adopted += 1;

@@ -31,6 +31,10 @@ struct Teller {
     nodes: u32,
     writes: u64,
     cuts: Vec<(u32, u32)>,
+    /// The only node on which anybody writes, in stories that have one.
+    writer: Option<u32>,
+    /// Versions that other nodes declared all the same.
+    made_up: u64,
 }
 
 /// Tells the story of a seed. The error names the broken invariant.
@@ -41,7 +45,9 @@ pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
     let shape = Shape { nodes, policy, exclude: vec!["*.tmp".into()] };
     let mut mesh = Mesh::new(seed, shape);
     mesh.print = print;
-    let mut teller = Teller { mesh, ledger: Ledger::default(), nodes, writes: 0, cuts: Vec::new() };
+    let writer = choice.once_in(5).then(|| choice.between(1, u64::from(nodes)) as u32);
+    let ledger = Ledger::default();
+    let mut teller = Teller { mesh, ledger, nodes, writes: 0, cuts: Vec::new(), writer, made_up: 0 };
     let calm = choice.once_in(4);
     let actions = choice.between(10, 60);
     for _ in 0..actions {
@@ -64,23 +70,32 @@ pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
 impl Teller {
     fn act(&mut self, calm: bool) {
         let node = self.mesh.random.between(1, u64::from(self.nodes)) as u32;
+        let author = self.writer.unwrap_or(node);
         match self.mesh.random.between(0, if calm { 79 } else { 99 }) {
-            0..=39 => self.write(node),
-            40..=51 => self.delete(node),
-            52..=57 => self.make_directory(node),
-            58 => self.link(node),
+            0..=39 => self.write(author),
+            40..=51 => self.delete(author),
+            52..=57 => self.make_directory(author),
+            58 => self.link(author),
             59 => self.unselected(node),
-            60..=65 => self.remove_tree(node),
-            66..=72 => self.change_mode(node),
-            73..=79 => self.rename(node),
+            60..=65 => self.remove_tree(author),
+            66..=72 => self.change_mode(author),
+            73..=79 => self.rename(author),
             80..=89 => {
                 if self.mesh.runs(node) {
+                    self.count_made_up(node);
                     self.mesh.kill(node);
                 } else {
                     self.mesh.start(node);
                 }
             }
             _ => self.cut_or_heal(node),
+        }
+    }
+
+    /// Where one node alone writes there is nothing to decide, and no other may declare anything.
+    fn count_made_up(&mut self, node: u32) {
+        if self.writer.is_some_and(|writer| writer != node) {
+            self.made_up += self.mesh.activity(node).map_or(0, |(versions, _)| versions);
         }
     }
 
@@ -230,6 +245,10 @@ impl Teller {
         let later: Vec<_> = (1..=self.nodes).map(|id| self.mesh.activity(id)).collect();
         if activity != later {
             return Err(format!("I6: nothing is written, and yet versions or frames: {activity:?}, then {later:?}"));
+        }
+        (1..=self.nodes).for_each(|id| self.count_made_up(id));
+        if self.made_up > 0 {
+            return Err(format!("I5: nodes on which nobody wrote declared {} versions", self.made_up));
         }
         let disks = selected(self.mesh.machines.iter().map(|machine| machine.disk.snapshot()).collect());
         for (number, disk) in disks.iter().enumerate().skip(1) {

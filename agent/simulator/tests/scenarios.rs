@@ -98,3 +98,43 @@ fn a_directory_stays_until_the_file_that_replaces_it_has_come() {
         assert_eq!(mesh.activity(2).unwrap().0, 0, "seed {}: versions that n2 made", mesh.seed);
     }
 }
+
+/// A node that is killed after any step of carrying out a peer's change declares nothing when it is back: what it had
+/// carried out is recognised as the peer's, whichever part of it was on the disk.
+#[test]
+fn a_node_killed_while_it_carries_out_a_change_declares_nothing() {
+    let changes: [(&str, fn(&Mesh)); 5] = [
+        ("a deletion", |mesh| mesh.machines[0].disk.user_remove(b"d/f").unwrap()),
+        ("a replacement", |mesh| mesh.machines[0].disk.user_write(b"d/f", b"new").unwrap()),
+        ("a new mode", |mesh| mesh.machines[0].disk.user_chmod(b"d/f", 0o600).unwrap()),
+        ("a removed directory", |mesh| mesh.machines[0].disk.user_remove(b"e").unwrap()),
+        ("a directory in place of a file", |mesh| {
+            mesh.machines[0].disk.user_remove(b"d/f").unwrap();
+            mesh.machines[0].disk.user_mkdir(b"d/f").unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let begin = |seed| {
+            let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec![] };
+            let mut mesh = Mesh::new(seed, shape);
+            mesh.machines[0].disk.user_mkdir(b"d").unwrap();
+            mesh.machines[0].disk.user_mkdir(b"e").unwrap();
+            mesh.machines[0].disk.user_write(b"d/f", b"old").unwrap();
+            in_sync(&mut mesh);
+            change(&mesh);
+            mesh
+        };
+        let mut whole = begin(0);
+        let before = whole.steps;
+        in_sync(&mut whole);
+        // The order of steps is the seed's: each kill meets another one.
+        for steps in 1..whole.steps - before {
+            let mut mesh = begin(steps);
+            (0..steps).for_each(|_| _ = mesh.step());
+            mesh.kill(2);
+            mesh.start(2);
+            in_sync(&mut mesh);
+            assert_eq!(mesh.activity(2).unwrap().0, 0, "{what}, killed after {steps} steps");
+        }
+    }
+}
