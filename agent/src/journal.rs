@@ -43,7 +43,8 @@ pub struct Intent {
     pub key: Key,
     /// The slot that is exchanged with the name.
     pub slot: u64,
-    /// What lies in the slot; `None` for a deletion, whose slot is empty.
+    /// What lies in the slot; `None` for a deletion, whose slot is empty. The inode that has the name already, if that stays
+    /// and only gets other metadata.
     pub staged: Option<Identity>,
     /// What the name is expected to show.
     pub old: Option<Identity>,

@@ -1,11 +1,13 @@
 //! Publishing: decided versions get their names by atomic exchange, and what comes out is inspected. Nothing is undone and
 //! nothing is dropped (SYNC 7).
 
+mod act;
+
 use crate::contents;
 use crate::job::{Context, VolumeContext, identity};
-use crate::journal::{self, Intent, Record};
+use crate::publish::act::{Act, Plan};
 use crate::registry::{Key, RegistryError};
-use crate::scan::{What, declared_mode, is_leftover};
+use crate::scan::{What, is_leftover};
 use crate::stage::{Source, StageError, metadata, stage};
 use crate::store;
 use std::collections::BTreeMap;
@@ -118,19 +120,6 @@ pub struct DisplacedVersion {
     pub over: Option<Entry>,
 }
 
-/// A version that is staged and whose intent is about to be journalled.
-struct Plan {
-    index: usize,
-    entry: Entry,
-    old: Option<Identity>,
-    slot: u64,
-    staged: Option<Identity>,
-    copy: Option<Name>,
-    over: Option<Entry>,
-    /// An empty directory has the name, and goes first: an exchange would take along what is created in it meanwhile.
-    over_directory: bool,
-}
-
 struct Work<'a> {
     volume: &'a VolumeContext,
     context: &'a Context,
@@ -189,7 +178,7 @@ impl Apply {
                 Err(error) => {
                     for plan in plans {
                         let (item, row) = (&self.items[plan.index], rows[plan.index].as_ref());
-                        work.discard(plan.slot, item, plan.staged.is_some());
+                        work.discard(&plan, item);
                         let result = &mut results[plan.index];
                         result.fate = Fate::Waits(Cause::Disk(error.clone()));
                         result.row = Some(want(row, &item.entry, why(&error)));
@@ -298,7 +287,7 @@ impl Work<'_> {
         let (entry, displaced) = match decision {
             Decision::Known => return Ok(Step::Done(without_wanted(row), Fate::Visible)),
             Decision::Record(entry) => return Ok(Step::Done(Some(here(entry, old)), Fate::Visible)),
-            Decision::SetAttributes(entry) => return Ok(self.set_attributes(directory, item, row, entry)),
+            Decision::SetAttributes(entry) => return Ok(self.attributes(directory, index, item, row, entry)),
             Decision::Publish { entry, displaced } => (entry, displaced),
         };
         let is_directory = entry.content.body == Body::Directory;
@@ -331,20 +320,15 @@ impl Work<'_> {
             }
             if entry.is_live() {
                 let mut step = self.stage(index, item, row, &target, entry, None, None, None)?;
-                if let Step::Publish(plan) = &mut step {
-                    plan.over_directory = true;
+                if let Step::Publish(Plan { act: Act::Exchange { over_directory, .. }, .. }) = &mut step {
+                    *over_directory = true;
                 }
                 return Ok(step);
             }
-            return match directory.remove_directory(item.name.as_bytes()) {
-                Ok(()) | Err(FsError::NotFound) => Ok(Step::Done(Some(here(entry, None)), Fate::Visible)),
-                // A leftover counts as deleted, and nobody hears of it.
-                Err(FsError::NotEmpty) if is_leftover(self.volume, &self.context.registry, self.job.volume, &path)? => {
-                    Ok(Step::Done(Some(here(entry, None)), Fate::Visible))
-                }
-                Err(FsError::NotEmpty) => waits(Cause::NotEmpty, Why::Fetching),
-                Err(error) => waits(Cause::Disk(error.clone()), why(&error)),
-            };
+            self.release(Some(directory), item);
+            let slot = self.volume.slot();
+            let plan = Plan { index, entry, old, slot, act: Act::RemoveDirectory, copy: None, over: None };
+            return Ok(Step::Publish(plan));
         }
         if !entry.is_live() {
             if shown.is_none() {
@@ -352,8 +336,7 @@ impl Work<'_> {
             }
             let over = published.map(|here| here.entry.clone());
             let slot = self.volume.slot();
-            let plan = Plan { index, entry, old, slot, staged: None, copy: None, over, over_directory: false };
-            return Ok(Step::Publish(plan));
+            return Ok(Step::Publish(Plan { index, entry, old, slot, act: Act::Withdraw, copy: None, over }));
         }
         let copy = match (displaced, published) {
             (Displaced::ConflictCopy, Some(loser)) => Some(self.copy_name(&item.name, &loser.entry)),
@@ -430,8 +413,8 @@ impl Work<'_> {
                 if !fits {
                     self.release_slot(item);
                 }
-                let staged = Some(staged);
-                return Ok(Step::Publish(Plan { index, entry, old, slot, staged, copy, over, over_directory: false }));
+                let act = Act::Exchange { staged, over_directory: false };
+                return Ok(Step::Publish(Plan { index, entry, old, slot, act, copy, over }));
             }
             // The decided version is what is wanted from here on: its contents may be another's than the item's, such as
             // those of an earlier loser when the winner was deleted.
@@ -450,7 +433,15 @@ impl Work<'_> {
         Ok(found.and_then(|found| contents::copy(self.volume, &found, *size, *hash, *sparse)))
     }
 
-    fn set_attributes(&mut self, directory: &dyn Directory, item: &Item, row: Option<&Row>, entry: Entry) -> Step {
+    /// Other metadata for what is published already.
+    fn attributes(
+        &mut self,
+        directory: &dyn Directory,
+        index: usize,
+        item: &Item,
+        row: Option<&Row>,
+        entry: Entry,
+    ) -> Step {
         let waits = |cause, why| Step::Done(Some(want(row, &item.entry, why)), Fate::Waits(cause));
         let shown = match directory.stat(item.name.as_bytes()) {
             Ok(stat) => stat,
@@ -461,21 +452,10 @@ impl Work<'_> {
         if old != Some(identity(&shown)) {
             return waits(Cause::LocalChange, Why::Fetching);
         }
-        let wanted = metadata(self.volume, &entry.content.body, &entry.attributes);
-        match directory.set_metadata(item.name.as_bytes(), shown.id, &wanted) {
-            Ok(stat) if stat.size == shown.size || stat.kind == FileKind::Directory => {
-                Step::Done(Some(here(entry, Some(identity(&stat)))), Fate::Visible)
-            }
-            Ok(_) | Err(FsError::NotFound) => {
-                self.dirty.push(item.name.clone());
-                waits(Cause::LocalChange, Why::Fetching)
-            }
-            Err(error) => {
-                // Part of it may be set: the next look finds what is there.
-                self.dirty.push(item.name.clone());
-                waits(Cause::Disk(error.clone()), why(&error))
-            }
-        }
+        self.release(Some(directory), item);
+        let metadata = metadata(self.volume, &entry.content.body, &entry.attributes);
+        let act = Act::SetAttributes { id: shown.id, metadata };
+        Step::Publish(Plan { index, entry, old, slot: self.volume.slot(), act, copy: None, over: None })
     }
 
     /// Gives up an item's slot. What exists nowhere else gets a name or goes to the store.
@@ -493,11 +473,14 @@ impl Work<'_> {
         }
     }
 
-    fn discard(&mut self, slot: u64, item: &Item, staged: bool) {
-        if let Source::Displaced(slot) = item.source {
-            self.give_a_name(None, item, slot);
-        } else if staged {
-            let _ = self.volume.fs.drop_slot(slot);
+    /// Gives up a change that can't be made.
+    fn discard(&mut self, plan: &Plan, item: &Item) {
+        match (&plan.act, &item.source) {
+            // They need no contents, and have given up the item's slot.
+            (Act::SetAttributes { .. } | Act::RemoveDirectory, _) => {}
+            (_, Source::Displaced(slot)) => self.give_a_name(None, item, *slot),
+            (Act::Exchange { .. }, _) => _ = self.volume.fs.drop_slot(plan.slot),
+            (Act::Withdraw, _) => {}
         }
     }
 
@@ -519,161 +502,6 @@ impl Work<'_> {
             // Should it fail the version stays in its slot, where recovery finds and stores it.
             let _ = store::keep(self.volume, slot, &path, self.job.now_millis, hash);
         }
-    }
-
-    fn journal(&self, plans: &[Plan]) -> Result<(), FsError> {
-        if plans.is_empty() {
-            return Ok(());
-        }
-        let mut bytes = Vec::new();
-        for plan in plans {
-            let key = self.job.key(&self.job.items[plan.index].name);
-            let (slot, staged, old, new) = (plan.slot, plan.staged, plan.old, plan.entry.clone());
-            journal::encode(&Record::Intent(Intent { key, slot, staged, old, new }), &mut bytes);
-        }
-        self.context.state.append(self.job.log, &bytes)
-    }
-
-    /// Exchanges, and inspects what came out.
-    fn publish(&mut self, directory: &dyn Directory, plan: Plan, row: Option<&Row>, result: &mut AppliedItem) {
-        let item = &self.job.items[plan.index];
-        let name = item.name.as_bytes();
-        let Some(staged) = plan.staged else {
-            return self.withdraw(directory, plan, row, result);
-        };
-        if let Some(copy) = &plan.copy {
-            // The loser has its new name before the winner takes the old one.
-            match directory.link(name, copy.as_bytes()) {
-                Ok(()) | Err(FsError::Exists) => self.dirty.push(copy.clone()),
-                Err(error) => {
-                    self.discard(plan.slot, item, true);
-                    result.fate = Fate::Waits(Cause::Disk(error.clone()));
-                    result.row = Some(want(row, &item.entry, why(&error)));
-                    return;
-                }
-            }
-        }
-        let cleared = match plan.over_directory.then(|| directory.remove_directory(name)) {
-            None | Some(Ok(()) | Err(FsError::NotFound)) => Ok(()),
-            Some(Err(error)) => Err(error),
-        };
-        let displaced = match cleared.and_then(|()| directory.publish(plan.slot, name, plan.old.is_some())) {
-            Ok(displaced) => displaced,
-            Err(error) => {
-                self.discard(plan.slot, item, true);
-                let cause = match error {
-                    FsError::Exists => Cause::LocalChange,
-                    FsError::NotFound => Cause::Parent { deleted: false },
-                    FsError::NotEmpty => Cause::NotEmpty,
-                    _ => Cause::Disk(error.clone()),
-                };
-                result.fate = Fate::Waits(cause);
-                result.row = Some(want(row, &item.entry, why(&error)));
-                return;
-            }
-        };
-        // The name must show the inode that was staged; the exchange itself moved its ctime.
-        let shown = directory.stat(name).ok().map(|stat| identity(&stat));
-        let identity_now = shown.filter(|now| now.same_but_ctime(&staged));
-        if identity_now.is_none() {
-            self.dirty.push(item.name.clone());
-        }
-        result.row = Some(here(plan.entry, Some(identity_now.unwrap_or(staged))));
-        let syncmesh_io::Displaced::InSlot(stat) = displaced else { return };
-        if plan.old.is_some_and(|old| old.same_but_ctime(&identity(&stat))) {
-            if plan.copy.is_some() && stat.links > 1 {
-                let _ = self.volume.fs.drop_slot(plan.slot);
-            } else {
-                self.store(plan.slot, &item.name, plan.over.as_ref().and_then(|old| old.content.body.hash()));
-            }
-        } else {
-            result.local = self.displaced_version(plan.slot, plan.over, &stat, item);
-        }
-    }
-
-    /// Takes a deleted name away; what comes out must be what was deleted.
-    fn withdraw(&mut self, directory: &dyn Directory, plan: Plan, row: Option<&Row>, result: &mut AppliedItem) {
-        let item = &self.job.items[plan.index];
-        let stat = match directory.withdraw(item.name.as_bytes(), plan.slot) {
-            Ok(stat) => stat,
-            Err(FsError::NotFound) => {
-                result.row = Some(here(plan.entry, None));
-                return;
-            }
-            Err(error) => {
-                result.fate = Fate::Waits(Cause::Disk(error.clone()));
-                result.row = Some(want(row, &item.entry, why(&error)));
-                return;
-            }
-        };
-        if plan.old.is_some_and(|old| old.same_but_ctime(&identity(&stat))) {
-            self.store(plan.slot, &item.name, plan.over.as_ref().and_then(|old| old.content.body.hash()));
-            result.row = Some(here(plan.entry, None));
-            return;
-        }
-        // Somebody wrote it meanwhile: it returns, and is a local version.
-        result.fate = Fate::Waits(Cause::LocalChange);
-        result.row = Some(want(row, &item.entry, Why::Fetching));
-        if directory.publish(plan.slot, item.name.as_bytes(), false).is_err() {
-            self.give_a_name(Some(directory), item, plan.slot);
-        }
-    }
-
-    /// Reads what an exchange displaced unexpectedly.
-    fn displaced_version(
-        &mut self,
-        slot: u64,
-        over: Option<Entry>,
-        stat: &Stat,
-        item: &Item,
-    ) -> Option<DisplacedVersion> {
-        let found = match stat.kind {
-            FileKind::File => self.hash_slot(slot, stat),
-            _ => None,
-        };
-        let Some(body) = found else {
-            // A link, a directory, or a file that still changes: named rather than judged.
-            self.give_a_slot_a_name(slot, item);
-            return None;
-        };
-        let what = What::Content {
-            body,
-            mode: declared_mode(stat),
-            owner: self.volume.declared_owner(stat),
-            identity: identity(stat),
-        };
-        Some(DisplacedVersion { slot, what, over })
-    }
-
-    fn hash_slot(&self, slot: u64, before: &Stat) -> Option<Body> {
-        let file = self.volume.fs.open_slot(slot).ok()?;
-        let mut contents = vec![0; usize::try_from(before.size).ok()?.min(1 << 20)];
-        let mut hasher = blake3::Hasher::new();
-        let mut offset = 0;
-        loop {
-            let read = file.read_at(&mut contents, offset).ok()?;
-            hasher.update(&contents[..read]);
-            offset += read as u64;
-            if read == 0 || offset >= before.size {
-                break;
-            }
-        }
-        let after = file.stat().ok()?;
-        (after == *before && offset == before.size).then(|| Body::File {
-            size: before.size,
-            mtime: before.mtime,
-            algorithm: 0,
-            hash: hasher.finalize().into(),
-            sparse: false,
-            moved_from: None,
-        })
-    }
-
-    fn give_a_slot_a_name(&mut self, slot: u64, item: &Item) {
-        let Ok(directory) = self.volume.fs.open_directory(&self.job.directory.components()) else {
-            return self.store(slot, &item.name, None);
-        };
-        self.give_a_name(Some(&*directory), item, slot);
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use syncmesh_core::entry::{Body, Here, Identity, Row, Why};
 use syncmesh_core::policy::conflict_name;
-use syncmesh_io::FsError;
+use syncmesh_io::{FsError, Metadata, Owner};
 
 /// Why a start can't recover.
 #[derive(Debug)]
@@ -157,6 +157,12 @@ fn resolve(
     }
     let row = context.registry.get(&intent.key)?;
     let here = row.as_ref().and_then(|row| row.here.as_ref());
+    if let Some((old, staged)) = intent.old.zip(intent.staged)
+        && old.inode == staged.inode
+    {
+        let is_as_it_was = here.is_some_and(|here| here.identity == intent.old);
+        return if is_as_it_was { set_again(context, stored, volume, intent, old, staged, recovered) } else { Ok(()) };
+    }
     if here.is_none_or(|here| !here.entry.vector.includes_all(&intent.new.vector)) {
         let looked = volume
             .fs
@@ -170,19 +176,12 @@ fn resolve(
             None => is_absent,
         };
         if carried_out {
-            recovered.adopted += 1;
             // What was staged, not what is shown: an edit since then is a local change that the scan finds.
             let identity = intent.staged.map(|staged| Identity {
                 ctime: shown.filter(|now| now.same_but_ctime(&staged)).map_or(staged.ctime, |now| now.ctime),
                 ..staged
             });
-            let sequence = next_sequence(stored, intent.key.volume);
-            let wanted = row.and_then(|row| row.wanted).filter(|wanted| {
-                wanted.entries.iter().any(|entry| !intent.new.vector.includes_all(&entry.vector))
-                    || wanted.why == Why::Conflict
-            });
-            let here = Here { entry: intent.new.clone(), identity, racy: false, open: false };
-            put(context, stored, intent.key.clone(), Row { sequence, here: Some(here), wanted })?;
+            adopt(context, stored, intent, identity, recovered)?;
         }
     }
     if let Some(in_slot) = in_slot {
@@ -191,6 +190,53 @@ fn resolve(
         keep(volume, intent, expected, now_millis)?;
     }
     Ok(())
+}
+
+/// Metadata that may be set in part is set whole: what still is as it was becomes what it was to become, and anything else
+/// is a local change that the scan finds.
+fn set_again(
+    context: &Context,
+    stored: &mut Stored,
+    volume: &VolumeContext,
+    intent: &Intent,
+    old: Identity,
+    staged: Identity,
+    recovered: &mut Recovered,
+) -> Result<(), RecoverError> {
+    let name = intent.key.name.as_bytes();
+    let Ok(directory) = volume.fs.open_directory(&intent.key.directory.components()) else { return Ok(()) };
+    let Ok(stat) = directory.stat(name) else { return Ok(()) };
+    let shown = identity(&stat);
+    if shown.inode != old.inode {
+        return Ok(());
+    }
+    let owner = Owner { uid: staged.owner.uid, gid: staged.owner.gid };
+    let metadata = Metadata {
+        owner: (shown.owner == old.owner && old.owner != staged.owner).then_some(owner),
+        mode: (shown.mode == old.mode && old.mode != staged.mode).then_some(staged.mode),
+        mtime: (shown.mtime == old.mtime && old.mtime != staged.mtime).then_some(staged.mtime),
+    };
+    let Ok(stat) = directory.set_metadata(name, stat.id, &metadata) else { return Ok(()) };
+    let now = identity(&stat);
+    let identity = if now.same_but_ctime(&staged) { now } else { staged };
+    adopt(context, stored, intent, Some(identity), recovered)
+}
+
+/// The row of an intent that was carried out.
+fn adopt(
+    context: &Context,
+    stored: &mut Stored,
+    intent: &Intent,
+    identity: Option<Identity>,
+    recovered: &mut Recovered,
+) -> Result<(), RecoverError> {
+    recovered.adopted += 1;
+    let sequence = next_sequence(stored, intent.key.volume);
+    let wanted = context.registry.get(&intent.key)?.and_then(|row| row.wanted).filter(|wanted| {
+        wanted.why == Why::Conflict || wanted.entries.iter().any(|entry| !intent.new.vector.includes_all(&entry.vector))
+    });
+    let here = Here { entry: intent.new.clone(), identity, racy: false, open: false };
+    put(context, stored, intent.key.clone(), Row { sequence, here: Some(here), wanted })
 }
 
 fn next_sequence(stored: &mut Stored, volume: u16) -> u64 {

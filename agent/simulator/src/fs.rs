@@ -424,14 +424,21 @@ impl Directory for SimDirectory<'_> {
     }
 
     fn set_metadata(&self, name: &[u8], id: FileId, metadata: &Metadata) -> Result<Stat, FsError> {
-        self.call("set_metadata", &[name], |tree| {
-            let inode = tree.lookup(self.directory, name)?;
-            if tree.stat(inode).id != id {
-                return Err(FsError::NotFound);
-            }
-            tree.set_metadata(inode, Some(&(self.directory, name.to_vec())), metadata);
-            Ok(tree.stat(inode))
-        })
+        // One system call each: a kill may leave part of it.
+        let owner = Metadata { owner: metadata.owner, ..Metadata::default() };
+        let mode = Metadata { mode: metadata.mode, ..Metadata::default() };
+        let mtime = Metadata { mtime: metadata.mtime, ..Metadata::default() };
+        for part in [owner, mode, mtime].iter().filter(|part| **part != Metadata::default()) {
+            self.call("set_metadata", &[name], |tree| {
+                let inode = tree.lookup(self.directory, name)?;
+                if tree.stat(inode).id != id {
+                    return Err(FsError::NotFound);
+                }
+                tree.set_metadata(inode, Some(&(self.directory, name.to_vec())), part);
+                Ok(())
+            })?;
+        }
+        self.stat(name).and_then(|stat| if stat.id == id { Ok(stat) } else { Err(FsError::NotFound) })
     }
 }
 

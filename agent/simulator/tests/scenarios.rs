@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
 use syncmesh_core::policy::Policy;
+use syncmesh_io::Owner;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
 const SEEDS: u64 = 30;
@@ -103,10 +104,14 @@ fn a_directory_stays_until_the_file_that_replaces_it_has_come() {
 /// carried out is recognised as the peer's, whichever part of it was on the disk.
 #[test]
 fn a_node_killed_while_it_carries_out_a_change_declares_nothing() {
-    let changes: [(&str, fn(&Mesh)); 5] = [
+    let changes: [(&str, fn(&Mesh)); 6] = [
         ("a deletion", |mesh| mesh.machines[0].disk.user_remove(b"d/f").unwrap()),
         ("a replacement", |mesh| mesh.machines[0].disk.user_write(b"d/f", b"new").unwrap()),
         ("a new mode", |mesh| mesh.machines[0].disk.user_chmod(b"d/f", 0o600).unwrap()),
+        ("a new owner and mode", |mesh| {
+            mesh.machines[0].disk.user_chown(b"d/f", Owner { uid: 7, gid: 8 }).unwrap();
+            mesh.machines[0].disk.user_chmod(b"d/f", 0o640).unwrap();
+        }),
         ("a removed directory", |mesh| mesh.machines[0].disk.user_remove(b"e").unwrap()),
         ("a directory in place of a file", |mesh| {
             mesh.machines[0].disk.user_remove(b"d/f").unwrap();
