@@ -5,6 +5,7 @@
 
 mod ca;
 mod check_config;
+mod holds;
 mod plan;
 mod reach;
 mod run;
@@ -58,6 +59,9 @@ enum Command {
     Plan(plan::Arguments),
     /// Show how the running agent is
     Status(status::Arguments),
+    /// See, approve or take back many deletions at once, which wait for that
+    #[command(subcommand)]
+    Holds(holds::Command),
     /// Wait until the running agent's volumes are in sync
     Wait(wait::Arguments),
 }
@@ -89,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(arguments) => check_config::main(&arguments),
         Command::Plan(arguments) => plan::main(&arguments),
         Command::Status(arguments) => status::main(&arguments),
+        Command::Holds(command) => holds::main(&command),
         Command::Wait(arguments) => wait::main(&arguments),
     };
     match done {
@@ -163,6 +168,10 @@ mod tests {
             "x status",
             "x status --socket s -o json",
             "x status --config f --output table",
+            "x holds list",
+            "x holds list --volume docs -o json --socket s",
+            "x holds approve",
+            "x holds reject --volume docs --config f",
             "x wait --in-sync",
             "x wait --in-sync --volume docs --timeout 5m --socket s",
         ] {
@@ -176,6 +185,8 @@ mod tests {
             "x run",
             "x status -o yaml",
             "x status --socket s --config f",
+            "x holds",
+            "x holds approve docs",
             "x wait",
             "x wait --in-sync --timeout 60",
             "x wait --in-sync --volume Docs",

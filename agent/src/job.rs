@@ -77,6 +77,18 @@ pub fn identity(stat: &Stat) -> Identity {
     }
 }
 
+/// A question, see [`crate::inquiry`].
+pub type Look = Box<dyn FnOnce(&Context) + Send>;
+
+/// What somebody walks over the rows for that want something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sweep {
+    /// To try them again.
+    Retry,
+    /// To let held deletions go, or take them back.
+    Held,
+}
+
 /// One piece of work.
 pub enum Job {
     /// See [`Scan`].
@@ -90,11 +102,13 @@ pub enum Job {
     /// See [`StageBlock`].
     StageBlock(StageBlock),
     /// Look for rows that want something, after a key.
-    Wanted(u16, Option<Key>),
+    Wanted(u16, Sweep, Option<Key>),
     /// Let go of stored versions beyond what is kept; the wall clock in milliseconds.
     Prune(u16, u64),
     /// Remove what was staged for a fetch that ended.
     DropSlot(u16, u64),
+    /// Answer somebody's question.
+    Look(Look),
     /// Find a peer's address: its name, and `host:port`.
     Resolve(String, String),
     /// See [`Commit`]. Runs on a thread of its own.
@@ -116,8 +130,8 @@ pub enum Done {
     /// A block is in its slot.
     BlockStaged(StagedBlock),
     /// Rows that want something, and whether there may be more.
-    Wanted(u16, Vec<(Key, Row)>, bool),
-    /// Pruning, or dropping a slot, ended.
+    Wanted(u16, Sweep, Vec<(Key, Row)>, bool),
+    /// Pruning, dropping a slot, or answering a question ended.
     Tidied,
     /// A peer's address, or why there is none.
     Resolved(String, Result<SocketAddr, String>),
@@ -160,10 +174,12 @@ impl Job {
                 let volume = volume(stage.volume);
                 Ok(Done::BlockStaged(stage.run(volume)))
             }
-            Self::Wanted(number, after) => context.registry.wanted(number, after.as_ref(), WANTED_ROWS).map(|rows| {
-                let more = rows.len() == WANTED_ROWS;
-                Done::Wanted(number, rows, more)
-            }),
+            Self::Wanted(number, sweep, after) => {
+                context.registry.wanted(number, after.as_ref(), WANTED_ROWS).map(|rows| {
+                    let more = rows.len() == WANTED_ROWS;
+                    Done::Wanted(number, sweep, rows, more)
+                })
+            }
             Self::Prune(number, now) => {
                 crate::store::prune(volume(number), now);
                 Ok(Done::Tidied)
@@ -171,6 +187,10 @@ impl Job {
             Self::DropSlot(number, slot) => {
                 // What can't be dropped now is dropped at the next start: nothing in the registry names it.
                 let _ = volume(number).fs.drop_slot(slot);
+                Ok(Done::Tidied)
+            }
+            Self::Look(look) => {
+                look(context);
                 Ok(Done::Tidied)
             }
             Self::Resolve(peer, address) => {

@@ -55,6 +55,19 @@ pub const RECEIVE_BYTES: usize = 128 * 1024;
 /// Plain bytes that one send encrypts at most.
 pub const SEND_BYTES: usize = 256 * 1024;
 
+/// Deletions gather until none has come for so long.
+pub const GUARD_QUIET: Duration = Duration::from_millis(200);
+
+/// Deletions gather at most for so long, so that a program that never stops deleting is seen, too.
+pub const GUARD_LONGEST: Duration = Duration::from_secs(2);
+
+/// Held deletions are looked at again after this long: what was created again meanwhile is no deletion.
+pub const GUARD_REVIEW: Duration = Duration::from_secs(60);
+
+/// Files that are remembered to recognise moved ones: 2 MiB in each of eight tables at most. Beyond, a moved file counts as
+/// deleted, which holds it at worst.
+pub const MOVED: usize = 64 * 1024;
+
 /// Control messages that wait for a peer: its replicas and its volumes' knowledge at the start, requests and answers
 /// later. Small and bulk messages are bounded by their credits.
 pub const CONTROL_BYTES: usize = 16 * 1024 * 1024;

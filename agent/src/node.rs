@@ -4,6 +4,7 @@
 //! jobs, and takes the jobs that come out of each [`Node::turn`].
 
 mod dispatch;
+mod holds;
 mod inspect;
 mod messages;
 mod outcomes;

@@ -4,6 +4,7 @@
 mod act;
 
 use crate::contents;
+use crate::guard::is_approved;
 use crate::job::{Context, VolumeContext, identity};
 use crate::publish::act::{Act, Plan};
 use crate::registry::{Key, RegistryError};
@@ -45,8 +46,21 @@ pub struct Item {
     pub source: Source,
     /// The session and sequence number that it came with.
     pub stream: Option<(u64, u64)>,
+    /// Why it is applied now.
+    pub errand: Errand,
+}
+
+/// Why an item is applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Errand {
+    /// It is new.
+    New,
+    /// It is new and deletes; few came with it, so it passes the guard.
+    FewDeletions,
     /// It was tried before: a parent that was deleted is made again now instead of waited for.
-    pub again: bool,
+    Again,
+    /// The guard's verdict on a deletion that was held. It counts only as long as that is held.
+    Judged,
 }
 
 /// What came of an [`Apply`].
@@ -73,8 +87,8 @@ pub struct AppliedItem {
     pub old: Option<Row>,
     /// The row from here on; `None` if it stays. Its sequence number isn't set yet.
     pub row: Option<Row>,
-    /// See [`Item::again`].
-    pub tried: bool,
+    /// See [`Item::errand`].
+    pub errand: Errand,
     /// How far it got.
     pub fate: Fate,
     /// What the exchange displaced, if that wasn't what the row said: a local version that nobody has recorded.
@@ -104,6 +118,10 @@ pub enum Cause {
     NotEmpty,
     /// The disk shows something that no scan has recorded yet.
     LocalChange,
+    /// It deletes, and the guard hasn't judged it.
+    Guard,
+    /// A user here deleted the path, and that is held: it must be decided first.
+    Overtaken,
     /// It isn't selected here.
     Unselected,
     /// The disk refused.
@@ -139,13 +157,20 @@ impl Apply {
         let mut plans = Vec::new();
         for (index, (item, row)) in self.items.iter().zip(&rows).enumerate() {
             let step = match &opened {
+                _ if item.errand == Errand::Judged && !row.as_ref().is_some_and(is_held) => {
+                    // Created again, or overtaken by another version: the verdict is about nothing.
+                    Step::Done(None, Fate::Visible)
+                }
+                _ if item.errand != Errand::Judged && row.as_ref().is_some_and(is_withheld) => {
+                    overtake(row.as_ref(), item)
+                }
                 Ok(directory) => work.prepare(&**directory, index, item, row.as_ref())?,
                 Err(error) => work.without_directory(item, row.as_ref(), error)?,
             };
             let mut result = AppliedItem {
                 name: item.name.clone(),
                 stream: item.stream,
-                tried: item.again,
+                errand: item.errand,
                 displaced: matches!(item.source, Source::Displaced(_)),
                 old: row.clone(),
                 row: None,
@@ -214,10 +239,39 @@ fn want(row: Option<&Row>, entry: &Entry, why: Why) -> Row {
 
 /// What must be decided: what is wanted already is part of it, so a row keeps one wanted version and not a queue.
 fn target(row: Option<&Row>, item: &Item) -> Entry {
-    match row.and_then(|row| row.wanted.as_ref()).and_then(|wanted| wanted.entries.first()) {
-        Some(wanted) => merge(wanted, &item.entry),
-        None => item.entry.clone(),
+    let wanted = row.into_iter().flat_map(|row| &row.wanted).flat_map(|wanted| &wanted.entries);
+    wanted.fold(item.entry.clone(), |target, wanted| merge(&target, wanted))
+}
+
+/// A version meets a deletion by a user here that is held. That is about the version which was here, so the two stay apart
+/// until the deletion is a version itself: what its user never saw mustn't go with it.
+fn overtake(row: Option<&Row>, item: &Item) -> Step {
+    let Some((row, wanted)) = row.and_then(|row| Some((row, row.wanted.as_ref()?))) else {
+        return Step::Done(None, Fate::Visible);
+    };
+    if wanted.entries.iter().any(|known| merge(known, &item.entry) == *known) {
+        return Step::Done(None, Fate::Visible);
     }
+    let mut entries = wanted.entries.clone();
+    match entries.get_mut(1) {
+        Some(other) => *other = merge(other, &item.entry),
+        None => entries.push(item.entry.clone()),
+    }
+    let row = Row { wanted: Some(Wanted { entries, why: Why::Held }), ..row.clone() };
+    Step::Done(Some(row), Fate::Waits(Cause::Overtaken))
+}
+
+fn is_held(row: &Row) -> bool {
+    row.wanted.as_ref().is_some_and(|wanted| wanted.why == Why::Held)
+}
+
+/// Did a user here delete it, and is that held?
+fn is_withheld(row: &Row) -> bool {
+    is_held(row) && row.live().is_none()
+}
+
+fn may_delete(item: &Item, entry: &Entry) -> bool {
+    matches!(item.errand, Errand::FewDeletions | Errand::Judged) || is_approved(entry)
 }
 
 fn why(error: &FsError) -> Why {
@@ -325,6 +379,9 @@ impl Work<'_> {
                 }
                 return Ok(step);
             }
+            if !may_delete(item, &entry) {
+                return waits(Cause::Guard, Why::Held);
+            }
             self.release(Some(directory), item);
             let slot = self.volume.slot();
             let plan = Plan { index, entry, old, slot, act: Act::RemoveDirectory, copy: None, over: None };
@@ -333,6 +390,9 @@ impl Work<'_> {
         if !entry.is_live() {
             if shown.is_none() {
                 return Ok(Step::Done(Some(here(entry, None)), Fate::Visible));
+            }
+            if !may_delete(item, &entry) {
+                return waits(Cause::Guard, Why::Held);
             }
             let over = published.map(|here| here.entry.clone());
             let slot = self.volume.slot();

@@ -1,15 +1,19 @@
 //! A local change becomes a version: a dot, a vector over what its author had seen, a stamp.
 
 use crate::scan::{Finding, What};
-use syncmesh_core::entry::{Attributes, Body, Content, Entry, Here, Owner, Row, Stamp};
+use syncmesh_core::entry::{Attributes, Body, Content, Entry, Here, Owner, Row, Stamp, Wanted, Why};
 use syncmesh_core::version::Vector;
 
 /// The row after a finding, without its sequence number. `None` if nothing changes. `stamp` makes the stamp of a new
 /// version above what it supersedes; it is called only if one is made.
 pub fn record(finding: &Finding, stamp: impl FnOnce(Option<&Entry>) -> Stamp) -> Option<Recorded> {
-    let here = finding.row.as_ref().and_then(|row| row.here.as_ref());
-    let old = here.map(|here| &here.entry);
-    let wanted = finding.row.as_ref().and_then(|row| row.wanted.clone());
+    let old = finding.row.as_ref().and_then(Row::base);
+    let mut wanted = finding.row.as_ref().and_then(|row| row.wanted.clone());
+    if finding.row.as_ref().is_some_and(|row| row.here.is_none() && old.is_some()) {
+        // What was held is no deletion any more. What came meanwhile is decided now.
+        let others = wanted.map(|wanted| wanted.entries.into_iter().skip(1).collect::<Vec<_>>()).unwrap_or_default();
+        wanted = (!others.is_empty()).then_some(Wanted { entries: others, why: Why::Fetching });
+    }
     let sequence = finding.row.as_ref().map_or(0, |row| row.sequence);
     let row = |entry, identity, is_version| {
         let here = Here { entry, identity, racy: false, open: false };

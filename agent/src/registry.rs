@@ -98,6 +98,15 @@ pub struct Counts {
     pub wanted_bytes: u64,
     /// Versions that lost a conflict and weren't superseded since.
     pub conflicts: u64,
+    /// Rows whose deletion waits for approval. This and the next two aren't stored but counted when the registry is opened.
+    #[serde(skip)]
+    pub held: u64,
+    /// Files and links among them that peers deleted, and that are here still.
+    #[serde(skip)]
+    pub held_here: u64,
+    /// Files and links among them that are gone from here, and that peers have still.
+    #[serde(skip)]
+    pub held_gone: u64,
 }
 
 impl Counts {
@@ -119,7 +128,19 @@ impl Counts {
             counts.wanted = 1;
             counts.wanted_bytes = wanted.entries.first().map_or(0, |entry| entry.content.body.size());
         }
+        counts.add_held(row);
         counts
+    }
+
+    fn add_held(&mut self, row: &Row) {
+        if let Some(wanted) = row.wanted.as_ref().filter(|wanted| wanted.why == syncmesh_core::entry::Why::Held) {
+            let is_file = |entry: &syncmesh_core::entry::Entry| u64::from(entry.content.body.rank() == 1);
+            self.held += 1;
+            match row.live() {
+                Some(here) => self.held_here += is_file(&here.entry),
+                None => self.held_gone += wanted.entries.first().map_or(0, is_file),
+            }
+        }
     }
 
     /// Takes one row's part out and puts another's in.
@@ -129,6 +150,9 @@ impl Counts {
         self.wanted = self.wanted - old.wanted + new.wanted;
         self.wanted_bytes = self.wanted_bytes - old.wanted_bytes + new.wanted_bytes;
         self.conflicts = self.conflicts - old.conflicts + new.conflicts;
+        self.held = self.held - old.held + new.held;
+        self.held_here = self.held_here - old.held_here + new.held_here;
+        self.held_gone = self.held_gone - old.held_gone + new.held_gone;
     }
 }
 
@@ -231,7 +255,24 @@ impl Registry {
             }
         }
         transaction.commit()?;
-        Ok((Self(Arc::new(Inner { database, overlay: RwLock::default() })), stored))
+        let registry = Self(Arc::new(Inner { database, overlay: RwLock::default() }));
+        for state in stored.volumes.values_mut().filter(|state| state.counts.wanted > 0) {
+            registry.count_held(state)?;
+        }
+        Ok((registry, stored))
+    }
+
+    fn count_held(&self, state: &mut VolumeState) -> Result<(), RegistryError> {
+        const ROWS: usize = 1_024;
+        let mut after = None;
+        loop {
+            let rows = self.wanted(state.number, after.as_ref(), ROWS)?;
+            rows.iter().for_each(|(_, row)| state.counts.add_held(row));
+            if rows.len() < ROWS {
+                return Ok(());
+            }
+            after = rows.last().map(|(key, _)| key.clone());
+        }
     }
 
     /// One path's row.

@@ -3,6 +3,7 @@
 use crate::ask::Ask;
 use crate::control::process::unix_now;
 use crate::identity::Identity;
+use crate::inquiry;
 use crate::node::{Node, Sessions};
 use crate::session::Session;
 use crate::start::{Start, VolumeSpec, start};
@@ -16,6 +17,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use syncmesh_config::{Config, NodeName};
+use syncmesh_core::guard::Limits;
 use syncmesh_core::policy::{Policies, Policy};
 use syncmesh_core::select::Selection;
 use syncmesh_core::version::ReplicaId;
@@ -148,6 +150,15 @@ fn turn(node: &mut Node<Uring>, workers: &Workers, asks: &Receiver<Ask>) -> Resu
             match ask {
                 // An asker that has gone doesn't want to know.
                 Ask::Status(reply) => drop(reply.try_send((node.status(), node.counters()))),
+                Ask::Holds(name, reply) => match node.volumes_named(name.as_deref()) {
+                    Ok(volumes) => node.look(Box::new(move |context| {
+                        drop(reply.try_send(inquiry::holds(context, &volumes)));
+                    })),
+                    Err(why) => drop(reply.try_send(Err(why))),
+                },
+                Ask::DecideHolds(name, verdict, reply) => {
+                    drop(reply.try_send(node.decide_holds(name.as_deref(), verdict)));
+                }
                 Ask::Stop => {
                     node.stop();
                     stop_at.get_or_insert(now + STOP.as_nanos() as u64);
@@ -176,5 +187,6 @@ fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, String> {
         policies: Policies::new(policy(config.conflicts.policy), &rules).map_err(|error| at(&error))?,
         settle: u64::try_from(config.settle.as_nanos()).unwrap_or(u64::MAX),
         keep_versions: config.versions_kept as usize,
+        guard: Limits { files: config.deletion_guard.files, percent: config.deletion_guard.percent },
     })
 }

@@ -296,22 +296,22 @@ impl Pass<'_> {
         let mode = declared_mode(stat);
         let declared_owner = self.volume.declared_owner(stat);
         let identity = identity(stat);
-        let Some(here) = row.and_then(Row::live) else {
+        let Some((row, entry)) = row.and_then(|row| Some((row, row.base().filter(|base| base.is_live())?))) else {
             return What::Content { body, mode, owner: declared_owner, identity };
         };
-        let owner = declared_owner.or(here.entry.attributes.owner);
+        let owner = declared_owner.or(entry.attributes.owner);
         let time = |body: &Body| match body {
             Body::File { mtime, .. } | Body::Symlink { mtime, .. } => *mtime,
             Body::Directory | Body::Tombstone { .. } => 0,
         };
-        let old = &here.entry.content.body;
+        let old = &entry.content.body;
         if !old.same_contents(&body) || time(old) != time(&body) {
             return What::Content { body, mode, owner, identity };
         }
         // Compared with what the disk showed, not with what is declared: a difference that the disk made isn't a change.
-        let shown = here.identity.map(|old| (old.mode, old.owner));
-        if shown.is_some_and(|shown| shown != (identity.mode, identity.owner))
-            && (mode, owner) != (here.entry.attributes.mode, here.entry.attributes.owner)
+        let shown = row.live().and_then(|here| here.identity).map(|old| (old.mode, old.owner));
+        if shown != Some((identity.mode, identity.owner))
+            && (mode, owner) != (entry.attributes.mode, entry.attributes.owner)
         {
             What::Attributes { mode, owner, identity }
         } else {

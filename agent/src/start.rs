@@ -1,5 +1,6 @@
 //! From directories and a registry to a node that can run: probe, compare markers, recover, number the volumes.
 
+use crate::guard::Guard;
 use crate::job::{Context, VolumeContext};
 use crate::journal;
 use crate::node::Setup;
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use syncmesh_core::guard::Limits;
 use syncmesh_core::policy::Policies;
 use syncmesh_core::select::Selection;
 use syncmesh_core::version::ReplicaId;
@@ -30,6 +32,8 @@ pub struct VolumeSpec {
     pub settle: u64,
     /// Versions that the store keeps of one path.
     pub keep_versions: usize,
+    /// From how many on deletions wait for approval.
+    pub guard: Limits,
 }
 
 /// What a start needs besides the volumes.
@@ -145,7 +149,7 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
     let logs = (open(epoch)?, open(epoch + 1)?);
     let volumes = specs.iter().filter_map(|spec| {
         let state = stored.volumes.get(&spec.name)?.clone();
-        Some(volume(spec, state))
+        Some(volume(spec, state, start.now_millis))
     });
     let setup = Setup {
         node: start.node,
@@ -168,7 +172,7 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
     Ok((Arc::new(context), setup))
 }
 
-fn volume(spec: &VolumeSpec, state: VolumeState) -> Volume {
+fn volume(spec: &VolumeSpec, state: VolumeState, now_millis: u64) -> Volume {
     Volume {
         number: state.number,
         name: spec.name.clone(),
@@ -177,6 +181,7 @@ fn volume(spec: &VolumeSpec, state: VolumeState) -> Volume {
         policies: spec.policies.digest(),
         counter: 0,
         journalled: state.sequence,
+        guard: Guard::new(spec.guard, state.counts.held, now_millis),
         state,
         dirty: Default::default(),
         watches: Default::default(),

@@ -1,6 +1,7 @@
 //! One volume's state on the loop: what is dirty, what waits to be applied, what is known.
 
 use crate::fetch;
+use crate::guard::Guard;
 use crate::job::Done;
 use crate::limits::RETRY;
 use crate::publish::Item;
@@ -48,6 +49,8 @@ pub struct Volume {
     pub retry: Retry,
     /// Files to fetch.
     pub fetch_queue: VecDeque<FetchWanted>,
+    /// Deletions that wait.
+    pub guard: Guard,
     /// Why the volume as a whole can't be synchronised.
     pub failed: Option<String>,
     /// Paths that couldn't be read or written, and why; the first hundred.

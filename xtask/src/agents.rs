@@ -65,6 +65,8 @@ pub struct PeerStatus {
 pub struct VolumeStatus {
     /// As configured.
     pub name: String,
+    /// The first that holds of its states.
+    pub state: String,
     /// Whether nothing is missing here that a peer is known to have.
     pub in_sync: bool,
     /// How many files it knows.
@@ -313,6 +315,11 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// Runs a command of the agent's binary, told where the agent is.
+    pub fn command(&self, arguments: &[&str]) -> Outcome<()> {
+        succeed(Command::new(&self.binary).args(arguments).arg("--socket").arg(&self.socket)).map(drop)
     }
 
     fn follow(&mut self, mut child: Child, tick: &dyn Fn(&Self)) -> Outcome<Output> {

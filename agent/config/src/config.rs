@@ -113,8 +113,26 @@ pub struct Volume {
     pub exclude: Vec<String>,
     /// How many replaced or deleted versions of each path this node keeps, 0 to 1000. Default 10.
     pub versions_kept: u32,
+    /// From how many on deletions wait for somebody's approval.
+    pub deletion_guard: DeletionGuard,
     /// How long a file that is being written must be quiet before it is read, 1 ms to 60 s. Default 50 ms.
     pub settle: Duration,
+}
+
+/// From how many on deletions at once wait for somebody's approval; fewer than 20 never do. `files: 0` and `percent: 100`
+/// together switch it off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeletionGuard {
+    /// More files than this; 0 means any number. Default 10,000.
+    pub files: u64,
+    /// From 100 files on, more than this share of the volume in percent, 1 to 100. Default 25.
+    pub percent: u64,
+}
+
+impl Default for DeletionGuard {
+    fn default() -> Self {
+        Self { files: 10_000, percent: 25 }
+    }
 }
 
 /// Who wins where contents were changed on two nodes at once.

@@ -25,11 +25,6 @@ enum Only {
 
 const LATER: &[Later] = &[
     Later {
-        field: "deletionGuard",
-        today: Only::Nothing,
-        instead: "every deletion is applied, and what was deleted stays in the version store",
-    },
-    Later {
         field: "versions.maxAge",
         today: Only::Nothing,
         instead: "versions are kept by their number (versions.keep), and for 720 hours",

@@ -18,7 +18,8 @@ mod units;
 mod volume;
 
 pub use config::{
-    Config, ConflictPolicy, ConflictRule, Conflicts, IdentityFiles, Log, LogFormat, LogLevel, Peer, Volume,
+    Config, ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, IdentityFiles, Log, LogFormat, LogLevel, Peer,
+    Volume,
 };
 pub use names::{Address, NodeName, VolumeName};
 pub use pattern::glob;

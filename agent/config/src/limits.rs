@@ -44,6 +44,10 @@ pub const SETTLE: (Duration, Duration) = (Duration::from_millis(1), Duration::fr
 pub const CLOCK_SKEW: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
 /// Fewest and most replaced versions of one path that a replica keeps.
 pub const VERSIONS_KEPT: (u64, u64) = (0, 1000);
+/// Fewest and most files that the deletion guard may let pass; 0 means any number.
+pub const GUARD_FILES: (u64, u64) = (0, 1 << 40);
+/// Smallest and largest share of a volume that the deletion guard may let pass, in percent.
+pub const GUARD_PERCENT: (u64, u64) = (1, 100);
 /// Longest duration that can be written at all: ten years.
 pub const DURATION: Duration = Duration::from_secs(3650 * 24 * 3600);
 

@@ -1,6 +1,6 @@
 //! The fields of a volume.
 
-use crate::config::{ConflictPolicy, ConflictRule, Conflicts, Volume};
+use crate::config::{ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, Volume};
 use crate::fields::{Field, Fields, Report};
 use crate::later;
 use crate::limits;
@@ -80,7 +80,11 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
         check_later(&mut below, "limit", "bandwidth.limit", report);
         below.finish(report);
     }
-    for name in ["deletionGuard", "durability", "openWait", "reserve", "mode", "seed", "paused"] {
+    let deletion_guard = match fields.take("deletionGuard") {
+        Some(field) => guard(&field, report),
+        None => Some(DeletionGuard::default()),
+    };
+    for name in ["durability", "openWait", "reserve", "mode", "seed", "paused"] {
         check_later(&mut fields, name, name, report);
     }
     fields.finish(report);
@@ -93,6 +97,7 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
             exclude: exclude?,
             versions_kept: u32::try_from(versions_kept?).expect("the limit fits"),
             settle: settle?,
+            deletion_guard: deletion_guard?,
         })
     };
     let volume = whole();
@@ -170,6 +175,21 @@ fn patterns(field: &Field<'_>, report: &mut Report) -> Option<Vec<String>> {
         read.push(item.text(report, |text| pattern::check_exclusion(text).map(|()| text.to_owned())));
     }
     read.into_iter().collect()
+}
+
+fn guard(field: &Field<'_>, report: &mut Report) -> Option<DeletionGuard> {
+    let mut fields = field.fields(report)?;
+    let default = DeletionGuard::default();
+    let files = match fields.take("files") {
+        Some(field) => field.number(report, limits::GUARD_FILES),
+        None => Some(default.files),
+    };
+    let percent = match fields.take("percent") {
+        Some(field) => field.number(report, limits::GUARD_PERCENT),
+        None => Some(default.percent),
+    };
+    fields.finish(report);
+    Some(DeletionGuard { files: files?, percent: percent? })
 }
 
 fn versions(field: &Field<'_>, report: &mut Report) -> Option<u64> {

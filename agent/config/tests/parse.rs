@@ -152,7 +152,7 @@ const BAD: &[(&str, &str, u32, &str, &str)] = &[
     ("keep: 10", "budget: \"10%\"", 16, "volumes[0].versions.budget", "comes with a later version"),
     ("durability: epoch", "durability: strict", 17, "volumes[0].durability", "comes with a later version"),
     ("durability: epoch", "durability: none", 17, "volumes[0].durability", "write epoch"),
-    ("settle: 50ms", "deletionGuard: { files: 10000, percent: 25 }", 18, "volumes[0].deletionGuard", "later version"),
+    ("settle: 50ms", "deletionGuard: { percent: 0 }", 18, "volumes[0].deletionGuard.percent", "from 1 to 100"),
     ("settle: 50ms", "openWait: 10s", 18, "volumes[0].openWait", "comes with a later version"),
     ("settle: 50ms", "reserve: \"5%\"", 18, "volumes[0].reserve", "comes with a later version"),
     ("limit: 0", "limit: 1Mi", 19, "volumes[0].bandwidth.limit", "comes with a later version"),

@@ -375,6 +375,16 @@ impl Row {
         self.here.iter().map(|here| &here.entry).chain(self.wanted.iter().flat_map(|wanted| &wanted.entries))
     }
 
+    /// The entry over which what the disk shows was written: what is published here, or was until its deletion by a user
+    /// here was held.
+    pub fn base(&self) -> Option<&Entry> {
+        let held = self.wanted.as_ref().filter(|wanted| self.here.is_none() && wanted.why == Why::Held);
+        match held {
+            Some(held) => held.entries.first(),
+            None => self.here.as_ref().map(|here| &here.entry),
+        }
+    }
+
     /// Is the path published here, and not deleted?
     pub fn live(&self) -> Option<&Here> {
         self.here.as_ref().filter(|here| here.entry.is_live())

@@ -2,12 +2,13 @@
 //! passed in.
 //!
 //! Read in this order: [`path`] (what can be named), [`version`] (who wrote what, who knows what), [`entry`] (what is
-//! declared of a path and kept about it), [`decide`] (what happens when two versions meet).
+//! declared of a path and kept about it), [`decide`] (what happens when two versions meet), [`guard`] (which deletions wait).
 
 pub mod backoff;
 pub mod clock;
 pub mod decide;
 pub mod entry;
+pub mod guard;
 pub mod limits;
 pub mod path;
 pub mod policy;

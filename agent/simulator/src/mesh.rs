@@ -10,11 +10,13 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use syncmesh_agent::guard::Verdict;
 use syncmesh_agent::job::{Context, Done, Job};
 use syncmesh_agent::node::{Node, Status};
 use syncmesh_agent::registry::Key;
 use syncmesh_agent::start::{Start, VolumeSpec, start};
 use syncmesh_core::entry::Row;
+use syncmesh_core::guard::Limits;
 use syncmesh_core::policy::{Policies, Policy};
 use syncmesh_core::select::Selection;
 use syncmesh_core::version::ReplicaId;
@@ -37,6 +39,8 @@ pub struct Shape {
     pub policy: Policy,
     /// Patterns that are excluded everywhere.
     pub exclude: Vec<String>,
+    /// From how many on deletions wait for approval.
+    pub guard: Limits,
 }
 
 /// A simulated machine with its disks; its agent may run or not.
@@ -77,7 +81,8 @@ pub struct Mesh {
     pub print: bool,
     /// Steps so far.
     pub steps: u64,
-    shape: Shape,
+    /// What it is like; a change counts for agents that start from then on.
+    pub shape: Shape,
     clock: Arc<AtomicU64>,
     stacks: Stacks,
     watchers: u32,
@@ -178,6 +183,7 @@ impl Mesh {
                 policies,
                 settle: 50_000_000,
                 keep_versions: 1_000,
+                guard: shape.guard,
             }],
             state,
             connections: 16,
@@ -308,6 +314,12 @@ impl Mesh {
     /// What a running node says of itself.
     pub fn status(&mut self, id: u32) -> Option<Status> {
         self.machine(id).agent.as_mut().map(|agent| agent.node.status())
+    }
+
+    /// Somebody's word about what a running node holds.
+    pub fn decide_holds(&mut self, id: u32, verdict: Verdict) -> Result<u64, String> {
+        let agent = self.machine(id).agent.as_mut().expect("only a running agent can be told");
+        agent.node.decide_holds(None, verdict)
     }
 
     /// Rows of a running node that want something.

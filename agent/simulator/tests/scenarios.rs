@@ -2,16 +2,18 @@
 //! because the order of steps is the seed's.
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
+use syncmesh_agent::guard::Verdict;
+use syncmesh_core::guard::Limits;
 use syncmesh_core::policy::Policy;
 use syncmesh_io::Owner;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 50;
 const PATIENCE: u64 = 120_000_000_000;
 
 /// Two nodes that exclude `*.tmp`.
 fn pairs() -> impl Iterator<Item = Mesh> {
-    let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec!["*.tmp".into()] };
+    let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec!["*.tmp".into()], guard: Limits::default() };
     (1..=SEEDS).map(move |seed| Mesh::new(seed, shape.clone()))
 }
 
@@ -120,7 +122,7 @@ fn a_node_killed_while_it_carries_out_a_change_declares_nothing() {
     ];
     for (what, change) in changes {
         let begin = |seed| {
-            let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec![] };
+            let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec![], guard: Limits::default() };
             let mut mesh = Mesh::new(seed, shape);
             mesh.machines[0].disk.user_mkdir(b"d").unwrap();
             mesh.machines[0].disk.user_mkdir(b"e").unwrap();
@@ -140,6 +142,163 @@ fn a_node_killed_while_it_carries_out_a_change_declares_nothing() {
             mesh.start(2);
             in_sync(&mut mesh);
             assert_eq!(mesh.activity(2).unwrap().0, 0, "{what}, killed after {steps} steps");
+        }
+    }
+}
+
+const FILES: usize = 30;
+
+fn file(number: usize) -> Vec<u8> {
+    format!("d/{number}").into_bytes()
+}
+
+/// Thirty files in a directory, on both nodes.
+fn filled() -> impl Iterator<Item = Mesh> {
+    pairs().map(|mut mesh| {
+        mesh.machines[0].disk.user_mkdir(b"d").unwrap();
+        for number in 0..FILES {
+            mesh.machines[0].disk.user_write(&file(number), format!("contents {number}").as_bytes()).unwrap();
+        }
+        in_sync(&mut mesh);
+        mesh
+    })
+}
+
+fn empty(mesh: &Mesh, node: usize) {
+    let disk = &mesh.machines[node - 1].disk;
+    (0..FILES).for_each(|number| disk.user_remove(&file(number)).unwrap());
+    disk.user_remove(b"d").unwrap();
+}
+
+fn state(mesh: &mut Mesh, node: u32) -> (String, u64) {
+    let volume = mesh.status(node).unwrap().volumes.remove(0);
+    (volume.state, volume.holds)
+}
+
+/// An emptied directory empties no other until somebody says so (SYNC 10, I15).
+#[test]
+fn an_emptied_volume_is_held_until_it_is_approved() {
+    for mut mesh in filled() {
+        empty(&mesh, 1);
+        mesh.run_for(70_000_000_000);
+        assert_eq!(state(&mut mesh, 1), ("Held".into(), FILES as u64), "seed {}", mesh.seed);
+        assert_eq!(names(&mesh, 2).len(), FILES + 1);
+        mesh.decide_holds(1, Verdict::Approve).unwrap();
+        in_sync(&mut mesh);
+        assert!(names(&mesh, 2).is_empty(), "seed {}: {:?}", mesh.seed, names(&mesh, 2));
+        assert_eq!(mesh.decide_holds(1, Verdict::Approve).unwrap_err(), "no deletions are held");
+    }
+}
+
+/// Taken back, everything returns from the peers as it was, and nobody declares anything.
+#[test]
+fn held_deletions_that_are_rejected_return_from_the_peers() {
+    for mut mesh in filled() {
+        let before = mesh.machines[0].disk.snapshot();
+        empty(&mesh, 1);
+        mesh.run_for(5_000_000_000);
+        mesh.decide_holds(1, Verdict::Reject).unwrap();
+        in_sync(&mut mesh);
+        assert_eq!(names(&mesh, 1).len(), FILES + 1, "seed {}", mesh.seed);
+        assert_eq!(before.keys().collect::<Vec<_>>(), mesh.machines[0].disk.snapshot().keys().collect::<Vec<_>>());
+        assert_eq!(mesh.activity(2).unwrap().0, 0);
+    }
+}
+
+/// A restart forgets no hold, and decides none.
+#[test]
+fn held_deletions_stay_held_over_a_kill_at_any_time() {
+    for mut mesh in filled() {
+        empty(&mesh, 1);
+        let steps = mesh.random.between(1, 2_000);
+        (0..steps).for_each(|_| _ = mesh.step());
+        mesh.kill(1);
+        mesh.start(1);
+        mesh.run_for(70_000_000_000);
+        assert_eq!(state(&mut mesh, 1), ("Held".into(), FILES as u64), "seed {}", mesh.seed);
+        assert_eq!(names(&mesh, 2).len(), FILES + 1);
+    }
+}
+
+/// What is deleted and created again within a minute was no deletion: nothing waits for anybody's word.
+#[test]
+fn what_is_created_again_within_a_minute_drops_out() {
+    for mut mesh in filled() {
+        empty(&mesh, 1);
+        mesh.run_for(5_000_000_000);
+        mesh.machines[0].disk.user_mkdir(b"d").unwrap();
+        for number in 0..FILES - 5 {
+            mesh.machines[0].disk.user_write(&file(number), format!("again {number}").as_bytes()).unwrap();
+        }
+        in_sync(&mut mesh);
+        assert_eq!(names(&mesh, 2).len(), FILES - 5 + 1, "seed {}", mesh.seed);
+        assert_eq!(mesh.machines[1].disk.user_read(&file(3)).unwrap(), b"again 3");
+    }
+}
+
+/// A moved directory is no deletion.
+#[test]
+fn a_moved_directory_is_not_held() {
+    for mut mesh in filled() {
+        mesh.machines[0].disk.user_rename(b"d", b"e").unwrap();
+        mesh.run_for(10_000_000_000);
+        in_sync(&mut mesh);
+        assert_eq!(names(&mesh, 2).len(), FILES + 1);
+        assert_eq!(mesh.machines[1].disk.user_read(b"e/3").unwrap(), b"contents 3");
+    }
+}
+
+/// A peer whose guard is off, or broken, doesn't empty this node: receivers guard themselves.
+#[test]
+fn a_receiver_guards_itself() {
+    for verdict in [Verdict::Approve, Verdict::Reject] {
+        for mut mesh in filled() {
+            mesh.kill(1);
+            mesh.shape.guard = Limits { files: 0, percent: 100 };
+            mesh.start(1);
+            in_sync(&mut mesh);
+            // Few pass at once, and the rest is measured by what is left.
+            for number in 0..100 {
+                mesh.machines[0].disk.user_write(format!("d/more {number}").as_bytes(), b"more").unwrap();
+            }
+            in_sync(&mut mesh);
+            empty_all(&mesh, 1);
+            mesh.run_for(70_000_000_000);
+            let (state, holds) = state(&mut mesh, 2);
+            assert_eq!(state, "Held", "seed {}", mesh.seed);
+            assert!(holds >= 110, "seed {}: {holds}", mesh.seed);
+            mesh.decide_holds(2, verdict).unwrap();
+            in_sync(&mut mesh);
+            let expected = if verdict == Verdict::Approve { 0 } else { holds as usize + 1 };
+            assert_eq!((names(&mesh, 1).len(), names(&mesh, 2).len()), (expected, expected), "seed {}", mesh.seed);
+        }
+    }
+}
+
+fn empty_all(mesh: &Mesh, node: usize) {
+    let disk = &mesh.machines[node - 1].disk;
+    let paths: Vec<Vec<u8>> = disk.snapshot().keys().rev().cloned().collect();
+    paths.iter().for_each(|path| disk.user_remove(path).unwrap());
+}
+
+/// A file that was edited on one node, and edited and deleted on another before the two met: the edit that the deletion's
+/// user never saw stays, and nobody waits for contents that nobody has.
+#[test]
+fn a_deletion_that_waits_doesnt_take_a_concurrent_edit_with_it() {
+    for mut mesh in pairs() {
+        mesh.machines[0].disk.user_write(b"f", b"first").unwrap();
+        in_sync(&mut mesh);
+        mesh.machines[0].disk.user_write(b"f", b"one").unwrap();
+        mesh.machines[1].disk.user_write(b"f", b"two").unwrap();
+        let wait = mesh.random.between(0, 300_000_000);
+        mesh.run_for(wait);
+        if mesh.machines[1].disk.user_read(b"f").unwrap() == b"two" {
+            mesh.machines[1].disk.user_remove(b"f").unwrap();
+        }
+        in_sync(&mut mesh);
+        for machine in &mesh.machines {
+            let found = machine.disk.snapshot().keys().any(|path| machine.disk.user_read(path).unwrap() == b"one");
+            assert!(found, "seed {}: {:?}", mesh.seed, names(&mesh, machine.id as usize));
         }
     }
 }

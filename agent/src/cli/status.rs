@@ -31,7 +31,7 @@ pub(super) struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
+pub(super) enum Output {
     /// For people
     Table,
     /// One JSON object, for programs

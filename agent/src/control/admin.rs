@@ -3,12 +3,16 @@
 //! ```text
 //! {"status":{}}                                  -> the status, as `status -o json` prints it
 //! {"wait":{"volume":"docs","timeoutMs":60000}}   -> {"ok":true} or {"ok":false,"why":"…"}
+//! {"holds":{}}                                   -> [{"volume":"docs","files":600,"paths":[…]}]
+//! {"approveHolds":{"volume":"docs"}}             -> {"decided":600}; {"rejectHolds":…} alike
 //! anything else                                  -> {"error":"…"}
 //! ```
 
 use super::limits::{ADMIN_CONNECTIONS, ADMIN_IDLE, LINE_BYTES};
 use super::question::Loop;
 use super::wait;
+use crate::ask::Ask;
+use crate::guard::Verdict;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -33,6 +37,29 @@ pub enum Request {
         /// The time in milliseconds; at most a day counts.
         timeout_ms: u64,
     },
+    /// Which deletions are held.
+    Holds {
+        /// The volume; none means all.
+        volume: Option<String>,
+    },
+    /// Let held deletions go.
+    ApproveHolds {
+        /// The volume; none means all.
+        volume: Option<String>,
+    },
+    /// Take held deletions back.
+    RejectHolds {
+        /// The volume; none means all.
+        volume: Option<String>,
+    },
+}
+
+/// The answer to [`Request::ApproveHolds`] and [`Request::RejectHolds`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decided {
+    /// Deletions of files and links that were decided.
+    pub decided: u64,
 }
 
 /// The answer to [`Request::Wait`].
@@ -176,10 +203,25 @@ async fn answer(request: &[u8], agent: &Loop) -> Vec<u8> {
             let why = wait::in_sync(agent, volume.as_deref(), Duration::from_millis(timeout_ms)).await.err();
             line(&Waited { ok: why.is_none(), why })
         }
+        Ok(Request::Holds { volume }) => reply(agent.question(|to| Ask::Holds(volume, to)).await),
+        Ok(Request::ApproveHolds { volume }) => decide(agent, volume, Verdict::Approve).await,
+        Ok(Request::RejectHolds { volume }) => decide(agent, volume, Verdict::Reject).await,
         Err(error) => line(&refuse(format!(
             "the request can't be read: {error}; send {{\"status\":{{}}}} or {{\"wait\":{{\"timeoutMs\":60000}}}}, or use \
              the syncmesh-agent of the same release"
         ))),
+    }
+}
+
+async fn decide(agent: &Loop, volume: Option<String>, verdict: Verdict) -> Vec<u8> {
+    let decided = agent.question(|to| Ask::DecideHolds(volume, verdict, to)).await;
+    reply(decided.map(|decided| Decided { decided }))
+}
+
+fn reply(answer: Result<impl Serialize, String>) -> Vec<u8> {
+    match answer {
+        Ok(answer) => line(&answer),
+        Err(why) => line(&refuse(why)),
     }
 }
 

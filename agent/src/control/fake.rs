@@ -32,6 +32,8 @@ impl Fake {
                         // Who asked may have gone.
                         let _ = to.send((answer(), Counters { versions_made: 5, ..Counters::default() }));
                     }
+                    Ask::Holds(_, to) => drop(to.send(Ok(Vec::new()))),
+                    Ask::DecideHolds(_, _, to) => drop(to.send(Err("no deletions are held".into()))),
                     Ask::Stop => stopping = true,
                 }
             }

@@ -3,7 +3,7 @@
 use super::limits::{ANSWER, ANSWER_POLL};
 use crate::ask::Ask;
 use crate::node::{Counters, Status};
-use crossbeam_channel::{Sender, TryRecvError, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use std::fmt;
 use std::time::Duration;
 use syncmesh_io::Waker;
@@ -55,23 +55,20 @@ impl Loop {
     pub async fn status_within(&self, limit: Duration) -> Result<(Status, Counters), NoAnswer> {
         let (answer, answered) = bounded(1);
         self.ask(Ask::Status(answer))?;
-        let deadline = Instant::now() + limit;
-        let mut pause = ANSWER_POLL.0;
-        // The loop's queues have no tokio in them, so the answer is looked for. A clock's tick is far
-        // below what a reader notices.
-        loop {
-            match answered.try_recv() {
-                Ok((mut status, counters)) => {
-                    status.version = super::VERSION.to_owned();
-                    status.memory_bytes = super::process::resident_bytes();
-                    return Ok((status, counters));
-                }
-                Err(TryRecvError::Disconnected) => return Err(NoAnswer::Stopped),
-                Err(TryRecvError::Empty) if Instant::now() >= deadline => return Err(NoAnswer::Busy),
-                Err(TryRecvError::Empty) => sleep(pause).await,
-            }
-            pause = (pause * 2).min(ANSWER_POLL.1);
-        }
+        let (mut status, counters) = answer_within(&answered, limit).await?;
+        status.version = super::VERSION.to_owned();
+        status.memory_bytes = super::process::resident_bytes();
+        Ok((status, counters))
+    }
+
+    /// Asks what `ask` makes of the way back.
+    ///
+    /// # Errors
+    /// The loop doesn't answer within ten seconds, or what it answers.
+    pub async fn question<T>(&self, ask: impl FnOnce(Sender<Result<T, String>>) -> Ask) -> Result<T, String> {
+        let (answer, answered) = bounded(1);
+        self.ask(ask(answer)).map_err(|error| error.to_string())?;
+        answer_within(&answered, ANSWER).await.map_err(|error| error.to_string())?
     }
 
     /// Tells the loop to say goodbye, end the epoch, and return.
@@ -89,5 +86,21 @@ impl Loop {
         })?;
         self.waker.wake();
         Ok(())
+    }
+}
+
+/// The loop's queues have no tokio in them, so the answer is looked for. A clock's tick is far below what a reader
+/// notices.
+async fn answer_within<T>(answered: &Receiver<T>, limit: Duration) -> Result<T, NoAnswer> {
+    let deadline = Instant::now() + limit;
+    let mut pause = ANSWER_POLL.0;
+    loop {
+        match answered.try_recv() {
+            Ok(answer) => return Ok(answer),
+            Err(TryRecvError::Disconnected) => return Err(NoAnswer::Stopped),
+            Err(TryRecvError::Empty) if Instant::now() >= deadline => return Err(NoAnswer::Busy),
+            Err(TryRecvError::Empty) => sleep(pause).await,
+        }
+        pause = (pause * 2).min(ANSWER_POLL.1);
     }
 }

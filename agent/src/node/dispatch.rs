@@ -6,7 +6,7 @@ use crate::announce::Collect;
 use crate::connection::{Lane, Phase};
 use crate::epoch::Commit;
 use crate::fetch::{FETCH_SLOT, StageBlock};
-use crate::job::Job;
+use crate::job::{Job, Sweep};
 use crate::limits::{
     APPLY_ITEMS, EPOCH, EPOCH_ROWS_BYTES, FETCH_BLOCKS, FETCH_WINDOW, FETCHES, JOBS, PRUNE, SCAN_JOBS,
 };
@@ -31,6 +31,7 @@ impl<I: Io> Node<I> {
         self.start_scans(now);
         self.start_fetches();
         self.start_sweeps(now);
+        self.tend_guards(now);
         self.tell_knowledge(now);
         self.note_sync(now);
     }
@@ -56,6 +57,8 @@ impl<I: Io> Node<I> {
         for volume in self.volumes.values() {
             due.extend(volume.dirty.next_due().filter(|_| self.stopping.is_none()));
             due.extend(volume.retry.due.filter(|_| !volume.retry.running));
+            due.extend(volume.guard.due(&volume.state.counts, volume.settle));
+            due.extend(volume.guard.overdue());
         }
         if self.epoch.used && !self.epoch.committing {
             due.push(self.epoch.opened + EPOCH.as_nanos() as u64);
@@ -410,7 +413,7 @@ impl<I: Io> Node<I> {
             if !volume.retry.running && volume.retry.due.is_some_and(|due| due <= now) && self.stopping.is_none() {
                 volume.retry.due = None;
                 volume.retry.running = true;
-                jobs.push(Job::Wanted(volume.number, volume.retry.after.take()));
+                jobs.push(Job::Wanted(volume.number, Sweep::Retry, volume.retry.after.take()));
             }
             if now >= volume.pruned + PRUNE.as_nanos() as u64 && self.stopping.is_none() {
                 volume.pruned = now;

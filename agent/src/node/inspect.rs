@@ -2,7 +2,10 @@
 
 use super::{Counters, Node, Peer, PeerState};
 use crate::connection::Phase;
+use crate::guard::State;
+use crate::job::{Job, Look};
 use crate::limits::SYNC_NOTED;
+use crate::volume::Volume;
 use serde::{Deserialize, Serialize};
 use syncmesh_io::Io;
 
@@ -50,7 +53,7 @@ pub struct PeerStatus {
 pub struct VolumeStatus {
     /// Its name.
     pub name: String,
-    /// `Failed`, `Degraded`, `Syncing` or `InSync`: the first that holds.
+    /// `Failed`, `Held`, `Degraded`, `Syncing` or `InSync`: the first that holds.
     pub state: String,
     /// Every member is connected, and nothing is pending on either side.
     pub in_sync: bool,
@@ -142,6 +145,12 @@ impl<I: Io> Node<I> {
         let state = if let Some(why) = &volume.failed {
             message.clone_from(why);
             "Failed"
+        } else if let State::Held { .. } = volume.guard.state {
+            message = format!(
+                "{} deletions at once are held, and carried out nowhere else: `syncmesh-agent holds list` shows them, then `holds approve` or `holds reject`",
+                counts.held_here + counts.held_gone
+            );
+            "Held"
         } else if !away.is_empty() {
             message = format!("no session with {}: see PEERS for the reason", away.join(", "));
             "Degraded"
@@ -171,7 +180,7 @@ impl<I: Io> Node<I> {
             lag_ms: volume.wanted_since.map_or(0, |since| wall.saturating_sub(since)),
             durable_lag_ms: durable_lag,
             conflicts: counts.conflicts,
-            holds: 0,
+            holds: if state == "Held" { counts.held_here + counts.held_gone } else { 0 },
             last_sync,
             message,
             sequence: volume.state.sequence,
@@ -190,6 +199,9 @@ impl<I: Io> Node<I> {
         }
         if !volume.is_settled() {
             let wanted = volume.state.counts.wanted;
+            if volume.state.counts.held == wanted && wanted > 0 {
+                return Some(format!("{wanted} deletions wait for others that may come with them, or for approval"));
+            }
             return Some(match wanted {
                 0 => format!("looking at changes in {} directories", volume.dirty.len() + volume.busy.len()),
                 _ => format!("{wanted} paths aren't here yet"),
@@ -235,6 +247,25 @@ impl<I: Io> Node<I> {
                 volume.last_sync = Some(wall);
             }
         }
+    }
+
+    /// The volume of that name, or all: numbers and names. An error says that there is none.
+    pub fn volumes_named(&self, name: Option<&str>) -> Result<Vec<(u16, String)>, String> {
+        let is_meant = |volume: &&Volume| name.is_none_or(|name| volume.name == name);
+        let found: Vec<_> =
+            self.volumes.values().filter(is_meant).map(|volume| (volume.number, volume.name.clone())).collect();
+        match name {
+            Some(name) if found.is_empty() => {
+                Err(format!("there is no volume {name} here: `syncmesh-agent status` lists them"))
+            }
+            _ => Ok(found),
+        }
+    }
+
+    /// Has a job answer a question.
+    pub fn look(&mut self, look: Look) {
+        self.jobs_running += 1;
+        self.jobs.push(Job::Look(look));
     }
 
     /// Sums since the start.

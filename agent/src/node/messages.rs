@@ -4,13 +4,16 @@ use super::{Node, Peer, PeerState};
 use crate::acknowledge::Incoming;
 use crate::connection::{Lane, Phase};
 use crate::fetch::ReadBlock;
+use crate::guard::Moved;
 use crate::limits::{COVERS_DELAY, HEARTBEAT, REPLICAS};
 use crate::link::{Link, Stream};
-use crate::publish::Item;
+use crate::publish::{Errand, Item};
 use crate::stage::Source;
+use crate::volume::Volume;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use syncmesh_core::entry::Body;
+use syncmesh_core::entry::{Body, Entry};
+use syncmesh_core::path::RelativePath;
 use syncmesh_core::version::{Knowledge, ReplicaId};
 use syncmesh_io::Io;
 use syncmesh_protocol::frame;
@@ -26,6 +29,18 @@ pub(super) fn elsewhere(peers: &BTreeMap<String, Peer>, name: &str) -> BTreeSet<
 
 /// Why a session must end; the text goes to the log and the status.
 type Ended = Option<String>;
+
+/// Counts what a peer deletes and makes, for the guard.
+fn errand(volume: &mut Volume, path: &RelativePath, entry: &Entry, now: u64) -> Errand {
+    let guard = &mut volume.guard;
+    let file = Moved::in_mesh(&entry.content.body);
+    if entry.is_live() {
+        file.into_iter().for_each(|file| guard.moved_there.appeared(file, path, now));
+        return Errand::New;
+    }
+    file.into_iter().for_each(|file| guard.moved_there.vanished(file, path, now));
+    if guard.passes_at_once(now) { Errand::FewDeletions } else { Errand::New }
+}
 
 impl<I: Io> Node<I> {
     pub(super) fn hello(&self) -> Hello {
@@ -287,7 +302,7 @@ impl<I: Io> Node<I> {
     }
 
     fn entries_message(&mut self, id: u64, number: u16, rows: Vec<Announced<'_>>, bytes: u64) -> Ended {
-        let wall = self.wall_millis();
+        let (now, wall) = (self.io.now(), self.wall_millis());
         let skew = self.max_clock_skew_millis;
         let (volume, connection) = (self.volumes.get_mut(&number)?, self.connections.get_mut(&id)?);
         let link = connection.links.get_mut(&number)?;
@@ -315,7 +330,8 @@ impl<I: Io> Node<I> {
                 Some(contents) if matches!(entry.content.body, Body::File { .. }) => Source::Inline(contents.to_vec()),
                 _ => Source::None,
             };
-            let item = Item { name, entry, source, stream: Some((id, sequence)), again: false };
+            let errand = errand(volume, &path, &entry, now);
+            let item = Item { name, entry, source, stream: Some((id, sequence)), errand };
             volume.queue(directory, item);
         }
         self.learn(id, number);

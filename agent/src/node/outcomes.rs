@@ -3,10 +3,12 @@
 use super::Node;
 use crate::connection::{Lane, Phase};
 use crate::fetch::{BlockRead, StagedBlock};
+use crate::guard::Moved;
 use crate::job::Done;
+use crate::job::Sweep;
 use crate::journal::Record;
 use crate::limits::FETCH_QUEUE;
-use crate::publish::{Applied, AppliedItem, Cause, Fate, Item};
+use crate::publish::{Applied, AppliedItem, Cause, Errand, Fate, Item};
 use crate::record::{record, version};
 use crate::registry::Key;
 use crate::scan::{Finding, Findings, Presence, Scanned, Scope, What};
@@ -36,7 +38,8 @@ impl<I: Io> Node<I> {
             Done::Collected(collected) => self.collected(collected),
             Done::BlockRead(read) => self.block_read(read),
             Done::BlockStaged(staged) => self.block_staged(staged),
-            Done::Wanted(number, rows, more) => self.swept(number, rows, more),
+            Done::Wanted(number, Sweep::Retry, rows, more) => self.swept(number, rows, more),
+            Done::Wanted(number, Sweep::Held, rows, more) => self.judged(number, rows, more),
             Done::Tidied => {}
             Done::Resolved(peer, result) => self.resolved(&peer, result),
             Done::Committed(committed) => {
@@ -84,6 +87,13 @@ impl<I: Io> Node<I> {
             volume.dirty.mark_all(&path, true, now);
             return;
         }
+        if matches!(finding.what, What::Removed) && self.withhold(&key, finding.row.as_ref()) {
+            return;
+        }
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        if let (None, What::Content { body: Body::File { .. }, identity, .. }) = (&finding.row, &finding.what) {
+            volume.guard.moved_here.appeared(Moved::on_disk(identity), &path, now);
+        }
         let first = !volume.scanned && finding.row.is_none();
         let mtime = match &finding.what {
             What::Content { body: Body::File { mtime, .. } | Body::Symlink { mtime, .. }, .. } => Some(*mtime),
@@ -109,7 +119,8 @@ impl<I: Io> Node<I> {
         let wanted = row.wanted.as_ref().and_then(|wanted| wanted.entries.first()).cloned();
         if let Some(entry) = wanted {
             // What waited for this look is decided now.
-            let item = Item { name: finding.name.clone(), entry, source: Source::None, stream: None, again: false };
+            let item =
+                Item { name: finding.name.clone(), entry, source: Source::None, stream: None, errand: Errand::New };
             volume.queue(directory.clone(), item);
         }
         if matches!(finding.what, What::Content { body: Body::Directory, .. }) {
@@ -137,7 +148,7 @@ impl<I: Io> Node<I> {
         self.keep(key, row);
     }
 
-    fn keep(&mut self, key: Key, row: Row) {
+    pub(super) fn keep(&mut self, key: Key, row: Row) {
         self.record(&Record::Row(key.clone(), row.clone()));
         self.registry.put(key, row);
     }
@@ -268,7 +279,7 @@ impl<I: Io> Node<I> {
                     }
                     Cause::Parent { deleted } => {
                         volume.retry.later(now);
-                        if *deleted && item.tried {
+                        if *deleted && item.errand == Errand::Again {
                             self.make_again(number, directory);
                         }
                     }
@@ -280,6 +291,12 @@ impl<I: Io> Node<I> {
                         // What is in it may be new, or gone from the disk, and unseen.
                         volume.dirty.mark_all(&path, false, now);
                         volume.retry.later(now);
+                    }
+                    Cause::Guard => volume.guard.gather(now),
+                    Cause::Overtaken => {
+                        if let Some(held) = item.row.as_ref().and_then(Row::base) {
+                            self.bury(number, directory, &item.name, held);
+                        }
                     }
                     Cause::Unselected => {}
                     Cause::Disk(error) => {
@@ -342,7 +359,7 @@ impl<I: Io> Node<I> {
         let stamp = Stamp { hlc: self.clock.stamp(wall, over), dot: volume.next_dot(replica) };
         let entry = version(local.over.as_ref(), body, mode, owner, stamp);
         self.counters.versions_made += 1;
-        let item = Item { name, entry, source: Source::Displaced(local.slot), stream: None, again: true };
+        let item = Item { name, entry, source: Source::Displaced(local.slot), stream: None, errand: Errand::Again };
         volume.incoming.entry(directory.clone()).or_default().push_front(item);
         self.epoch.displaced += 1;
     }
@@ -369,7 +386,7 @@ impl<I: Io> Node<I> {
         if !entry.is_live() {
             entry.content.body = Body::Directory;
         }
-        let item = Item { name, entry, source: Source::None, stream: None, again: true };
+        let item = Item { name, entry, source: Source::None, stream: None, errand: Errand::Again };
         volume.queue(parent, item);
     }
 
@@ -476,7 +493,10 @@ impl<I: Io> Node<I> {
         match entry {
             Some(entry) => {
                 let Key { directory, name, .. } = fetched.key;
-                volume.queue(directory, Item { name, entry, source: Source::Slot(slot), stream: None, again: true });
+                volume.queue(
+                    directory,
+                    Item { name, entry, source: Source::Slot(slot), stream: None, errand: Errand::Again },
+                );
             }
             None => {
                 volume.fetch_queue.extend(other);
@@ -506,7 +526,8 @@ impl<I: Io> Node<I> {
                 continue;
             }
             for entry in wanted.entries {
-                let item = Item { name: key.name.clone(), entry, source: Source::None, stream: None, again: true };
+                let item =
+                    Item { name: key.name.clone(), entry, source: Source::None, stream: None, errand: Errand::Again };
                 volume.queue(key.directory.clone(), item);
             }
         }

@@ -136,6 +136,38 @@ impl<'a> Mesh<'a> {
         }
     }
 
+    /// Waits until a node holds deletions.
+    pub fn held(&mut self, node: usize) -> Outcome<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.must_run()?;
+            let status = self.agents[node].volume_status();
+            match status {
+                Some(status) if status.state == "Held" => return Ok(()),
+                _ if Instant::now() < deadline => interrupt::pause(Duration::from_millis(20))?,
+                _ => {
+                    let name = self.name(node);
+                    return Err(Failure::new(format!("{name} was emptied, and holds no deletions")));
+                }
+            }
+        }
+    }
+
+    /// Tells a node to bring back what it holds as deleted.
+    pub fn reject_holds(&self, node: usize) -> Outcome<()> {
+        self.agents[node].command(&["holds", "reject", "--volume", VOLUME])
+    }
+
+    /// Fails with the differences that there are now on all nodes but one.
+    pub fn compare_except(&self, node: usize) -> Outcome<()> {
+        let mut differences = self.compare()?;
+        differences.retain(|(name, _)| name != self.name(node));
+        match differences.as_slice() {
+            [] => Ok(()),
+            differences => Err(Failure::new(listing(differences))),
+        }
+    }
+
     /// How often agents said that they were in sync before the trees were equal.
     pub fn early_claims(&self) -> u64 {
         self.early_claims

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub type Step = fn(&mut Mesh<'_>) -> Outcome<StepResult>;
 
 /// All steps, in order.
-pub const ALL: &[Step] = &[initial, edits, coming_and_going, kill, single_writes];
+pub const ALL: &[Step] = &[initial, edits, coming_and_going, kill, single_writes, emptied];
 
 /// Files that each node edits, and links.
 const EDITED: usize = 50;
@@ -344,6 +344,44 @@ fn single_writes(mesh: &mut Mesh<'_>) -> Outcome<StepResult> {
         took: mesh.converge(start)?,
         latency: Latency::of(millis),
     })
+}
+
+/// Everything is deleted on b: the others keep it all, and it returns once that is rejected.
+fn emptied(mesh: &mut Mesh<'_>) -> Outcome<StepResult> {
+    const NODE: usize = 1;
+    mesh.screen.stage("an emptied directory");
+    let root = mesh.volume(NODE).to_path_buf();
+    for entry in fs::read_dir(&root).map_err(Failure::io("list", &root))? {
+        let path = entry.map_err(Failure::io("list", &root))?.path();
+        if path.file_name().is_none_or(|name| name != ".syncmesh") {
+            remove(&path).map_err(Failure::io("delete", &path))?;
+        }
+    }
+    mesh.held(NODE)?;
+    mesh.compare_except(NODE)?;
+    let start = Instant::now();
+    mesh.reject_holds(NODE)?;
+    let took = mesh.converge(start)?;
+    let (files, bytes) = mesh.expected.size();
+    Ok(StepResult { name: "an emptied directory, held and rejected", files, bytes, took, latency: None })
+}
+
+/// Deletes what is at a path, but for what is in directories that its user may not change.
+fn remove(path: &Path) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_dir() {
+        return fs::remove_file(path);
+    }
+    if metadata.permissions().mode() & 0o300 != 0o300 {
+        return Ok(());
+    }
+    for entry in fs::read_dir(path)? {
+        remove(&entry?.path())?;
+    }
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        result => result,
+    }
 }
 
 /// Reads in a tight loop until the file has these contents.

@@ -1,0 +1,71 @@
+//! Questions of people that take looking into the registry or at the disk: jobs like others, whose answer goes straight to
+//! who asked.
+
+use crate::job::Context;
+use serde::{Deserialize, Serialize};
+use syncmesh_core::entry::{Body, Why};
+
+/// Paths in one answer.
+const PATHS: usize = 500;
+
+/// What a volume holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Held {
+    /// The volume.
+    pub volume: String,
+    /// Files and links whose deletion is held.
+    pub files: u64,
+    /// The first 500 of the paths, in order; bytes that are no UTF-8 are replaced.
+    pub paths: Vec<HeldPath>,
+}
+
+/// A path whose deletion is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldPath {
+    /// The path in its volume.
+    pub path: String,
+    /// It is still here, and a peer deleted it; otherwise it is gone from here, and peers have it still.
+    pub here: bool,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+/// Which deletions are held in these volumes, by number and name. Volumes without any are left out.
+pub fn holds(context: &Context, volumes: &[(u16, String)]) -> Result<Vec<Held>, String> {
+    const ROWS: usize = 1_024;
+    let mut all = Vec::new();
+    for (number, name) in volumes {
+        let mut held = Held { volume: name.clone(), files: 0, paths: Vec::new() };
+        let mut after = None;
+        loop {
+            let rows = context
+                .registry
+                .wanted(*number, after.as_ref(), ROWS)
+                .map_err(|error| format!("can't look: {error}"))?;
+            for (key, row) in &rows {
+                let Some(wanted) = row.wanted.as_ref().filter(|wanted| wanted.why == Why::Held) else { continue };
+                let body =
+                    row.live().map(|here| &here.entry).or(wanted.entries.first()).map(|entry| &entry.content.body);
+                let Some(body @ (Body::File { .. } | Body::Symlink { .. })) = body else { continue };
+                held.files += 1;
+                if held.paths.len() < PATHS {
+                    held.paths.push(HeldPath {
+                        path: key.path().to_string(),
+                        here: row.live().is_some(),
+                        bytes: body.size(),
+                    });
+                }
+            }
+            if rows.len() < ROWS {
+                break;
+            }
+            after = rows.last().map(|(key, _)| key.clone());
+        }
+        if held.files > 0 {
+            all.push(held);
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,189 @@
+//! Deletions that wait: how they are taken in, judged, and let go or taken back.
+
+use super::Node;
+use crate::guard::{Deciding, Moved, State, Verdict, Walk, withheld};
+use crate::job::{Job, Sweep};
+use crate::publish::{Errand, Item};
+use crate::record::version;
+use crate::registry::Key;
+use crate::stage::Source;
+use crate::volume::Volume;
+use syncmesh_core::clock::HlcClock;
+use syncmesh_core::decide::merge;
+use syncmesh_core::entry::{Body, Entry, Row, Stamp, Why};
+use syncmesh_core::path::{Name, RelativePath};
+use syncmesh_core::version::ReplicaId;
+use syncmesh_io::Io;
+
+/// Directories whose order is kept while deletions are let go.
+const DIRECTORIES: usize = 1_024;
+
+impl<I: Io> Node<I> {
+    /// A user's deletion waits for others that may come with it. False if it needn't, and is recorded at once.
+    pub(super) fn withhold(&mut self, key: &Key, row: Option<&Row>) -> bool {
+        let now = self.io.now();
+        let Some(volume) = self.volumes.get_mut(&key.volume).filter(|volume| !volume.guard.limits.is_off()) else {
+            return false;
+        };
+        let Some((old, held)) = row.and_then(|row| Some((row, withheld(row)?))) else { return false };
+        if let Some(here) = old.live().filter(|here| here.entry.content.body.rank() == 1)
+            && let Some(identity) = &here.identity
+        {
+            volume.guard.moved_here.vanished(Moved::on_disk(identity), &key.path(), now);
+        }
+        volume.guard.gather(now);
+        volume.count(Some(old), &held);
+        self.keep(key.clone(), held);
+        true
+    }
+
+    pub(super) fn tend_guards(&mut self, now: u64) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let (wall, replica, room) = (self.wall_millis(), self.replica, self.has_room());
+        let mut jobs = Vec::new();
+        for volume in self.volumes.values_mut().filter(|volume| volume.scanned) {
+            let counts = volume.state.counts;
+            if matches!(volume.guard.state, State::Held { .. }) && counts.held == 0 {
+                volume.guard.decided(&counts, now);
+            }
+            if volume.guard.due(&counts, volume.settle).is_some_and(|due| due <= now) {
+                let unseen = volume.scans > 0
+                    || volume.dirty.next_due().is_some_and(|due| due <= now)
+                    || !volume.incoming.is_empty()
+                    || self.io.has_events(volume.watcher);
+                if (!unseen || volume.guard.overdue().is_some_and(|at| at <= now))
+                    && volume.guard.judge(&counts, now, wall)
+                    && matches!(volume.guard.state, State::Held { .. })
+                {
+                    tracing::warn!(
+                        volume = %volume.name,
+                        deletions = counts.held_here + counts.held_gone,
+                        "many deletions at once are held: see `syncmesh-agent holds list`, then approve or reject them"
+                    );
+                }
+            }
+            let State::Deciding(deciding) = &mut volume.guard.state else { continue };
+            if deciding.running || !room || !volume.incoming.is_empty() || !volume.busy.is_empty() {
+                continue;
+            }
+            match &mut deciding.walk {
+                Walk::Rows(after) => {
+                    jobs.push(Job::Wanted(volume.number, Sweep::Held, after.take()));
+                    deciding.running = true;
+                }
+                Walk::Directories(directories) => {
+                    let directories = std::mem::take(directories);
+                    deciding.walk = Walk::End;
+                    let verdict = deciding.verdict;
+                    for (key, entry) in directories.into_iter().rev() {
+                        let entry = buried(volume, &mut self.clock, wall, replica, &entry, verdict);
+                        volume.queue(key.directory, item(key.name, entry));
+                        self.counters.versions_made += 1;
+                    }
+                }
+                Walk::End => {
+                    tracing::info!(volume = %volume.name, verdict = ?deciding.verdict, "held deletions are decided");
+                    volume.guard.decided(&counts, now);
+                }
+            }
+        }
+        for job in jobs {
+            self.jobs_running += 1;
+            self.jobs.push(job);
+        }
+    }
+
+    /// Some of the deletions that wait get their end. A job carries it out, because the row may have changed since it was
+    /// read.
+    pub(super) fn judged(&mut self, number: u16, rows: Vec<(Key, Row)>, more: bool) {
+        let (wall, replica) = (self.wall_millis(), self.replica);
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        let State::Deciding(Deciding { verdict, walk, running }) = volume.guard.state.clone() else { return };
+        debug_assert!(running && matches!(walk, Walk::Rows(_)), "one walk at a time");
+        let after = rows.last().map(|(key, _)| key.clone());
+        let mut directories = std::mem::take(&mut volume.guard.directories);
+        for (key, row) in rows {
+            let Some(held) = row.wanted.as_ref().filter(|wanted| wanted.why == Why::Held) else { continue };
+            let Some(entry) = held.entries.first() else { continue };
+            let clock = &mut self.clock;
+            let entry = match (row.live(), verdict) {
+                (None, Verdict::Reject) | (Some(_), Verdict::Pass) => entry.clone(),
+                (None, _) if entry.content.body == Body::Directory && directories.len() < DIRECTORIES => {
+                    directories.push((key, entry.clone()));
+                    continue;
+                }
+                (None, _) => buried(volume, clock, wall, replica, entry, verdict),
+                (Some(here), Verdict::Approve) => {
+                    buried(volume, clock, wall, replica, &merge(&here.entry, entry), verdict)
+                }
+                (Some(here), Verdict::Reject) => {
+                    let attributes = here.entry.attributes;
+                    let over = merge(&here.entry, entry);
+                    let stamp = stamp(volume, clock, wall, replica, &over);
+                    version(Some(&over), here.entry.content.body.clone(), attributes.mode, attributes.owner, stamp)
+                }
+            };
+            self.counters.versions_made += u64::from(entry.content.stamp.dot.replica == replica);
+            volume.queue(key.directory, item(key.name, entry));
+        }
+        let walk = if more { Walk::Rows(after) } else { Walk::Directories(std::mem::take(&mut directories)) };
+        volume.guard.directories = directories;
+        volume.guard.state = State::Deciding(Deciding { verdict, walk, running: false });
+    }
+
+    /// A deletion that is held becomes a version at once, because another version of the path came: an edit, which wins.
+    pub(super) fn bury(&mut self, number: u16, directory: &RelativePath, name: &Name, held: &Entry) {
+        let (wall, replica) = (self.wall_millis(), self.replica);
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        let entry = buried(volume, &mut self.clock, wall, replica, held, Verdict::Pass);
+        volume.queue(directory.clone(), item(name.clone(), entry));
+        self.counters.versions_made += 1;
+    }
+
+    /// Somebody's word about what a volume holds, or all volumes hold. How many deletions that is about, or why none.
+    pub fn decide_holds(&mut self, name: Option<&str>, verdict: Verdict) -> Result<u64, String> {
+        let mut decided = 0;
+        for (number, _) in self.volumes_named(name)? {
+            if let Some(volume) = self.volumes.get_mut(&number)
+                && matches!(volume.guard.state, State::Held { .. })
+            {
+                decided += volume.state.counts.held_here + volume.state.counts.held_gone;
+                volume.guard.state = State::deciding(verdict);
+            }
+        }
+        match decided {
+            0 => Err("no deletions are held".into()),
+            decided => Ok(decided),
+        }
+    }
+}
+
+fn item(name: Name, entry: Entry) -> Item {
+    Item { name, entry, source: Source::None, stream: None, errand: Errand::Judged }
+}
+
+fn stamp(volume: &mut Volume, clock: &mut HlcClock, wall: u64, replica: ReplicaId, over: &Entry) -> Stamp {
+    Stamp { hlc: clock.stamp(wall, Some(over.newest().hlc)), dot: volume.next_dot(replica) }
+}
+
+/// A deletion of what an entry declares.
+fn buried(
+    volume: &mut Volume,
+    clock: &mut HlcClock,
+    wall: u64,
+    replica: ReplicaId,
+    over: &Entry,
+    verdict: Verdict,
+) -> Entry {
+    let deleted = match &over.content.body {
+        Body::Tombstone { deleted, .. } => *deleted,
+        body => body.hash(),
+    };
+    let approved_by = (verdict == Verdict::Approve).then_some(replica);
+    let body = Body::Tombstone { deleted, moved_to: None, approved_by };
+    let attributes = over.attributes;
+    let stamp = stamp(volume, clock, wall, replica, over);
+    version(Some(over), body, attributes.mode, attributes.owner, stamp)
+}
