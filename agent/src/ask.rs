@@ -3,7 +3,9 @@
 use crate::guard::Verdict;
 use crate::inquiry::Held;
 use crate::node::{Counters, Status};
+use crate::versions::{Restored, Version, Which};
 use crossbeam_channel::Sender;
+use serde::{Deserialize, Serialize};
 
 /// A question or an order.
 pub enum Ask {
@@ -13,8 +15,36 @@ pub enum Ask {
     Holds(Option<String>, Sender<Result<Vec<Held>, String>>),
     /// Let held deletions go, or take them back. The answer is how many.
     DecideHolds(Option<String>, Verdict, Sender<Result<u64, String>>),
+    /// Which versions of a path are stored here?
+    Versions(Named, Sender<Result<Vec<Version>, String>>),
+    /// Bring a path back.
+    Restore(Restore, Sender<Result<Restored, String>>),
     /// Say goodbye, end the epoch, and return.
     Stop,
+}
+
+/// A path as somebody named it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Named {
+    /// The volume; none means the one that the path is in, or the only one.
+    pub volume: Option<String>,
+    /// What was typed: a path on this machine, or one in the volume.
+    pub typed: String,
+    /// The same as an absolute path on this machine.
+    pub absolute: String,
+}
+
+/// An order to bring a path back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Restore {
+    /// Which.
+    pub path: Named,
+    /// Which version of it.
+    pub which: Which,
+    /// Under which path; none means its own.
+    pub to: Option<Named>,
 }
 
 /// Questions that may wait; more are refused by the control thread.

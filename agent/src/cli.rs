@@ -11,9 +11,11 @@ mod reach;
 mod run;
 mod status;
 mod table;
+mod versions;
 mod wait;
 
 use clap::{Parser, Subcommand};
+use reach::NoReply;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -62,6 +64,10 @@ enum Command {
     /// See, approve or take back many deletions at once, which wait for that
     #[command(subcommand)]
     Holds(holds::Command),
+    /// List the stored versions of a path
+    Versions(versions::Versions),
+    /// Bring back a stored version, or all deleted files of a directory
+    Restore(versions::Restore),
     /// Wait until the running agent's volumes are in sync
     Wait(wait::Arguments),
 }
@@ -79,6 +85,14 @@ impl Failure {
         Self { code: 1, message: message.into() }
     }
 
+    /// The agent refused, or can't be reached.
+    fn of_agent(error: NoReply) -> Self {
+        match error {
+            NoReply::Refused(message) => Self::no(message),
+            NoReply::Unreachable(message) => Self::unreachable(message),
+        }
+    }
+
     /// The agent can't be reached.
     fn unreachable(message: impl Into<String>) -> Self {
         Self { code: 2, message: message.into() }
@@ -94,6 +108,8 @@ pub fn main() -> ExitCode {
         Command::Plan(arguments) => plan::main(&arguments),
         Command::Status(arguments) => status::main(&arguments),
         Command::Holds(command) => holds::main(&command),
+        Command::Versions(arguments) => versions::list(&arguments),
+        Command::Restore(arguments) => versions::restore(&arguments),
         Command::Wait(arguments) => wait::main(&arguments),
     };
     match done {
@@ -172,6 +188,11 @@ mod tests {
             "x holds list --volume docs -o json --socket s",
             "x holds approve",
             "x holds reject --volume docs --config f",
+            "x versions a/b",
+            "x versions --volume docs a/b -o json",
+            "x restore a/b",
+            "x restore a/b --version 1764000000000 --to c",
+            "x restore a/b --at 2h --volume docs --socket s",
             "x wait --in-sync",
             "x wait --in-sync --volume docs --timeout 5m --socket s",
         ] {
@@ -187,6 +208,9 @@ mod tests {
             "x status --socket s --config f",
             "x holds",
             "x holds approve docs",
+            "x versions",
+            "x restore a --at now",
+            "x restore a --at 2h --version 1",
             "x wait",
             "x wait --in-sync --timeout 60",
             "x wait --in-sync --volume Docs",

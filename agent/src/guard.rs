@@ -25,8 +25,9 @@ pub struct Guard {
     pub moved_there: Moved,
     /// Directories that a walk has met: see [`Walk::Directories`].
     pub directories: Vec<(Key, Entry)>,
-    /// Deletions that passed since it was last quiet, and when the last was seen.
+    /// Deletions that passed since it was last quiet, files that there were then, and when the last was seen.
     passed: u64,
+    before: u64,
     last: u64,
     /// Deletions of peers that passed at once since it was last quiet, and when the last came.
     received: (u64, u64),
@@ -101,15 +102,17 @@ impl Guard {
             moved_there: Moved::default(),
             directories: Vec::new(),
             passed: 0,
+            before: 0,
             last: 0,
             received: (0, 0),
         }
     }
 
-    /// A deletion waits.
-    pub fn gather(&mut self, now: u64) {
+    /// A deletion waits, in a volume of so many files with it.
+    pub fn gather(&mut self, now: u64, files: u64) {
         if self.is_quiet(now) {
             self.passed = 0;
+            self.before = files;
         }
         self.last = now;
         if self.state == State::Calm {
@@ -156,8 +159,9 @@ impl Guard {
         let left = counts.files - counts.held_here;
         // A node that still fetches has few files yet; what it is about to have counts when peers delete.
         let coming = counts.wanted - counts.held;
-        let must_wait =
-            self.limits.hold(self.passed + gone, left) || self.limits.hold(self.passed + here, left + coming);
+        // Of those that passed before only what is really missing: programs make and delete files all the time.
+        let missing = self.before.saturating_sub(counts.files + counts.held_gone).min(self.passed);
+        let must_wait = self.limits.hold(missing + gone, left) || self.limits.hold(missing + here, left + coming);
         self.state = match &self.state {
             State::Gathering { .. } if must_wait => {
                 State::Held { since: wall, review: Some(now + GUARD_REVIEW.as_nanos() as u64) }

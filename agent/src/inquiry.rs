@@ -1,9 +1,10 @@
 //! Questions of people that take looking into the registry or at the disk: jobs like others, whose answer goes straight to
 //! who asked.
 
-use crate::job::Context;
+use crate::job::{Context, VolumeContext};
 use serde::{Deserialize, Serialize};
 use syncmesh_core::entry::{Body, Why};
+use syncmesh_core::path::RelativePath;
 
 /// Paths in one answer.
 const PATHS: usize = 500;
@@ -30,6 +31,22 @@ pub struct HeldPath {
     pub here: bool,
     /// Bytes of the file.
     pub bytes: u64,
+}
+
+/// A path in one of this node's volumes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The volume's number.
+    pub number: u16,
+    /// The path in it.
+    pub path: RelativePath,
+}
+
+impl Place {
+    /// What jobs need of its volume.
+    pub fn volume<'a>(&self, context: &'a Context) -> Result<&'a VolumeContext, String> {
+        context.volumes.get(&self.number).ok_or_else(|| "the volume has gone".into())
+    }
 }
 
 /// Which deletions are held in these volumes, by number and name. Volumes without any are left out.

@@ -36,5 +36,6 @@ pub mod start;
 pub mod store;
 pub mod threads;
 pub mod tls;
+pub mod versions;
 pub mod volume;
 pub mod watch;

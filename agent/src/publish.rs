@@ -287,15 +287,18 @@ impl Work<'_> {
     fn without_directory(&mut self, item: &Item, row: Option<&Row>, error: &FsError) -> Result<Step, RegistryError> {
         let target = target(row, item);
         let waits = |cause, why| Step::Done(Some(want(row, &target, why)), Fate::Waits(cause));
-        if *error != FsError::NotFound {
+        let is_here = row.and_then(Row::live).is_some();
+        let published = row.and_then(|row| row.here.as_ref()).map(|here| &here.entry);
+        let decision = decide(published, &target, self.policy(item));
+        // To record that nothing is where nothing was needs no look at the disk.
+        let is_deletion = matches!(&decision, Decision::Publish { entry, .. } if !entry.is_live());
+        if *error != FsError::NotFound && (is_here || !is_deletion) {
             return Ok(waits(Cause::Disk(error.clone()), why(error)));
         }
-        if row.and_then(Row::live).is_some() {
+        if is_here {
             // It vanished with its directory, and no scan has said so yet.
             return Ok(waits(Cause::LocalChange, Why::Fetching));
         }
-        let published = row.and_then(|row| row.here.as_ref()).map(|here| &here.entry);
-        let decision = decide(published, &target, self.policy(item));
         match decision {
             Decision::Known => Ok(Step::Done(without_wanted(row), Fate::Visible)),
             Decision::Record(entry) | Decision::SetAttributes(entry) => {

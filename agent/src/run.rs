@@ -1,6 +1,6 @@
 //! A real agent: opens what the configuration names, starts the threads, and turns the loop until it is told to stop.
 
-use crate::ask::Ask;
+use crate::ask::{Ask, Restore};
 use crate::control::process::unix_now;
 use crate::identity::Identity;
 use crate::inquiry;
@@ -9,7 +9,8 @@ use crate::session::Session;
 use crate::start::{Start, VolumeSpec, start};
 use crate::threads::Workers;
 use crate::tls::TlsSession;
-use crossbeam_channel::Receiver;
+use crate::versions::{self, Restored};
+use crossbeam_channel::{Receiver, Sender};
 use redb::backends::FileBackend;
 use std::fs::{DirBuilder, OpenOptions};
 use std::net::SocketAddr;
@@ -159,12 +160,37 @@ fn turn(node: &mut Node<Uring>, workers: &Workers, asks: &Receiver<Ask>) -> Resu
                 Ask::DecideHolds(name, verdict, reply) => {
                     drop(reply.try_send(node.decide_holds(name.as_deref(), verdict)));
                 }
+                Ask::Versions(named, reply) => match node.place(&named) {
+                    Ok(place) => node.look(Box::new(move |context| {
+                        drop(reply.try_send(versions::list(context, &place)));
+                    })),
+                    Err(why) => drop(reply.try_send(Err(why))),
+                },
+                Ask::Restore(order, reply) => restore(node, order, reply),
                 Ask::Stop => {
                     node.stop();
                     stop_at.get_or_insert(now + STOP.as_nanos() as u64);
                 }
             }
         }
+    }
+}
+
+fn restore(node: &mut Node<Uring>, order: Restore, reply: Sender<Result<Restored, String>>) {
+    let places = node.place(&order.path).and_then(|place| {
+        let to = order.to.as_ref().map(|to| node.place(to)).transpose()?;
+        match to {
+            Some(to) if to.number != place.number => Err("a version can only be restored within its volume".into()),
+            to => Ok((place, to)),
+        }
+    });
+    let now = node.io().wall() / 1_000_000;
+    match places {
+        Ok((place, to)) => node.look(Box::new(move |context| {
+            let to = to.map(|to| to.path);
+            drop(reply.try_send(versions::restore(context, &place, order.which, to.as_ref(), now)));
+        })),
+        Err(why) => drop(reply.try_send(Err(why))),
     }
 }
 
@@ -182,6 +208,7 @@ fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, String> {
         config.conflicts.rules.iter().map(|rule| (rule.pattern.clone(), policy(rule.policy))).collect();
     Ok(VolumeSpec {
         name: config.name.to_string(),
+        path: config.path.clone(),
         fs: Arc::new(fs),
         selection: Selection::new(&config.exclude).map_err(|error| at(&error))?,
         policies: Policies::new(policy(config.conflicts.policy), &rules).map_err(|error| at(&error))?,

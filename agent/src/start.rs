@@ -10,6 +10,7 @@ use crate::volume::{Retry, Volume};
 use redb::StorageBackend;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use syncmesh_core::guard::Limits;
@@ -22,6 +23,8 @@ use syncmesh_io::{Fs, FsError, StateFiles};
 pub struct VolumeSpec {
     /// Its name.
     pub name: String,
+    /// Where its directory is, for people who name paths in it.
+    pub path: PathBuf,
     /// Its directory.
     pub fs: Arc<dyn Fs>,
     /// Which paths take part.
@@ -176,6 +179,7 @@ fn volume(spec: &VolumeSpec, state: VolumeState, now_millis: u64) -> Volume {
     Volume {
         number: state.number,
         name: spec.name.clone(),
+        path: spec.path.clone(),
         watcher: spec.fs.watch_source(),
         settle: spec.settle,
         policies: spec.policies.digest(),

@@ -14,7 +14,37 @@ pub fn name(path: &RelativePath, millis: u64, slot: u64, hash: Option<ContentHas
     format!("{path:016x}-{millis:013}-{slot:016x}-{:016x}", hash.as_ref().map_or(0, digits))
 }
 
-fn digits(hash: &ContentHash) -> u64 {
+/// A stored version's name, taken apart.
+pub struct Stored {
+    /// The name itself.
+    pub name: String,
+    /// When it was displaced, in milliseconds since 1970.
+    pub millis: u64,
+    /// The slot that it came from.
+    pub slot: u64,
+    /// See [`digits`]; 0 where its hash wasn't known.
+    pub contents: u64,
+    path: u64,
+}
+
+impl Stored {
+    /// Takes a name apart that [`name`] made; `None` for any other.
+    pub fn parse(name: String) -> Option<Self> {
+        let parts: Vec<&str> = name.split('-').collect();
+        let &[path, millis, slot, contents] = parts.as_slice() else { return None };
+        let number = |digits| u64::from_str_radix(digits, 16).ok();
+        let (path, slot, contents) = (number(path)?, number(slot)?, number(contents)?);
+        Some(Self { millis: millis.parse().ok()?, slot, contents, path, name })
+    }
+
+    /// Was it displaced from this path?
+    pub fn is_of(&self, path: &RelativePath) -> bool {
+        self.path == digits(&ContentHash::of(path.as_bytes()))
+    }
+}
+
+/// The first eight bytes of a hash, as they stand in names.
+pub fn digits(hash: &ContentHash) -> u64 {
     u64::from_be_bytes(hash.as_bytes()[..8].try_into().expect("eight bytes of 32"))
 }
 

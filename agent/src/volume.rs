@@ -8,6 +8,7 @@ use crate::publish::Item;
 use crate::registry::{Counts, Key, VolumeState};
 use crate::watch::{Dirty, Watches};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use syncmesh_core::entry::{ContentHash, Row};
 use syncmesh_core::path::RelativePath;
 use syncmesh_core::version::Dot;
@@ -19,6 +20,8 @@ pub struct Volume {
     pub number: u16,
     /// Its name.
     pub name: String,
+    /// Where its directory is, for people who name paths in it.
+    pub path: PathBuf,
     /// Where its events come from.
     pub watcher: Watcher,
     /// How long a file that is being written must be quiet, in nanoseconds.

@@ -4,7 +4,7 @@
 
 mod mesh;
 
-use mesh::{Mesh, noise, replace, tree, wait_until};
+use mesh::{Mesh, noise, replace, tree, wait_until, words};
 use rustix::fs::{AtFlags, CWD, Gid, Timespec, Timestamps, Uid};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -141,6 +141,12 @@ fn everything_that_a_directory_may_hold_arrives_while_the_agents_run_and_goes_ag
             false => fs::remove_file(entry.path()).unwrap(),
         }
     }
+    // So much at once is held.
+    let a = &mesh.agents[0];
+    wait_until("held deletions can be approved", || {
+        let output = a.ask(&["holds", "approve"]);
+        if output.status.success() { Ok(()) } else { Err(words(&output)) }
+    });
     mesh.converge();
     assert_eq!(mesh.agents[1].names(), [""; 0]);
     mesh.stages_are_empty();

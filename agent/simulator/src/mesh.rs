@@ -178,6 +178,7 @@ impl Mesh {
             peers: peers.map(|peer| (name(peer), Some(World::address(peer, PORT).to_string()))).collect(),
             volumes: vec![VolumeSpec {
                 name: "v".into(),
+                path: "/v".into(),
                 fs,
                 selection,
                 policies,

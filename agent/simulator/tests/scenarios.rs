@@ -302,3 +302,57 @@ fn a_deletion_that_waits_doesnt_take_a_concurrent_edit_with_it() {
         }
     }
 }
+
+/// A file takes the name of a directory with files in it: the deletions of those, which wait for a moment, have no directory
+/// any more to be looked for in.
+#[test]
+fn a_file_takes_the_name_of_a_directory_with_files_in_it() {
+    for mut mesh in filled() {
+        mesh.machines[0].disk.user_mkdir(b"x").unwrap();
+        mesh.machines[0].disk.user_mkdir(b"x/deep").unwrap();
+        mesh.machines[0].disk.user_write(b"x/deep/f", b"old").unwrap();
+        in_sync(&mut mesh);
+        for path in [&b"x/deep/f"[..], b"x/deep", b"x"] {
+            mesh.machines[0].disk.user_remove(path).unwrap();
+        }
+        mesh.machines[0].disk.user_write(b"x", b"new").unwrap();
+        in_sync(&mut mesh);
+        assert_eq!(mesh.machines[1].disk.user_read(b"x").unwrap(), b"new", "seed {}", mesh.seed);
+    }
+}
+
+/// A program that makes and deletes files without end, never quiet, is no accident.
+#[test]
+fn files_that_come_and_go_without_end_are_not_held() {
+    for mut mesh in filled().take(10) {
+        for round in 0..300 {
+            let (new, old) = (file(1_000 + round), file(1_000 + round.saturating_sub(10)));
+            mesh.machines[0].disk.user_write(&new, b"for a moment").unwrap();
+            if round >= 10 {
+                mesh.machines[0].disk.user_remove(&old).unwrap();
+            }
+            mesh.run_for(40_000_000);
+            assert_ne!(state(&mut mesh, 1).0, "Held", "seed {}, round {round}", mesh.seed);
+        }
+        in_sync(&mut mesh);
+        assert_eq!(names(&mesh, 2).len(), 1 + FILES + 10, "seed {}", mesh.seed);
+    }
+}
+
+/// Deletions that go on for longer than they gather are seen as a whole: those that passed count.
+#[test]
+fn slow_deletions_of_a_large_part_are_held() {
+    for mut mesh in filled().take(10) {
+        for number in FILES..300 {
+            mesh.machines[0].disk.user_write(&file(number), b"one of many").unwrap();
+        }
+        in_sync(&mut mesh);
+        for number in 0..290 {
+            mesh.machines[0].disk.user_remove(&file(number)).unwrap();
+            mesh.run_for(100_000_000);
+        }
+        mesh.run_for(5_000_000_000);
+        assert_eq!(state(&mut mesh, 1).0, "Held", "seed {}", mesh.seed);
+        assert!(names(&mesh, 2).len() > 190, "seed {}: {}", mesh.seed, names(&mesh, 2).len());
+    }
+}

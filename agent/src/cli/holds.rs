@@ -59,7 +59,7 @@ pub(super) fn main(command: &Command) -> Result<(), Failure> {
         Command::List(arguments) => {
             let socket = arguments.word.which.socket()?;
             let request = Request::Holds { volume: arguments.word.volume() };
-            let held: Vec<Held> = ask(&socket, &request, LIMIT).map_err(Failure::unreachable)?;
+            let held: Vec<Held> = ask(&socket, &request, LIMIT).map_err(Failure::of_agent)?;
             match arguments.output {
                 Output::Json => {
                     let json = serde_json::to_string(&held).expect("what is held is plain structs");
@@ -80,10 +80,7 @@ impl Word {
 
     fn decide(&self, request: impl FnOnce(Option<String>) -> Request, done: &str) -> Result<(), Failure> {
         let socket = self.which.socket()?;
-        // What the agent refuses is an answer, too.
-        let decided: Decided = ask(&socket, &request(self.volume()), LIMIT).map_err(|error| {
-            if error.contains("refused:") { Failure::no(error) } else { Failure::unreachable(error) }
-        })?;
+        let decided: Decided = ask(&socket, &request(self.volume()), LIMIT).map_err(Failure::of_agent)?;
         print(&format!("{} deletions are {done}\n", decided.decided))
     }
 }

@@ -6,6 +6,7 @@ use crate::control::admin::{Refused, Request};
 use crate::node::Status;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ impl Which {
         })?;
         let found = listeners(&table).into_iter().map(|socket| {
             let answer = ask::<Status>(&socket, &Request::Status {}, PROBE);
-            (socket, answer.map(|status| status.node))
+            (socket, answer.map(|status| status.node).map_err(|error| error.to_string()))
         });
         only(found.collect()).map_err(Failure::unreachable)
     }
@@ -91,8 +92,25 @@ fn only(found: Vec<(PathBuf, Result<String, String>)>) -> Result<PathBuf, String
     }
 }
 
+/// Why an agent gave no answer, and what to do.
+#[derive(Debug)]
+pub enum NoReply {
+    /// It said no.
+    Refused(String),
+    /// It couldn't be asked.
+    Unreachable(String),
+}
+
+impl fmt::Display for NoReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(message) | Self::Unreachable(message) => f.write_str(message),
+        }
+    }
+}
+
 /// Asks the agent behind a socket. An error says what was tried and what to do.
-pub fn ask<Reply: DeserializeOwned>(socket: &Path, request: &Request, limit: Duration) -> Result<Reply, String> {
+pub fn ask<Reply: DeserializeOwned>(socket: &Path, request: &Request, limit: Duration) -> Result<Reply, NoReply> {
     let reply = exchange(socket, request, limit).map_err(|error| {
         let advice = match error.kind() {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
@@ -101,16 +119,16 @@ pub fn ask<Reply: DeserializeOwned>(socket: &Path, request: &Request, limit: Dur
             std::io::ErrorKind::PermissionDenied => "run this as the agent's user or as root",
             _ => "look at the agent's log",
         };
-        format!("can't ask the agent on {}: {error}; {advice}", socket.display())
+        NoReply::Unreachable(format!("can't ask the agent on {}: {error}; {advice}", socket.display()))
     })?;
     if let Ok(refused) = serde_json::from_slice::<Refused>(&reply) {
-        return Err(format!("the agent on {} refused: {}", socket.display(), refused.error));
+        return Err(NoReply::Refused(refused.error));
     }
     serde_json::from_slice(&reply).map_err(|error| {
-        format!(
+        NoReply::Unreachable(format!(
             "the reply on {} can't be read: {error}; is it an agent's socket, and of the same release?",
             socket.display()
-        )
+        ))
     })
 }
 
@@ -172,7 +190,7 @@ nonsense
     fn a_socket_that_nobody_made_or_answers_is_explained() {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join(SOCKET);
-        let ask = |limit| ask::<Status>(&socket, &Request::Status {}, limit).unwrap_err();
+        let ask = |limit| ask::<Status>(&socket, &Request::Status {}, limit).unwrap_err().to_string();
         assert!(ask(PROBE).contains("is the agent running"));
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         assert!(ask(Duration::from_millis(20)).contains("can't ask the agent"), "nobody answers");

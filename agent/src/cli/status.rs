@@ -41,7 +41,8 @@ pub(super) enum Output {
 /// Runs the command.
 pub(super) fn main(arguments: &Arguments) -> Result<(), Failure> {
     let socket = arguments.which.socket()?;
-    let status: Status = ask(&socket, &Request::Status {}, LIMIT).map_err(Failure::unreachable)?;
+    let status: Status =
+        ask(&socket, &Request::Status {}, LIMIT).map_err(|error| Failure::unreachable(error.to_string()))?;
     match arguments.output {
         Output::Json => {
             let json = serde_json::to_string(&status).expect("a status is a plain struct");

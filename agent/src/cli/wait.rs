@@ -50,7 +50,8 @@ pub(super) fn main(arguments: &Arguments) -> Result<(), Failure> {
     let timeout_ms = u64::try_from(arguments.timeout.as_millis()).unwrap_or(u64::MAX);
     let volume = arguments.volume.as_ref().map(|volume| volume.as_str().to_owned());
     let request = Request::Wait { volume, timeout_ms };
-    let waited: Waited = ask(&socket, &request, arguments.timeout + WAY).map_err(Failure::unreachable)?;
+    let waited: Waited =
+        ask(&socket, &request, arguments.timeout + WAY).map_err(|error| Failure::unreachable(error.to_string()))?;
     match waited {
         Waited { ok: true, .. } => print("in sync\n"),
         Waited { ok: false, why } => Err(Failure::no(format!(

@@ -5,13 +5,15 @@
 //! {"wait":{"volume":"docs","timeoutMs":60000}}   -> {"ok":true} or {"ok":false,"why":"…"}
 //! {"holds":{}}                                   -> [{"volume":"docs","files":600,"paths":[…]}]
 //! {"approveHolds":{"volume":"docs"}}             -> {"decided":600}; {"rejectHolds":…} alike
+//! {"versions":{"volume":null,"typed":…,"absolute":…}} -> [{"version":1764000000000,"size":12,…}]
+//! {"restore":{"path":{…},"which":"newest","to":null}} -> {"files":1,"bytes":12,"left":[]}
 //! anything else                                  -> {"error":"…"}
 //! ```
 
-use super::limits::{ADMIN_CONNECTIONS, ADMIN_IDLE, LINE_BYTES};
+use super::limits::{ADMIN_CONNECTIONS, ADMIN_IDLE, ANSWER, LINE_BYTES, RESTORE};
 use super::question::Loop;
 use super::wait;
-use crate::ask::Ask;
+use crate::ask::{Ask, Named, Restore};
 use crate::guard::Verdict;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -42,6 +44,10 @@ pub enum Request {
         /// The volume; none means all.
         volume: Option<String>,
     },
+    /// Which versions of a path are stored here.
+    Versions(Named),
+    /// Bring a path back.
+    Restore(Restore),
     /// Let held deletions go.
     ApproveHolds {
         /// The volume; none means all.
@@ -203,7 +209,9 @@ async fn answer(request: &[u8], agent: &Loop) -> Vec<u8> {
             let why = wait::in_sync(agent, volume.as_deref(), Duration::from_millis(timeout_ms)).await.err();
             line(&Waited { ok: why.is_none(), why })
         }
-        Ok(Request::Holds { volume }) => reply(agent.question(|to| Ask::Holds(volume, to)).await),
+        Ok(Request::Holds { volume }) => reply(agent.question(ANSWER, |to| Ask::Holds(volume, to)).await),
+        Ok(Request::Versions(named)) => reply(agent.question(ANSWER, |to| Ask::Versions(named, to)).await),
+        Ok(Request::Restore(order)) => reply(agent.question(RESTORE, |to| Ask::Restore(order, to)).await),
         Ok(Request::ApproveHolds { volume }) => decide(agent, volume, Verdict::Approve).await,
         Ok(Request::RejectHolds { volume }) => decide(agent, volume, Verdict::Reject).await,
         Err(error) => line(&refuse(format!(
@@ -214,7 +222,7 @@ async fn answer(request: &[u8], agent: &Loop) -> Vec<u8> {
 }
 
 async fn decide(agent: &Loop, volume: Option<String>, verdict: Verdict) -> Vec<u8> {
-    let decided = agent.question(|to| Ask::DecideHolds(volume, verdict, to)).await;
+    let decided = agent.question(ANSWER, |to| Ask::DecideHolds(volume, verdict, to)).await;
     reply(decided.map(|decided| Decided { decided }))
 }
 

@@ -34,6 +34,8 @@ impl Fake {
                     }
                     Ask::Holds(_, to) => drop(to.send(Ok(Vec::new()))),
                     Ask::DecideHolds(_, _, to) => drop(to.send(Err("no deletions are held".into()))),
+                    Ask::Versions(_, to) => drop(to.send(Ok(Vec::new()))),
+                    Ask::Restore(_, to) => drop(to.send(Err("it has no such version".into()))),
                     Ask::Stop => stopping = true,
                 }
             }

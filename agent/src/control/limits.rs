@@ -32,6 +32,9 @@ pub const HTTP_CONNECTION: Duration = Duration::from_secs(60);
 /// A loop that hasn't answered for this long hangs.
 pub const ANSWER: Duration = Duration::from_secs(10);
 
+/// Longest time that a restore may take for who asked; it goes on without them.
+pub const RESTORE: Duration = Duration::from_secs(3600);
+
 /// How often it is looked whether an answer has come, first and later: status requests are rare and the loop answers
 /// between two batches.
 pub const ANSWER_POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(5));

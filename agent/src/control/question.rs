@@ -64,11 +64,15 @@ impl Loop {
     /// Asks what `ask` makes of the way back.
     ///
     /// # Errors
-    /// The loop doesn't answer within ten seconds, or what it answers.
-    pub async fn question<T>(&self, ask: impl FnOnce(Sender<Result<T, String>>) -> Ask) -> Result<T, String> {
+    /// Nobody answers within `limit`, or what is answered.
+    pub async fn question<T>(
+        &self,
+        limit: Duration,
+        ask: impl FnOnce(Sender<Result<T, String>>) -> Ask,
+    ) -> Result<T, String> {
         let (answer, answered) = bounded(1);
         self.ask(ask(answer)).map_err(|error| error.to_string())?;
-        answer_within(&answered, ANSWER).await.map_err(|error| error.to_string())?
+        answer_within(&answered, limit).await.map_err(|error| error.to_string())?
     }
 
     /// Tells the loop to say goodbye, end the epoch, and return.

@@ -1,12 +1,17 @@
 //! What the node says about itself.
 
 use super::{Counters, Node, Peer, PeerState};
+use crate::ask::Named;
 use crate::connection::Phase;
 use crate::guard::State;
+use crate::inquiry::Place;
 use crate::job::{Job, Look};
 use crate::limits::SYNC_NOTED;
 use crate::volume::Volume;
 use serde::{Deserialize, Serialize};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use syncmesh_core::path::RelativePath;
 use syncmesh_io::Io;
 
 /// A node's state, as `status -o json` prints it.
@@ -260,6 +265,32 @@ impl<I: Io> Node<I> {
             }
             _ => Ok(found),
         }
+    }
+
+    /// Where a path is that somebody named: below a volume's directory, or in the volume that was named, or in the only one.
+    pub fn place(&self, named: &Named) -> Result<Place, String> {
+        let volumes = self.volumes_named(named.volume.as_deref())?;
+        let volumes: Vec<&Volume> = volumes.iter().filter_map(|(number, _)| self.volumes.get(number)).collect();
+        let below = volumes.iter().find_map(|volume| {
+            let rest = Path::new(&named.absolute).strip_prefix(&volume.path).ok()?;
+            Some((volume.number, rest.as_os_str().as_bytes()))
+        });
+        let is_relative = Path::new(&named.typed).is_relative();
+        let (number, path) = match (below, volumes.as_slice()) {
+            (Some(place), _) => place,
+            (None, [only]) if is_relative => (only.number, named.typed.trim_end_matches('/').as_bytes()),
+            _ => {
+                let roots: Vec<String> = volumes.iter().map(|volume| volume.path.display().to_string()).collect();
+                return Err(format!(
+                    "{} is in none of the volumes' directories ({}): give a path below one, or --volume and a path in it",
+                    named.typed,
+                    roots.join(", ")
+                ));
+            }
+        };
+        let path = if path == b"." { b"" } else { path };
+        let path = RelativePath::new(path).map_err(|error| format!("{}: {error}", named.typed))?;
+        Ok(Place { number, path })
     }
 
     /// Has a job answer a question.

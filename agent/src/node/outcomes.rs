@@ -292,7 +292,7 @@ impl<I: Io> Node<I> {
                         volume.dirty.mark_all(&path, false, now);
                         volume.retry.later(now);
                     }
-                    Cause::Guard => volume.guard.gather(now),
+                    Cause::Guard => volume.guard.gather(now, volume.state.counts.files),
                     Cause::Overtaken => {
                         if let Some(held) = item.row.as_ref().and_then(Row::base) {
                             self.bury(number, directory, &item.name, held);

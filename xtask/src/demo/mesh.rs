@@ -153,6 +153,19 @@ impl<'a> Mesh<'a> {
         }
     }
 
+    /// Tells a node to restore a path from its version store.
+    pub fn restore(&self, node: usize, path: &Path) -> Outcome<()> {
+        self.agents[node].command(&["restore", "--volume", VOLUME, &path.to_string_lossy()])
+    }
+
+    /// Waits until all agents say that they are in sync, and all trees are as the first. Returns how long it took from
+    /// `start`.
+    pub fn agree(&mut self, start: Instant) -> Outcome<Duration> {
+        self.wait_in_sync(Instant::now() + PATIENCE)?;
+        self.observe_all(0)?;
+        self.converge(start)
+    }
+
     /// Tells a node to bring back what it holds as deleted.
     pub fn reject_holds(&self, node: usize) -> Outcome<()> {
         self.agents[node].command(&["holds", "reject", "--volume", VOLUME])

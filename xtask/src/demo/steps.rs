@@ -18,7 +18,11 @@ use std::time::{Duration, Instant};
 pub type Step = fn(&mut Mesh<'_>) -> Outcome<StepResult>;
 
 /// All steps, in order.
-pub const ALL: &[Step] = &[initial, edits, coming_and_going, kill, single_writes, emptied];
+pub const ALL: &[Step] = &[initial, edits, coming_and_going, kill, single_writes, at_once, apart, restored, emptied];
+
+/// Steps that tell real agents from a directory that is shared.
+#[cfg(test)]
+pub const WITH_AGENTS: usize = 4;
 
 /// Files that each node edits, and links.
 const EDITED: usize = 50;
@@ -344,6 +348,97 @@ fn single_writes(mesh: &mut Mesh<'_>) -> Outcome<StepResult> {
         took: mesh.converge(start)?,
         latency: Latency::of(millis),
     })
+}
+
+/// Two nodes write one file at the same moment: all agree, and both versions are there.
+fn at_once(mesh: &mut Mesh<'_>) -> Outcome<StepResult> {
+    mesh.screen.stage("a simultaneous edit");
+    let path = shared(mesh, "at-once")?;
+    let start = Instant::now();
+    let texts = [noise(41, 3_000), noise(42, 4_000)];
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..2)
+            .map(|node| {
+                let (full, text) = (mesh.volume(node).join(&path), &texts[node]);
+                scope.spawn(move || fs::write(&full, text).map_err(Failure::io("write", &full)))
+            })
+            .collect();
+        writers.into_iter().try_for_each(|writer| writer.join().expect("writing a file doesn't panic"))
+    })?;
+    both(mesh, "a simultaneous edit of one file", &path, &texts, start)
+}
+
+/// Two nodes write one file while they can't reach each other.
+fn apart(mesh: &mut Mesh<'_>) -> Outcome<StepResult> {
+    mesh.screen.stage("edits while apart");
+    let path = shared(mesh, "apart")?;
+    let texts = [noise(43, 3_000), noise(44, 4_000)];
+    mesh.kill(1);
+    for (node, text) in texts.iter().enumerate() {
+        let full = mesh.volume(node).join(&path);
+        fs::write(&full, text).map_err(Failure::io("write", &full))?;
+    }
+    let start = Instant::now();
+    mesh.start(1)?;
+    both(mesh, "edits of one file while apart", &path, &texts, start)
+}
+
+/// A file that all nodes have, in a directory of its own.
+fn shared(mesh: &mut Mesh<'_>, directory: &str) -> Outcome<PathBuf> {
+    let own = mesh.volume(0).join(directory);
+    fs::create_dir(&own).map_err(Failure::io("create", &own))?;
+    fs::write(own.join("file.txt"), "before").map_err(Failure::io("write", &own))?;
+    mesh.observe(0, Path::new(directory))?;
+    mesh.converge(Instant::now())?;
+    Ok(Path::new(directory).join("file.txt"))
+}
+
+/// All nodes agree, and both texts are among what is in the file's directory: neither is lost.
+fn both(
+    mesh: &mut Mesh<'_>,
+    name: &'static str,
+    path: &Path,
+    texts: &[Vec<u8>; 2],
+    start: Instant,
+) -> Outcome<StepResult> {
+    let took = mesh.agree(start)?;
+    let directory = mesh.volume(0).join(path.parent().unwrap_or(path));
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&directory).map_err(Failure::io("list", &directory))? {
+        let path = entry.map_err(Failure::io("list", &directory))?.path();
+        found.push(fs::read(&path).map_err(Failure::io("read", &path))?);
+    }
+    if let Some(lost) = texts.iter().position(|text| !found.contains(text)) {
+        return Err(Failure::new(format!("what {} wrote is in none of {}", mesh.name(lost), directory.display())));
+    }
+    let bytes = texts.iter().map(|text| text.len() as u64).sum();
+    Ok(StepResult { name, files: 2, bytes, took, latency: None })
+}
+
+/// A directory is deleted on a, and restored on b from what a's deletion displaced there.
+fn restored(mesh: &mut Mesh<'_>) -> Outcome<StepResult> {
+    const FILES: usize = 15;
+    mesh.screen.stage("a restore");
+    let directory = Path::new("restored");
+    let own = mesh.volume(0).join(directory);
+    fs::create_dir(&own).map_err(Failure::io("create", &own))?;
+    let mut bytes = 0;
+    for number in 0..FILES {
+        let text = noise(2_000_000 + number as u64, 1_000 * (number + 1));
+        fs::write(own.join(format!("file {number}")), &text).map_err(Failure::io("write", &own))?;
+        bytes += text.len() as u64;
+    }
+    mesh.observe(0, directory)?;
+    mesh.converge(Instant::now())?;
+    let before = mesh.expected.clone();
+    fs::remove_dir_all(&own).map_err(Failure::io("delete", &own))?;
+    mesh.observe(0, directory)?;
+    mesh.converge(Instant::now())?;
+    mesh.expected = before;
+    let start = Instant::now();
+    mesh.restore(1, directory)?;
+    let took = mesh.converge(start)?;
+    Ok(StepResult { name: "a deleted directory, restored", files: FILES as u64, bytes, took, latency: None })
 }
 
 /// Everything is deleted on b: the others keep it all, and it returns once that is rejected.
