@@ -59,6 +59,8 @@ pub enum State {
 pub struct Deciding {
     /// What becomes of them.
     pub verdict: Verdict,
+    /// Rows that it is about and hasn't met yet. What comes to wait meanwhile was judged by nobody.
+    pub rows: u64,
     /// How far it got.
     pub walk: Walk,
     /// A job looks for the next ones.
@@ -168,10 +170,10 @@ impl Guard {
             }
             State::Gathering { .. } => {
                 self.passed += gone + here;
-                State::deciding(Verdict::Pass)
+                State::deciding(Verdict::Pass, counts)
             }
             // Created again, most of them. Anything else needs somebody's word: a few new files make nothing better.
-            State::Held { .. } if counts.held < FEW => State::deciding(Verdict::Pass),
+            State::Held { .. } if counts.held < FEW => State::deciding(Verdict::Pass, counts),
             State::Held { since, .. } => State::Held { since: *since, review: None },
             State::Calm | State::Deciding(_) => return false,
         };
@@ -189,9 +191,9 @@ impl Guard {
 }
 
 impl State {
-    /// The beginning of a walk.
-    pub fn deciding(verdict: Verdict) -> Self {
-        Self::Deciding(Deciding { verdict, walk: Walk::Rows(None), running: false })
+    /// The beginning of a walk over what waits now.
+    pub fn deciding(verdict: Verdict, counts: &Counts) -> Self {
+        Self::Deciding(Deciding { verdict, rows: counts.held, walk: Walk::Rows(None), running: false })
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod mesh;
 
-use mesh::{Mesh, noise};
+use mesh::{Mesh, noise, wait_until};
 use std::fs;
 
 /// What an agent may have resident at any time, in bytes.
@@ -39,10 +39,18 @@ fn a_hundred_thousand_files_arrive_equal_in_bounded_memory() {
         assert!(peak < MEMORY, "{} had {peak} bytes resident after a new start", agent.name);
     }
 
-    // And everything goes.
+    // And everything goes, once somebody has said so.
     for directory in 0..200 {
         fs::remove_dir_all(mesh.agents[1].volume.join(format!("d{directory}"))).unwrap();
     }
+    wait_until("b holds what it has seen vanish", || {
+        let status = mesh.agents[1].volume_status().unwrap_or_default();
+        let is_held = status["state"] == "Held" && status["files"] == 0;
+        if is_held { Ok(()) } else { Err(status.to_string()) }
+    });
+    // What the guard lets pass unasked is at most what it allows.
+    assert!(mesh.agents[0].names().len() >= 90_000, "{}", mesh.agents[0].names().len());
+    assert!(mesh.agents[1].ask(&["holds", "approve"]).status.success());
     mesh.converge();
     assert_eq!(mesh.agents[0].names(), [""; 0]);
     for agent in &mesh.agents {

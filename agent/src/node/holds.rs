@@ -97,16 +97,18 @@ impl<I: Io> Node<I> {
 
     /// Some of the deletions that wait get their end. A job carries it out, because the row may have changed since it was
     /// read.
-    pub(super) fn judged(&mut self, number: u16, rows: Vec<(Key, Row)>, more: bool) {
+    pub(super) fn judged(&mut self, number: u16, waiting: Vec<(Key, Row)>, more: bool) {
         let (wall, replica) = (self.wall_millis(), self.replica);
         let Some(volume) = self.volumes.get_mut(&number) else { return };
-        let State::Deciding(Deciding { verdict, walk, running }) = volume.guard.state.clone() else { return };
+        let State::Deciding(Deciding { verdict, mut rows, walk, running }) = volume.guard.state.clone() else { return };
         debug_assert!(running && matches!(walk, Walk::Rows(_)), "one walk at a time");
-        let after = rows.last().map(|(key, _)| key.clone());
+        let after = waiting.last().map(|(key, _)| key.clone());
         let mut directories = std::mem::take(&mut volume.guard.directories);
-        for (key, row) in rows {
+        for (key, row) in waiting {
             let Some(held) = row.wanted.as_ref().filter(|wanted| wanted.why == Why::Held) else { continue };
             let Some(entry) = held.entries.first() else { continue };
+            let Some(rest) = rows.checked_sub(1) else { break };
+            rows = rest;
             let clock = &mut self.clock;
             let entry = match (row.live(), verdict) {
                 (None, Verdict::Reject) | (Some(_), Verdict::Pass) => entry.clone(),
@@ -128,9 +130,10 @@ impl<I: Io> Node<I> {
             self.counters.versions_made += u64::from(entry.content.stamp.dot.replica == replica);
             volume.queue(key.directory, item(key.name, entry));
         }
-        let walk = if more { Walk::Rows(after) } else { Walk::Directories(std::mem::take(&mut directories)) };
+        let walk =
+            if more && rows > 0 { Walk::Rows(after) } else { Walk::Directories(std::mem::take(&mut directories)) };
         volume.guard.directories = directories;
-        volume.guard.state = State::Deciding(Deciding { verdict, walk, running: false });
+        volume.guard.state = State::Deciding(Deciding { verdict, rows, walk, running: false });
     }
 
     /// A deletion that is held becomes a version at once, because another version of the path came: an edit, which wins.
@@ -150,7 +153,7 @@ impl<I: Io> Node<I> {
                 && matches!(volume.guard.state, State::Held { .. })
             {
                 decided += volume.state.counts.held_here + volume.state.counts.held_gone;
-                volume.guard.state = State::deciding(verdict);
+                volume.guard.state = State::deciding(verdict, &volume.state.counts);
             }
         }
         match decided {
