@@ -101,6 +101,7 @@ impl Incoming {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use syncmesh_core::summary::Sum;
     use syncmesh_core::version::{Dot, Knowledge, ReplicaId};
 
     #[test]
@@ -110,7 +111,7 @@ mod tests {
         knowledge.add(Dot { replica: ReplicaId(1), counter: 2 });
         incoming.receive(1, 0);
         incoming.receive(2, 10);
-        let covers = Covers { sequence: 2, knowledge, left_out: vec![] };
+        let covers = Covers { sequence: 2, knowledge, left_out: vec![], sum: Sum::default() };
         incoming.cover(covers.clone());
         incoming.record(2);
         assert_eq!((incoming.recorded(), incoming.learn()), (0, None));
@@ -126,7 +127,7 @@ mod tests {
         let mut knowledge = Knowledge::default();
         for sequence in 2..1_000 {
             knowledge.add(Dot { replica: ReplicaId(1), counter: sequence });
-            incoming.cover(Covers { sequence, knowledge: knowledge.clone(), left_out: vec![] });
+            incoming.cover(Covers { sequence, knowledge: knowledge.clone(), left_out: vec![], sum: Sum::default() });
         }
         assert_eq!(incoming.covers.len(), PENDING_KNOWLEDGE);
         assert_eq!(incoming.learn(), None);

@@ -3,6 +3,7 @@
 //! apply job at a time.
 
 use crate::announce::{Collect, Collected};
+use crate::compare::{Compared, Comparison};
 use crate::epoch::{Commit, Committed};
 use crate::fetch::{ReadBlock, StageBlock, StagedBlock};
 use crate::publish::{Applied, Apply};
@@ -103,6 +104,8 @@ pub enum Job {
     StageBlock(StageBlock),
     /// Look for rows that want something, after a key.
     Wanted(u16, Sweep, Option<Key>),
+    /// See [`Comparison`].
+    Compare(Comparison),
     /// Let go of stored versions beyond what is kept; the wall clock in milliseconds.
     Prune(u16, u64),
     /// Remove what was staged for a fetch that ended.
@@ -131,6 +134,8 @@ pub enum Done {
     BlockStaged(StagedBlock),
     /// Rows that want something, and whether there may be more.
     Wanted(u16, Sweep, Vec<(Key, Row)>, bool),
+    /// Rows were summed up, or compared with a peer's.
+    Compared(Compared),
     /// Pruning, dropping a slot, or answering a question ended.
     Tidied,
     /// A peer's address, or why there is none.
@@ -180,6 +185,7 @@ impl Job {
                     Done::Wanted(number, sweep, rows, more)
                 })
             }
+            Self::Compare(comparison) => comparison.run(&context.registry).map(Done::Compared),
             Self::Prune(number, now) => {
                 crate::store::prune(volume(number), now);
                 Ok(Done::Tidied)

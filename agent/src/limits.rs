@@ -82,6 +82,18 @@ pub const PENDING_KNOWLEDGE: usize = 16;
 /// How often it is looked which volumes are in sync, to know when each last was.
 pub const SYNC_NOTED: Duration = Duration::from_secs(1);
 
+/// A difference between replicas is looked into again after this long, at first and at most.
+pub const COMPARE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
+
+/// Questions of a peer about differences that wait; what is beyond is found by the next comparison.
+pub const QUESTIONS: usize = 16;
+
+/// A volume's rows are counted again so long after its first scan, and then so often.
+pub const RECOUNT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(24 * 3600));
+
+/// Rows that are read at once when rows are summed up: the loop can't put rows meanwhile.
+pub const SUMMED_ROWS: usize = 256;
+
 /// From accept or connect to a finished hello; and from a goodbye to the end of the connection.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 

@@ -1,9 +1,11 @@
 //! One volume over one session: what the peer was sent, what it has taken, what it knows.
 
 use crate::acknowledge::Incoming;
+use crate::compare::Comparing;
 use crate::limits::PENDING_KNOWLEDGE;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use syncmesh_core::summary::Sum;
 use syncmesh_core::version::Knowledge;
 use syncmesh_protocol::limits::ENTRIES_CREDIT_BYTES;
 use syncmesh_protocol::message::Progress;
@@ -16,6 +18,8 @@ pub struct Link {
     pub outgoing: Stream,
     /// The stream from the peer.
     pub incoming: Incoming,
+    /// Whether both sides know the same of every path.
+    pub comparing: Comparing,
 }
 
 /// What goes to the peer.
@@ -36,8 +40,8 @@ pub struct Stream {
     pub progress: Progress,
     /// Our knowledge as we told it, by position; the peer has it once it has recorded up to there.
     pub told: VecDeque<(u64, Knowledge)>,
-    /// The position and knowledge of the last such message.
-    pub covered: Option<(u64, Knowledge)>,
+    /// The position, knowledge and sum of the last such message.
+    pub covered: Option<(u64, Knowledge, Sum)>,
     /// Entries were sent since.
     pub sent_since: bool,
     /// When to tell it again.

@@ -3,6 +3,7 @@
 //! A driver (threads for a real agent, the simulator for a simulated one) feeds completions of [`Io`] and outcomes of
 //! jobs, and takes the jobs that come out of each [`Node::turn`].
 
+mod compare;
 mod dispatch;
 mod holds;
 mod inspect;
@@ -202,6 +203,10 @@ pub struct Counters {
     pub events: u64,
     /// Bytes of contents that were fetched by blocks.
     pub fetched_bytes: u64,
+    /// Comparisons that found different sums where both sides knew the same, or a sum that wasn't that of its rows.
+    pub sum_differences: u64,
+    /// Paths that were found by them, and repaired.
+    pub repaired_paths: u64,
 }
 
 /// What a token's operation is about.

@@ -59,6 +59,9 @@ pub enum Errand {
     FewDeletions,
     /// It was tried before: a parent that was deleted is made again now instead of waited for.
     Again,
+    /// A peer knows it otherwise although both know the same: what is here is looked at again if nothing else tells who is
+    /// right.
+    Repair,
     /// The guard's verdict on a deletion that was held. It counts only as long as that is held.
     Judged,
 }
@@ -342,6 +345,10 @@ impl Work<'_> {
         let decision = decide(published.map(|here| &here.entry), &target, self.policy(item));
         let old = published.and_then(|here| here.identity);
         let (entry, displaced) = match decision {
+            Decision::Known if is_disputed(item, row) => {
+                let unseen = row.map(unseen);
+                return Ok(Step::Done(unseen, Fate::Waits(Cause::LocalChange)));
+            }
             Decision::Known => return Ok(Step::Done(without_wanted(row), Fate::Visible)),
             Decision::Record(entry) => return Ok(Step::Done(Some(here(entry, old)), Fate::Visible)),
             Decision::SetAttributes(entry) => return Ok(self.attributes(directory, index, item, row, entry)),
@@ -566,6 +573,18 @@ impl Work<'_> {
             let _ = store::keep(self.volume, slot, &path, self.job.now_millis, hash);
         }
     }
+}
+
+/// Is it said of one version here and at a peer that it is two things?
+fn is_disputed(item: &Item, row: Option<&Row>) -> bool {
+    let here = row.and_then(Row::live);
+    item.errand == Errand::Repair && here.is_some_and(|here| here.entry.vector == item.entry.vector)
+}
+
+/// The row of what must be read again, whatever the disk shows of it.
+fn unseen(row: &Row) -> Row {
+    let here = row.here.clone().map(|here| Here { identity: None, ..here });
+    Row { here, ..row.clone() }
 }
 
 fn without_wanted(row: Option<&Row>) -> Option<Row> {

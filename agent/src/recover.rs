@@ -6,7 +6,7 @@
 use crate::fetch::FETCH_SLOT;
 use crate::job::{Context, VolumeContext, identity};
 use crate::journal::{self, Intent, Record};
-use crate::registry::{Counts, Key, RegistryError, Stored};
+use crate::registry::{Key, RegistryError, Stored};
 use crate::store;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -134,7 +134,7 @@ fn put(context: &Context, stored: &mut Stored, key: Key, row: Row) -> Result<(),
         for entry in row.entries() {
             state.knowledge.add_vector(&entry.vector);
         }
-        state.counts.replace(old.as_ref().map(Counts::of).unwrap_or_default(), Counts::of(&row));
+        state.count(&key, old.as_ref(), &row);
         context.registry.put(key, row);
     }
     Ok(())

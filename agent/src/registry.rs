@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::{Arc, RwLock};
 use syncmesh_core::entry::{Row, RowError};
 use syncmesh_core::path::{Name, RelativePath};
+use syncmesh_core::summary::Sum;
 use syncmesh_core::version::{Knowledge, ReplicaId};
 
 /// The registry's format. An older binary refuses a newer registry.
@@ -83,6 +84,17 @@ pub struct VolumeState {
     pub marker: Vec<u8>,
     /// Counts of what is published here and what is only wanted.
     pub counts: Counts,
+    /// The sum over what is known of all paths.
+    pub sum: Sum,
+}
+
+impl VolumeState {
+    /// Counts one row's change.
+    pub fn count(&mut self, key: &Key, old: Option<&Row>, new: &Row) {
+        self.counts.replace(old.map(Counts::of).unwrap_or_default(), Counts::of(new));
+        let path = key.path();
+        self.sum.replace(old.map(|old| Sum::of(&path, old)).unwrap_or_default(), Sum::of(&path, new));
+    }
 }
 
 /// Sums over a volume's rows, kept up to date row by row.
@@ -431,6 +443,47 @@ impl Registry {
         Ok(found.into_iter().take(limit).collect())
     }
 
+    /// Up to `limit` rows between two keys, in their order: from the one behind `after` to `upto`, which belongs to it.
+    /// `None` stands for the volume's first and last. The keys must be in order.
+    pub fn between(
+        &self,
+        volume: u16,
+        after: Option<&Key>,
+        upto: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<(Key, Row)>, RegistryError> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let overlay = self.0.overlay.read().expect(POISONED);
+        let table = self.0.database.begin_read()?.open_table(ROWS)?;
+        let start = match after {
+            Some(key) => Excluded(key.encode()),
+            None => Included(volume.to_be_bytes().to_vec()),
+        };
+        let mut found: BTreeMap<Key, Row> = BTreeMap::new();
+        for item in table.range::<&[u8]>((start.as_ref().map(Vec::as_slice), Unbounded))? {
+            let (bytes, row) = item?;
+            let key = Key::decode(bytes.value()).ok_or(RegistryError::Row(RowError::Damaged))?;
+            if key.volume != volume || upto.is_some_and(|upto| key > *upto) || found.len() >= limit {
+                break;
+            }
+            found.insert(key, Row::decode(row.value()).map_err(RegistryError::Row)?);
+        }
+        // As with children: a cut list is complete only up to its last key.
+        let last = (found.len() >= limit).then(|| found.keys().next_back().cloned()).flatten();
+        for rows in [&*overlay.closing, &overlay.open] {
+            let first = match after {
+                Some(key) => Excluded(key.clone()),
+                None => Included(first_child(volume, &RelativePath::root())),
+            };
+            let belongs =
+                |key: &Key| key.volume == volume && [upto, last.as_ref()].into_iter().flatten().all(|end| key <= end);
+            for (key, row) in rows.range((first, Unbounded)).take_while(|(key, _)| belongs(key)) {
+                found.insert(key.clone(), row.clone());
+            }
+        }
+        Ok(found.into_iter().take(limit).collect())
+    }
+
     /// Puts a row into the open epoch.
     pub fn put(&self, key: Key, row: Row) {
         let mut overlay = self.0.overlay.write().expect(POISONED);
@@ -566,6 +619,16 @@ mod tests {
         let expected = ["d/a1", "d/c/x4", "e5", "d/b6", "d/aa7", "d/c8"];
         assert_eq!(since(0, 10), expected);
         assert_eq!(since(4, 2), ["e5", "d/b6"]);
+        let between = |after: Option<&str>, upto: Option<&str>, limit| {
+            let key = |at: &str| Key::of(1, &path(at)).unwrap();
+            let (after, upto) = (after.map(key), upto.map(key));
+            let rows = registry.between(1, after.as_ref(), upto.as_ref(), limit).unwrap();
+            rows.into_iter().map(|(key, row)| format!("{}{}", key.path(), row.sequence)).collect::<Vec<_>>()
+        };
+        assert_eq!(between(None, None, 10), ["e5", "d/a1", "d/aa7", "d/b6", "d/c8", "d/c/x4"]);
+        assert_eq!(between(None, Some("d/aa"), 10), ["e5", "d/a1", "d/aa7"]);
+        assert_eq!(between(Some("e"), None, 2), ["d/a1", "d/aa7"]);
+        assert_eq!(between(Some("d/b"), Some("d/c"), 9), ["d/c8"]);
         registry.commit(&Stored::default()).unwrap();
         assert_eq!(since(0, 10), expected);
         commit(&registry);

@@ -1,5 +1,6 @@
 //! From directories and a registry to a node that can run: probe, compare markers, recover, number the volumes.
 
+use crate::compare::Recount;
 use crate::guard::Guard;
 use crate::job::{Context, VolumeContext};
 use crate::journal;
@@ -186,6 +187,8 @@ fn volume(spec: &VolumeSpec, state: VolumeState, now_millis: u64) -> Volume {
         counter: 0,
         journalled: state.sequence,
         guard: Guard::new(spec.guard, state.counts.held, now_millis),
+        recount: Recount::default(),
+        differences: 0,
         state,
         dirty: Default::default(),
         watches: Default::default(),

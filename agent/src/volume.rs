@@ -1,11 +1,12 @@
 //! One volume's state on the loop: what is dirty, what waits to be applied, what is known.
 
+use crate::compare::Recount;
 use crate::fetch;
 use crate::guard::Guard;
 use crate::job::Done;
 use crate::limits::RETRY;
 use crate::publish::Item;
-use crate::registry::{Counts, Key, VolumeState};
+use crate::registry::{Key, VolumeState};
 use crate::watch::{Dirty, Watches};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -54,6 +55,10 @@ pub struct Volume {
     pub fetch_queue: VecDeque<FetchWanted>,
     /// Deletions that wait.
     pub guard: Guard,
+    /// When its rows are counted again to see that their sum is right.
+    pub recount: Recount,
+    /// Paths that differed from a peer's although both knew the same.
+    pub differences: u64,
     /// Why the volume as a whole can't be synchronised.
     pub failed: Option<String>,
     /// Paths that couldn't be read or written, and why; the first hundred.
@@ -129,8 +134,8 @@ impl Volume {
     }
 
     /// Counts one row's change.
-    pub fn count(&mut self, old: Option<&Row>, new: &Row) {
-        self.state.counts.replace(old.map(Counts::of).unwrap_or_default(), Counts::of(new));
+    pub fn count(&mut self, key: &Key, old: Option<&Row>, new: &Row) {
+        self.state.count(key, old, new);
         if self.state.counts.wanted == 0 {
             self.wanted_since = None;
         }

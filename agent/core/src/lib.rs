@@ -2,7 +2,8 @@
 //! passed in.
 //!
 //! Read in this order: [`path`] (what can be named), [`version`] (who wrote what, who knows what), [`entry`] (what is
-//! declared of a path and kept about it), [`decide`] (what happens when two versions meet), [`guard`] (which deletions wait).
+//! declared of a path and kept about it), [`decide`] (what happens when two versions meet), [`guard`] (which deletions wait),
+//! [`summary`] (do two replicas know the same).
 
 pub mod backoff;
 pub mod clock;
@@ -13,4 +14,5 @@ pub mod limits;
 pub mod path;
 pub mod policy;
 pub mod select;
+pub mod summary;
 pub mod version;

@@ -19,10 +19,18 @@ pub const ENTRIES_CREDIT_BYTES: u64 = 2 * 1024 * 1024;
 /// Most nodes in one list of sessions or replicas.
 pub const LIST_ITEMS: usize = 4_096;
 
+/// Parts of a volume whose sums are told at once when replicas are compared.
+pub const PARTS: usize = 16;
+
+/// Rows of a part that is small enough to be told whole.
+pub const PART_ROWS: usize = 64;
+
 /// A rough upper bound on the encoded size of knowledge: three varints a range.
 const KNOWLEDGE_BYTES: usize = KNOWLEDGE_RANGES * 32;
 
 const _: () = assert!(BLOCK_BYTES as usize + PATH_BYTES < BODY_BYTES);
 const _: () = assert!(BATCH_BYTES + INLINE_BYTES as usize + 64 * 1024 < BODY_BYTES);
+const _: () = assert!(PART_ROWS <= BATCH_ENTRIES);
+const _: () = assert!(PARTS * (PATH_BYTES + 32) < BODY_BYTES);
 const _: () = assert!(KNOWLEDGE_BYTES + 1024 < BODY_BYTES);
 const _: () = assert!(ENTRIES_CREDIT_BYTES as usize >= 2 * BODY_BYTES);

@@ -4,12 +4,13 @@
 //! rows in the order of its own sequence ([`Entries`]), skipping what the other's knowledge covers, says when the other
 //! has everything ([`Covers`]), and hears how far the other has got ([`Progress`]).
 
-use crate::limits::{BATCH_ENTRIES, LIST_ITEMS};
+use crate::limits::{BATCH_ENTRIES, LIST_ITEMS, PART_ROWS, PARTS};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use syncmesh_core::entry::{ContentHash, Entry};
 use syncmesh_core::limits::{BLOCK_BYTES, INLINE_BYTES};
 use syncmesh_core::path::RelativePath;
+use syncmesh_core::summary::Sum;
 use syncmesh_core::version::{Knowledge, ReplicaId};
 
 /// The versions of the protocol that this release speaks: lowest and highest.
@@ -81,6 +82,8 @@ pub struct Covers {
     pub knowledge: Knowledge,
     /// Replicas whose versions were left to themselves to send.
     pub left_out: Vec<ReplicaId>,
+    /// The sum over what the sender knows of all paths: who has its knowledge, all of it, has the same.
+    pub sum: Sum,
 }
 
 /// How far the sender of this message has got with the receiver's sequence.
@@ -94,6 +97,47 @@ pub struct Progress {
     pub durable: u64,
     /// Bytes of entries that it has taken since the session began; gives credit.
     pub taken_bytes: u64,
+}
+
+/// "This is my sum of each of these parts. Where yours differs, tell me more." Parts are ranges in the order of rows: by
+/// directory, then by name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Compare {
+    /// Digest of the sender's knowledge. Sums of different knowledge say nothing.
+    pub knowledge: u64,
+    /// The first part begins behind this path; `None`: with the first path.
+    pub after: Option<RelativePath>,
+    /// Parts, one behind the other; at most 16.
+    pub parts: Vec<Part>,
+}
+
+/// One part of a volume.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Part {
+    /// The last path that belongs to it; `None`: it has no end.
+    pub upto: Option<RelativePath>,
+    /// The sender's sum over it.
+    pub sum: Sum,
+}
+
+/// "This is all that I know of a part, and your sum of it is another."
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rows {
+    /// See [`Compare::knowledge`].
+    pub knowledge: u64,
+    /// It begins behind this path; `None`: with the first path.
+    pub after: Option<RelativePath>,
+    /// The last path that belongs to it; `None`: it has no end.
+    pub upto: Option<RelativePath>,
+    /// At most 64 paths and what is declared of them.
+    pub rows: Vec<(RelativePath, Entry)>,
+}
+
+/// The answer to [`Rows`]: what the sender knows otherwise, or what the other lacks.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Repair {
+    /// At most 64 paths and what is declared of them.
+    pub rows: Vec<(RelativePath, Entry)>,
 }
 
 /// Asks for a part of a file that the receiver has announced.
@@ -212,6 +256,12 @@ pub enum Message<'a> {
     Replicas(Vec<(ReplicaId, String)>),
     /// The sender ends the session.
     Goodbye(Farewell),
+    /// See [`Compare`].
+    Compare(Compare),
+    /// See [`Rows`].
+    Rows(Rows),
+    /// See [`Repair`].
+    Repair(Repair),
 }
 
 /// Why a body is no message.
@@ -261,6 +311,9 @@ impl<'a> Message<'a> {
             Self::Replicas(_) => 12,
             Self::Goodbye(_) => 13,
             // 14 is reserved for entries of the fresh lane.
+            Self::Compare(_) => 15,
+            Self::Rows(_) => 16,
+            Self::Repair(_) => 17,
         }
     }
 
@@ -287,6 +340,9 @@ impl<'a> Message<'a> {
             Self::Sessions(nodes) => append(nodes, out),
             Self::Replicas(replicas) => append(replicas, out),
             Self::Goodbye(why) => append(why, out),
+            Self::Compare(body) => append(body, out),
+            Self::Rows(body) => append(body, out),
+            Self::Repair(body) => append(body, out),
         }
     }
 
@@ -311,6 +367,9 @@ impl<'a> Message<'a> {
             11 => Self::Sessions(read(kind, body)?),
             12 => Self::Replicas(read(kind, body)?),
             13 => Self::Goodbye(read(kind, body)?),
+            15 => Self::Compare(read(kind, body)?),
+            16 => Self::Rows(read(kind, body)?),
+            17 => Self::Repair(read(kind, body)?),
             _ => return Err(MessageError::Kind(kind)),
         };
         message.check()?;
@@ -342,12 +401,23 @@ impl<'a> Message<'a> {
             Self::Block(block) => limit(block.bytes.len() as u64 <= BLOCK_BYTES, "more than a block"),
             Self::Sessions(nodes) => limit(nodes.len() <= LIST_ITEMS, "too many sessions"),
             Self::Replicas(replicas) => limit(replicas.len() <= LIST_ITEMS, "too many replicas"),
+            Self::Compare(compare) => {
+                let ends = compare.parts.iter().map(|part| &part.upto);
+                let named = ends.chain([&compare.after]).flatten().all(|path| !path.is_root());
+                limit(compare.parts.len() <= PARTS, "more than 16 parts")?;
+                limit(named, "a part that ends at the root")
+            }
+            Self::Rows(Rows { rows, .. }) | Self::Repair(Repair { rows }) => {
+                let sound = |(path, entry): &(RelativePath, Entry)| !path.is_root() && entry.validate().is_ok();
+                limit(rows.len() <= PART_ROWS, "more than 64 rows of a part")?;
+                limit(rows.iter().all(sound), "a row of a part that no correct replica has")
+            }
             _ => Ok(()),
         }
     }
 }
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 18] = [
     "", "hello", "volume", "entries", "covers", "progress", "request", "block", "refused", "ping", "pong", "sessions",
-    "replicas", "goodbye",
+    "replicas", "goodbye", "", "compare", "rows", "repair",
 ];

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use syncmesh_core::clock::Hlc;
 use syncmesh_core::entry::{Attributes, Body, Content, ContentHash, Entry, Stamp};
 use syncmesh_core::path::RelativePath;
+use syncmesh_core::summary::Sum;
 use syncmesh_core::version::{Dot, Knowledge, ReplicaId, Vector};
 use syncmesh_protocol::frame::{self, FrameError, HEADER_BYTES};
 use syncmesh_protocol::limits::BODY_BYTES;
@@ -34,11 +35,15 @@ fn announced(contents: &[u8]) -> Message<'_> {
 proptest! {
     #[test]
     fn messages_survive_the_wire(contents in proptest::collection::vec(any::<u8>(), 0..2_000), id: u64, volume: u16) {
+        let path = RelativePath::new(b"a/b").unwrap();
         let mut knowledge = Knowledge::default();
         knowledge.add(Dot { replica: ReplicaId(id), counter: 5 });
         let messages = [
             announced(&contents),
-            Message::Covers(Covers { sequence: id, knowledge, left_out: vec![ReplicaId(id)] }),
+            Message::Covers(Covers { sequence: id, knowledge, left_out: vec![ReplicaId(id)], sum: Sum::of_entry(&path, &entry(1)) }),
+            Message::Compare(Compare { knowledge: id, after: None, parts: vec![Part { upto: Some(path.clone()), sum: Sum::default() }] }),
+            Message::Rows(Rows { knowledge: id, after: Some(path.clone()), upto: None, rows: vec![(path.clone(), entry(2))] }),
+            Message::Repair(Repair { rows: vec![(path.clone(), entry(2))] }),
             Message::Block(Block { id, offset: id, bytes: &contents, proof: &[] }),
             Message::Refused(id, Refusal::Changed),
             Message::Sessions(vec!["a".into()]),

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use syncmesh_agent::guard::Verdict;
 use syncmesh_agent::job::{Context, Done, Job};
-use syncmesh_agent::node::{Node, Status};
-use syncmesh_agent::registry::Key;
+use syncmesh_agent::node::{Counters, Node, Status};
+use syncmesh_agent::registry::{Key, Registry};
 use syncmesh_agent::start::{Start, VolumeSpec, start};
 use syncmesh_core::entry::Row;
 use syncmesh_core::guard::Limits;
+use syncmesh_core::path::RelativePath;
 use syncmesh_core::policy::{Policies, Policy};
 use syncmesh_core::select::Selection;
 use syncmesh_core::version::ReplicaId;
@@ -91,6 +92,12 @@ pub struct Mesh {
 /// A node's name.
 pub fn name(id: u32) -> String {
     format!("n{id}")
+}
+
+/// The registry's key of a path of the volume.
+fn key(path: &[u8]) -> Key {
+    let path = RelativePath::new(path).expect("scenarios name paths that can be");
+    Key::of(1, &path).expect("scenarios don't name the root")
 }
 
 impl Mesh {
@@ -327,6 +334,28 @@ impl Mesh {
     pub fn wanted(&self, id: u32) -> Vec<(Key, Row)> {
         let agent = self.machines[id as usize - 1].agent.as_ref();
         agent.and_then(|agent| agent.context.registry.wanted(1, None, 20).ok()).unwrap_or_default()
+    }
+
+    /// What a running node's registry keeps of a path.
+    pub fn row(&self, id: u32, path: &[u8]) -> Option<Row> {
+        let agent = self.machines[id as usize - 1].agent.as_ref()?;
+        agent.context.registry.get(&key(path)).ok().flatten()
+    }
+
+    /// Puts a row into the registry of a node that doesn't run, as a bug or a broken disk would: nothing else hears of it.
+    pub fn damage(&mut self, id: u32, path: &[u8], row: Row) {
+        self.note(&format!("n{id} forgets what it knew of {}", String::from_utf8_lossy(path)));
+        let machine = self.machine(id);
+        assert!(machine.agent.is_none(), "its agent would go on with what it has in memory");
+        let (registry, stored) = Registry::open(machine.storage.clone()).expect("it was closed in order");
+        registry.put(key(path), row);
+        registry.close_epoch();
+        registry.commit(&stored).expect("a simulated disk has no reason to fail");
+    }
+
+    /// What a running node has counted.
+    pub fn counters(&self, id: u32) -> Option<Counters> {
+        self.machines[id as usize - 1].agent.as_ref().map(|agent| agent.node.counters())
     }
 
     /// Versions that a running node made since its start, and frames that it sent.

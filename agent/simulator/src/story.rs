@@ -36,6 +36,8 @@ struct Teller {
     writer: Option<u32>,
     /// Versions that other nodes declared all the same.
     made_up: u64,
+    /// Comparisons of replicas that found them different although they knew the same.
+    differences: u64,
 }
 
 /// Tells the story of a seed. The error names the broken invariant.
@@ -48,7 +50,7 @@ pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
     mesh.print = print;
     let writer = choice.once_in(5).then(|| choice.between(1, u64::from(nodes)) as u32);
     let ledger = Ledger::default();
-    let mut teller = Teller { mesh, ledger, nodes, writes: 0, cuts: Vec::new(), writer, made_up: 0 };
+    let mut teller = Teller { mesh, ledger, nodes, writes: 0, cuts: Vec::new(), writer, made_up: 0, differences: 0 };
     let calm = choice.once_in(4);
     let actions = choice.between(10, 60);
     for _ in 0..actions {
@@ -84,6 +86,7 @@ impl Teller {
             80..=89 => {
                 if self.mesh.runs(node) {
                     self.count_made_up(node);
+                    self.count_differences(node);
                     self.mesh.kill(node);
                 } else {
                     self.mesh.start(node);
@@ -222,6 +225,23 @@ impl Teller {
         }
     }
 
+    /// All know the same of every path, and nobody was ever found not to.
+    fn check_sums(&mut self) -> Result<(), String> {
+        let mut sums = Vec::new();
+        for id in 1..=self.nodes {
+            self.count_differences(id);
+            sums.extend(self.mesh.status(id).into_iter().flat_map(|status| status.volumes).map(|volume| volume.sum));
+        }
+        if self.differences > 0 || sums.windows(2).any(|pair| pair[0] != pair[1]) {
+            return Err(format!("I1: sums differ where all know the same, {} times: {sums:?}", self.differences));
+        }
+        Ok(())
+    }
+
+    fn count_differences(&mut self, node: u32) {
+        self.differences += self.mesh.counters(node).map_or(0, |counters| counters.sum_differences);
+    }
+
     /// Everything heals; then the invariants.
     fn end(mut self) -> Result<Told, String> {
         for (a, b) in std::mem::take(&mut self.cuts) {
@@ -251,6 +271,7 @@ impl Teller {
         if self.made_up > 0 {
             return Err(format!("I5: nodes on which nobody wrote declared {} versions", self.made_up));
         }
+        self.check_sums()?;
         let disks = selected(self.mesh.machines.iter().map(|machine| machine.disk.snapshot()).collect());
         for (number, disk) in disks.iter().enumerate().skip(1) {
             if let Some(difference) = difference(&disks[0], disk) {

@@ -89,6 +89,8 @@ pub fn status(in_sync: bool, sequence: u64) -> Status {
             message: pick("", "no session with b: see PEERS for the reason"),
             sequence,
             watches: 4,
+            sum: "00".into(),
+            differences: 0,
         }],
     }
 }

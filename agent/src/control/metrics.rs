@@ -164,6 +164,12 @@ impl Scrape {
             ("session_errors_total", "Connections that ended with an error.", counters.session_errors),
             ("watch_events_total", "Events of the file system that came.", counters.events),
             ("fetched_bytes_total", "Bytes of contents that were fetched by blocks.", counters.fetched_bytes),
+            (
+                "sum_differences_total",
+                "Comparisons that found other rows than a peer's where both knew the same: a bug, or a damaged registry.",
+                counters.sum_differences,
+            ),
+            ("repaired_paths_total", "Paths that such comparisons found and repaired.", counters.repaired_paths),
         ];
         for (name, help, value) in rows {
             self.counter(&format!("syncmesh_{name}"), help, value);

@@ -8,7 +8,7 @@ use crate::epoch::Commit;
 use crate::fetch::{FETCH_SLOT, StageBlock};
 use crate::job::{Job, Sweep};
 use crate::limits::{
-    APPLY_ITEMS, EPOCH, EPOCH_ROWS_BYTES, FETCH_BLOCKS, FETCH_WINDOW, FETCHES, JOBS, PRUNE, SCAN_JOBS,
+    APPLY_ITEMS, EPOCH, EPOCH_ROWS_BYTES, FETCH_BLOCKS, FETCH_WINDOW, FETCHES, JOBS, PRUNE, RECOUNT, SCAN_JOBS,
 };
 use crate::publish::Apply;
 use crate::scan::Scan;
@@ -33,6 +33,7 @@ impl<I: Io> Node<I> {
         self.start_sweeps(now);
         self.tend_guards(now);
         self.tell_knowledge(now);
+        self.tend_comparisons(now);
         self.note_sync(now);
     }
 
@@ -53,12 +54,14 @@ impl<I: Io> Node<I> {
                 Phase::Ready => due.push(connection.ping_at),
             }
             due.extend(connection.links.values().filter_map(|link| link.outgoing.cover_at));
+            due.extend(connection.links.values().filter_map(|link| link.comparing.again));
         }
         for volume in self.volumes.values() {
             due.extend(volume.dirty.next_due().filter(|_| self.stopping.is_none()));
             due.extend(volume.retry.due.filter(|_| !volume.retry.running));
             due.extend(volume.guard.due(&volume.state.counts, volume.settle));
             due.extend(volume.guard.overdue());
+            due.extend(volume.recount.due);
         }
         if self.epoch.used && !self.epoch.committing {
             due.push(self.epoch.opened + EPOCH.as_nanos() as u64);
@@ -67,7 +70,7 @@ impl<I: Io> Node<I> {
         due.into_iter().filter(|&at| at > self.now).min()
     }
 
-    fn start(&mut self, job: Job) {
+    pub(super) fn start(&mut self, job: Job) {
         self.jobs_running += 1;
         self.jobs.push(job);
     }
@@ -146,6 +149,7 @@ impl<I: Io> Node<I> {
             }
             if !volume.scanned && volume.scans == 0 && !volume.dirty.whole_due(now) {
                 volume.scanned = true;
+                volume.recount.due = Some(now + RECOUNT.0.as_nanos() as u64);
                 tracing::info!(volume = %volume.name, files = volume.state.counts.files, "the first scan is over");
             }
         }

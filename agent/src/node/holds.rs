@@ -32,7 +32,7 @@ impl<I: Io> Node<I> {
             volume.guard.moved_here.vanished(Moved::on_disk(identity), &key.path(), now);
         }
         volume.guard.gather(now, volume.state.counts.files);
-        volume.count(Some(old), &held);
+        volume.count(key, Some(old), &held);
         self.keep(key.clone(), held);
         true
     }

@@ -88,6 +88,11 @@ pub struct VolumeStatus {
     pub sequence: u64,
     /// Directories that are watched.
     pub watches: u64,
+    /// The sum over what is known of all paths: nodes that are in sync with each other show the same.
+    pub sum: String,
+    /// Paths that differed from a peer's since the start although both knew the same. More than none is a bug, or a disk
+    /// that forgets.
+    pub differences: u64,
 }
 
 impl<I: Io> Node<I> {
@@ -160,6 +165,12 @@ impl<I: Io> Node<I> {
             message = format!("no session with {}: see PEERS for the reason", away.join(", "));
             "Degraded"
         } else if in_sync {
+            if volume.differences > 0 {
+                message = format!(
+                    "{} paths differed from a peer's although both knew the same, and were repaired: the log names them, see docs/operations.md",
+                    volume.differences
+                );
+            }
             "InSync"
         } else {
             message = waiting.unwrap_or_default();
@@ -190,6 +201,8 @@ impl<I: Io> Node<I> {
             message,
             sequence: volume.state.sequence,
             watches: volume.watches.len() as u64,
+            sum: volume.state.sum.to_string(),
+            differences: volume.differences,
         }
     }
 
@@ -223,6 +236,11 @@ impl<I: Io> Node<I> {
             let out = &link.outgoing;
             if !volume.state.knowledge.covers_all(&out.knowledge) {
                 return Some(format!("{peer} knows changes that aren't here yet"));
+            }
+            if link.comparing.differs {
+                return Some(format!(
+                    "{peer} knows the same versions, and yet other files: what differs is looked for"
+                ));
             }
             if out.position < volume.state.sequence || out.collecting || out.progress.visible < volume.state.sequence {
                 return Some(format!("{peer} hasn't published everything yet"));

@@ -2,6 +2,7 @@
 
 use super::{Node, Peer, PeerState};
 use crate::acknowledge::Incoming;
+use crate::compare::{Comparing, Question};
 use crate::connection::{Lane, Phase};
 use crate::fetch::ReadBlock;
 use crate::guard::Moved;
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use syncmesh_core::entry::{Body, Entry};
 use syncmesh_core::path::RelativePath;
+use syncmesh_core::summary::Sum;
 use syncmesh_core::version::{Knowledge, ReplicaId};
 use syncmesh_io::Io;
 use syncmesh_protocol::frame;
@@ -119,6 +121,9 @@ impl<I: Io> Node<I> {
                     return Some("the peer broke the protocol: it took more than it was sent".into());
                 }
             }
+            (Phase::Ready, Message::Compare(compare)) => self.asked(id, number?, Question::Parts(compare)),
+            (Phase::Ready, Message::Rows(rows)) => self.asked(id, number?, Question::Rows(rows)),
+            (Phase::Ready, Message::Repair(repair)) => self.repair_message(id, number?, repair.rows),
             (Phase::Ready, Message::Request(request)) => {
                 let read = ReadBlock {
                     volume: number?,
@@ -259,6 +264,7 @@ impl<I: Io> Node<I> {
             theirs,
             outgoing: Stream::new(position, message.knowledge),
             incoming: Incoming::new(resume.map_or(0, |(_, position)| position)),
+            comparing: Comparing::default(),
         };
         connection.numbers.insert(theirs, number);
         connection.links.insert(number, link);
@@ -342,6 +348,7 @@ impl<I: Io> Node<I> {
         let Some(link) = self.connections.get_mut(&id).and_then(|c| c.links.get_mut(&number)) else { return };
         // What it says it knows it knows, whatever we have recorded.
         Arc::make_mut(&mut link.outgoing.knowledge).join(&covers.knowledge);
+        link.comparing.told = Some((covers.knowledge.clone(), covers.sum));
         link.incoming.cover(covers);
         self.learn(id, number);
     }
@@ -390,7 +397,9 @@ impl<I: Io> Node<I> {
                 let end = volume.state.sequence;
                 let at_end = out.position >= end && !out.collecting && volume.journalled == end;
                 let knowledge = &volume.state.knowledge;
-                let news = out.covered.as_ref().is_none_or(|(at, told)| *at != end || told != knowledge);
+                let sum = volume.state.sum;
+                let same = |(at, told, total): &(u64, Knowledge, Sum)| *at == end && *total == sum && told == knowledge;
+                let news = !out.covered.as_ref().is_some_and(same);
                 if !at_end || !news {
                     continue;
                 }
@@ -404,12 +413,12 @@ impl<I: Io> Node<I> {
                 }
                 out.cover_at = None;
                 out.sent_since = false;
-                out.covered = Some((end, knowledge.clone()));
+                out.covered = Some((end, knowledge.clone(), sum));
                 if !out.left_to_makers {
                     out.tell(end, knowledge.clone());
                 }
                 let left_out = if out.left_to_makers { elsewhere.iter().copied().collect() } else { Vec::new() };
-                messages.push((number, Covers { sequence: end, knowledge: knowledge.clone(), left_out }));
+                messages.push((number, Covers { sequence: end, knowledge: knowledge.clone(), left_out, sum }));
             }
             for (number, covers) in messages {
                 connection.send(Lane::Small, number, &Message::Covers(covers));

@@ -40,6 +40,7 @@ impl<I: Io> Node<I> {
             Done::BlockStaged(staged) => self.block_staged(staged),
             Done::Wanted(number, Sweep::Retry, rows, more) => self.swept(number, rows, more),
             Done::Wanted(number, Sweep::Held, rows, more) => self.judged(number, rows, more),
+            Done::Compared(compared) => self.compared(compared),
             Done::Tidied => {}
             Done::Resolved(peer, result) => self.resolved(&peer, result),
             Done::Committed(committed) => {
@@ -129,7 +130,7 @@ impl<I: Io> Node<I> {
         if !recorded.is_version {
             let old = finding.row.as_ref();
             row.sequence = old.map_or(0, |row| row.sequence);
-            volume.count(old, &row);
+            volume.count(&key, old, &row);
             self.keep(key, row);
             return;
         }
@@ -144,7 +145,7 @@ impl<I: Io> Node<I> {
         for entry in row.entries() {
             volume.state.knowledge.add_vector(&entry.vector);
         }
-        volume.count(old, &row);
+        volume.count(&key, old, &row);
         self.keep(key, row);
     }
 
@@ -333,7 +334,7 @@ impl<I: Io> Node<I> {
                 row.sequence = old.as_ref().map_or(0, |old| old.sequence);
                 if old.as_ref() != Some(&row) {
                     if let Some(volume) = self.volumes.get_mut(&number) {
-                        volume.count(old.as_ref(), &row);
+                        volume.count(&key, old.as_ref(), &row);
                     }
                     self.keep(key, row);
                 }
