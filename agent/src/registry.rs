@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, RwLock};
-use syncmesh_core::entry::{Row, RowError};
+use syncmesh_core::entry::{Origin, Row, RowError};
 use syncmesh_core::path::{Name, RelativePath};
 use syncmesh_core::version::{Knowledge, ReplicaId};
 
@@ -83,6 +83,9 @@ pub struct VolumeState {
     pub marker: Vec<u8>,
     /// Counts of what is published here and what is only wanted.
     pub counts: Counts,
+    /// Where contents come from that a scan finds and no row knows. Until the first scan is over they lay there before;
+    /// from then on they were written.
+    pub finds: Origin,
 }
 
 /// Sums over a volume's rows, kept up to date row by row.

@@ -215,5 +215,6 @@ fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, String> {
         settle: u64::try_from(config.settle.as_nanos()).unwrap_or(u64::MAX),
         keep_versions: config.versions_kept as usize,
         guard: Limits { files: config.deletion_guard.files, percent: config.deletion_guard.percent },
+        seed: config.seed.as_ref().map(ToString::to_string),
     })
 }

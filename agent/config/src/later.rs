@@ -51,11 +51,6 @@ const LATER: &[Later] = &[
         today: Only::Text { today: "ReadWriteMany", later: &["SingleWriter"] },
         instead: "every node may write (mode: ReadWriteMany)",
     },
-    Later {
-        field: "seed",
-        today: Only::Text { today: "", later: &[] },
-        instead: "no node is preferred at a first meeting (seed: \"\")",
-    },
     Later { field: "paused", today: Only::Bool(false), instead: "a volume always runs (paused: false)" },
 ];
 

@@ -11,11 +11,13 @@
 //! | concurrent, loses | other contents | publish; what was here becomes a conflict copy (`keepBoth`) or goes to the version store (`lastWriterWins`) |
 //! | edit | concurrent deletion | join; the edit stays |
 //! | deletion | concurrent edit | publish the edit |
+//! | found by a rebuilt registry | concurrent deletion of the same contents | publish the deletion; what was here goes to the version store |
+//! | found by a node with a seed | other contents, found by the seed or written | publish; what was here goes to the version store |
 //! | file or link | concurrent directory | the directory takes the name, what was here becomes a conflict copy or is stored |
 //! | directory | concurrent directory | join; mode and owner of the newer stamp |
 //! | mode changed | concurrent edit | both: contents of the edit, mode of the change |
 
-use crate::entry::{Attributes, Body, Content, Entry};
+use crate::entry::{Attributes, Body, Content, ContentHash, Entry, Origin};
 use crate::limits::LOSERS;
 use crate::policy::Policy;
 
@@ -56,7 +58,7 @@ pub fn decide(here: Option<&Entry>, remote: &Entry, policy: Policy) -> Decision 
         return Decision::Known;
     }
     if !entry.content.body.same_contents(&here.content.body) {
-        let lost = entry.losers.iter().any(|loser| loser.stamp.dot == here.content.stamp.dot);
+        let lost = entry.losers.contains(&here.content) && !gives_way(&here.content, &entry);
         let worth_a_copy = matches!(here.content.body, Body::File { .. } | Body::Symlink { .. });
         let displaced = match policy {
             Policy::KeepBoth if lost && worth_a_copy => Displaced::ConflictCopy,
@@ -84,7 +86,7 @@ fn time(body: &Body) -> Option<i64> {
 ///
 /// Contents are a set of concurrent versions as in "Scalable and Accurate Causality Tracking for Eventually Consistent
 /// Stores" (Almeida and others, 2014): a version stays unless the other side's vector includes it without holding it.
-/// The highest of the set (by rank, then stamp) has the name. Attributes are a register where the highest stamp wins;
+/// The highest of the set (see [`standing`]) has the name. Attributes are a register where the highest stamp wins;
 /// stamps grow along causality, so an attribute that supersedes another is always higher.
 pub fn merge(a: &Entry, b: &Entry) -> Entry {
     let mut contents: Vec<Content> = Vec::with_capacity(2);
@@ -104,7 +106,8 @@ pub fn merge(a: &Entry, b: &Entry) -> Entry {
         // Two correct replicas can't supersede each other's contents; from a faulty one anything can come.
         contents = vec![a.content.clone(), b.content.clone()];
     }
-    contents.sort_by_key(|content| std::cmp::Reverse((content.body.rank(), content.stamp)));
+    let deleted = deleted(contents.iter());
+    contents.sort_by_key(|content| std::cmp::Reverse((standing(content, &deleted), content.stamp)));
     contents.truncate(1 + LOSERS);
     let content = contents.remove(0);
     Entry {
@@ -112,6 +115,40 @@ pub fn merge(a: &Entry, b: &Entry) -> Entry {
         content,
         losers: contents,
         attributes: *newest(&a.attributes, &b.attributes),
+    }
+}
+
+/// What the deletions among concurrent contents say that they deleted.
+fn deleted<'a>(contents: impl Iterator<Item = &'a Content>) -> Vec<ContentHash> {
+    let named = contents.filter_map(|content| match &content.body {
+        Body::Tombstone { deleted, .. } => *deleted,
+        Body::File { .. } | Body::Symlink { .. } | Body::Directory => None,
+    });
+    named.collect()
+}
+
+/// Who keeps the name when versions are concurrent: a directory before a file or link, anything before a deletion. But what
+/// only lay in a directory comes after the deletion that names it, and after what a seed has. A function of the set and of
+/// nothing else, so that a join stays associative.
+fn standing(content: &Content, deleted: &[ContentHash]) -> u8 {
+    match (&content.body, content.origin) {
+        (body, Origin::Returned) if body.recognised_by().is_some_and(|named| deleted.contains(&named)) => 0,
+        (Body::Tombstone { .. }, _) => 1,
+        (Body::File { .. } | Body::Symlink { .. }, Origin::Yielding) => 2,
+        (Body::File { .. } | Body::Symlink { .. }, Origin::Written | Origin::Returned) => 3,
+        (Body::Directory, _) => 4,
+    }
+}
+
+/// Did it lose because of what it is, and not by chance of time? Then nobody has to hear of a conflict.
+fn gives_way(loser: &Content, entry: &Entry) -> bool {
+    match loser.origin {
+        Origin::Written => false,
+        Origin::Returned => {
+            let deleted = deleted(std::iter::once(&entry.content).chain(&entry.losers));
+            standing(loser, &deleted) == 0
+        }
+        Origin::Yielding => entry.content.body.is_live() && entry.content.origin != Origin::Yielding,
     }
 }
 
@@ -123,14 +160,14 @@ fn newest<'a>(a: &'a Attributes, b: &'a Attributes) -> &'a Attributes {
 /// the winner's.
 pub fn conflicts(entry: &Entry) -> usize {
     let differs = |loser: &&Content| loser.body.rank() == 1 && !loser.body.same_contents(&entry.content.body);
-    entry.losers.iter().filter(differs).count()
+    entry.losers.iter().filter(differs).filter(|loser| !gives_way(loser, entry)).count()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::HlcClock;
-    use crate::entry::{ContentHash, Stamp};
+    use crate::entry::Stamp;
     use crate::version::{Dot, ReplicaId, Vector};
     use proptest::prelude::*;
 
@@ -151,15 +188,21 @@ mod tests {
         vector.add(dot);
         let old = replica.entry.clone();
         let body = match what % 5 {
-            0 => Body::tombstone(None),
+            0 => Body::tombstone(replica.entry.as_ref().and_then(|entry| entry.content.body.recognised_by())),
             1 => Body::Directory,
             2 if old.is_some() => old.as_ref().unwrap().content.body.clone(),
             n => file(n),
         };
         let only_attributes = what % 5 == 2 && old.is_some();
+        // What is found is found before anything else is known of the path.
+        let origin = match (&old, what / 5 % 3) {
+            (None, 0) => Origin::Returned,
+            (None, 1) => Origin::Yielding,
+            _ => Origin::Written,
+        };
         let (content, losers) = match (only_attributes, old) {
             (true, Some(old)) => (old.content, old.losers),
-            _ => (Content { stamp, body }, Vec::new()),
+            _ => (Content { stamp, body, origin }, Vec::new()),
         };
         let attributes = Attributes { stamp, mode: u32::from(what), owner: None };
         replica.entry = Some(Entry { vector, content, losers, attributes });
@@ -225,7 +268,7 @@ mod tests {
         vector.add(dot);
         Entry {
             vector,
-            content: Content { stamp, body },
+            content: Content { stamp, body, origin: Origin::Written },
             losers: vec![],
             attributes: Attributes { stamp, mode: 0o644, owner: None },
         }
@@ -257,6 +300,58 @@ mod tests {
             let Decision::Record(entry) = decide(Some(here), remote, Policy::KeepBoth) else { panic!() };
             assert_eq!(conflicts(&entry), 0);
         }
+    }
+
+    fn found(id: u64, now: u64, body: Body, origin: Origin) -> Entry {
+        let mut entry = version(id, now, body);
+        entry.content.origin = origin;
+        entry
+    }
+
+    #[test]
+    fn what_a_rebuilt_registry_finds_stays_deleted_unless_it_was_edited() {
+        for body in [file(1), Body::Directory, Body::Symlink { target: b"x".to_vec(), mtime: 0 }] {
+            let deletion = version(2, 10, Body::tombstone(body.recognised_by()));
+            let here = found(1, 20, body.clone(), Origin::Returned);
+            let Decision::Publish { entry, displaced } = decide(Some(&here), &deletion, Policy::KeepBoth) else {
+                panic!("{body:?}")
+            };
+            assert!(!entry.is_live() && displaced == Displaced::Store && conflicts(&entry) == 0, "{entry:?}");
+            assert!(matches!(decide(Some(&deletion), &here, Policy::KeepBoth), Decision::Record(_)));
+            // Written, it is an edit that the deletion's user never saw.
+            let here = version(1, 20, body);
+            assert!(
+                matches!(decide(Some(&here), &deletion, Policy::KeepBoth), Decision::Record(entry) if entry.is_live())
+            );
+        }
+        let other = found(1, 20, file(2), Origin::Returned);
+        let deletion = version(2, 10, Body::tombstone(file(1).recognised_by()));
+        assert!(
+            matches!(decide(Some(&other), &deletion, Policy::KeepBoth), Decision::Record(entry) if entry.is_live())
+        );
+        // An edit elsewhere, concurrent with the deletion, has the name; what was deleted makes no copy beside it.
+        let edit = version(3, 5, file(3));
+        let here = found(1, 20, file(1), Origin::Returned);
+        let Decision::Publish { entry, displaced } = decide(Some(&here), &merge(&deletion, &edit), Policy::KeepBoth)
+        else {
+            panic!()
+        };
+        assert_eq!((entry.content, displaced), (edit.content, Displaced::Store));
+    }
+
+    #[test]
+    fn what_a_node_with_a_seed_finds_gives_way_whatever_its_time() {
+        let (seed, here) = (version(1, 10, file(1)), found(2, 20, file(2), Origin::Yielding));
+        let Decision::Publish { entry, displaced } = decide(Some(&here), &seed, Policy::KeepBoth) else { panic!() };
+        assert_eq!((&entry.content, displaced, conflicts(&entry)), (&seed.content, Displaced::Store, 0));
+        assert!(matches!(decide(Some(&seed), &here, Policy::KeepBoth), Decision::Record(_)));
+        // Of two that both give way neither is less than the other.
+        let other = found(3, 30, file(3), Origin::Yielding);
+        let Decision::Publish { displaced, entry } = decide(Some(&here), &other, Policy::KeepBoth) else { panic!() };
+        assert_eq!((displaced, conflicts(&entry)), (Displaced::ConflictCopy, 1));
+        // What the seed deleted before is no version of the seed.
+        let deletion = version(1, 10, Body::tombstone(file(2).recognised_by()));
+        assert!(matches!(decide(Some(&here), &deletion, Policy::KeepBoth), Decision::Record(entry) if entry.is_live()));
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Shape {
     pub exclude: Vec<String>,
     /// From how many on deletions wait for approval.
     pub guard: Limits,
+    /// The node whose contents win at a first meeting.
+    pub seed: Option<u32>,
 }
 
 /// A simulated machine with its disks; its agent may run or not.
@@ -96,6 +98,15 @@ pub fn name(id: u32) -> String {
 impl Mesh {
     /// Machines with empty disks and running agents.
     pub fn new(seed: u64, shape: Shape) -> Self {
+        let mut mesh = Self::asleep(seed, shape);
+        for id in 1..=mesh.shape.nodes {
+            mesh.start(id);
+        }
+        mesh
+    }
+
+    /// Machines with empty disks, on which no agent runs yet.
+    pub fn asleep(seed: u64, shape: Shape) -> Self {
         let world = World::new(seed, Settings::default());
         let clock = Arc::new(AtomicU64::new(0));
         let machines = (1..=shape.nodes).map(|id| Machine {
@@ -121,9 +132,6 @@ impl Mesh {
             watchers: 0,
         };
         mesh.tick();
-        for id in 1..=mesh.shape.nodes {
-            mesh.start(id);
-        }
         mesh
     }
 
@@ -185,6 +193,7 @@ impl Mesh {
                 settle: 50_000_000,
                 keep_versions: 1_000,
                 guard: shape.guard,
+                seed: shape.seed.map(name),
             }],
             state,
             connections: 16,
@@ -222,6 +231,15 @@ impl Mesh {
         // Unwinds the jobs' stacks, then closes the registry in order, which a killed process wouldn't: hence the copy.
         machine.agent = None;
         machine.storage = storage;
+    }
+
+    /// Takes the state directory of a node whose agent doesn't run: its registry is rebuilt at the next start.
+    pub fn lose_state(&mut self, id: u32) {
+        self.note(&format!("n{id} loses its state directory"));
+        let machine = self.machine(id);
+        assert!(machine.agent.is_none(), "an agent that runs has its files open");
+        machine.state = StateDisk::new();
+        machine.storage = Storage::default();
     }
 
     /// Does one thing that is ready to be done; lets time pass until there is. False if nothing will ever happen.

@@ -99,6 +99,7 @@ impl<I: Io> Node<I> {
             What::Content { body: Body::File { mtime, .. } | Body::Symlink { mtime, .. }, .. } => Some(*mtime),
             _ => None,
         };
+        let origin = volume.state.finds;
         let clock = &mut self.clock;
         let dot = Dot { replica, counter: volume.counter + 1 };
         let stamp = |over: Option<&Entry>| {
@@ -109,7 +110,7 @@ impl<I: Io> Node<I> {
             };
             Stamp { hlc, dot }
         };
-        let Some(recorded) = record(&finding, stamp) else { return };
+        let Some(recorded) = record(&finding, origin, stamp) else { return };
         let mut row = recorded.row;
         if recorded.is_version {
             let dot = volume.next_dot(replica);
