@@ -8,6 +8,7 @@ pub mod announce;
 pub mod ask;
 pub mod ca;
 pub mod cli;
+pub mod conflicts;
 pub mod connection;
 pub mod contents;
 pub mod control;

@@ -3,6 +3,7 @@
 //! A driver (threads for a real agent, the simulator for a simulated one) feeds completions of [`Io`] and outcomes of
 //! jobs, and takes the jobs that come out of each [`Node::turn`].
 
+mod conflicts;
 mod dispatch;
 mod holds;
 mod inspect;

@@ -99,8 +99,10 @@ pub struct Counts {
     pub wanted: u64,
     /// Bytes of files that are wanted.
     pub wanted_bytes: u64,
-    /// Versions that lost a conflict and weren't superseded since.
+    /// Versions that lost a conflict, or wait for a person's decision, and weren't superseded since.
     pub conflicts: u64,
+    /// Rows that wait for a person's decision.
+    pub undecided: u64,
     /// Rows whose deletion waits for approval. This and the next two aren't stored but counted when the registry is opened.
     #[serde(skip)]
     pub held: u64,
@@ -122,9 +124,9 @@ impl Counts {
             counts.files = 1;
             counts.bytes = here.entry.content.body.size();
         }
-        if let Some(here) = &row.here {
-            counts.conflicts = syncmesh_core::decide::conflicts(&here.entry) as u64;
-        }
+        let undecided = row.wanted.as_ref().is_some_and(|wanted| wanted.why == syncmesh_core::entry::Why::Conflict);
+        counts.undecided = u64::from(undecided);
+        counts.conflicts = conflicts(row);
         if let Some(wanted) = &row.wanted
             && wanted.why != syncmesh_core::entry::Why::Unselected
         {
@@ -153,10 +155,19 @@ impl Counts {
         self.wanted = self.wanted - old.wanted + new.wanted;
         self.wanted_bytes = self.wanted_bytes - old.wanted_bytes + new.wanted_bytes;
         self.conflicts = self.conflicts - old.conflicts + new.conflicts;
+        self.undecided = self.undecided - old.undecided + new.undecided;
         self.held = self.held - old.held + new.held;
         self.held_here = self.held_here - old.held_here + new.held_here;
         self.held_gone = self.held_gone - old.held_gone + new.held_gone;
     }
+}
+
+/// Versions of a path that a person may still care about, beside the one that has the name.
+pub fn conflicts(row: &Row) -> u64 {
+    let undecided = row.wanted.as_ref().filter(|wanted| wanted.why == syncmesh_core::entry::Why::Conflict);
+    let entries =
+        row.here.iter().map(|here| &here.entry).chain(undecided.into_iter().flat_map(|wanted| &wanted.entries));
+    syncmesh_core::decide::joined(entries).map_or(0, |entry| syncmesh_core::decide::conflicts(&entry) as u64)
 }
 
 /// Why the registry can't be used.
@@ -434,6 +445,30 @@ impl Registry {
         Ok(found.into_iter().take(limit).collect())
     }
 
+    /// Up to `limit` rows of a volume in the order of their keys, from the one after `after` on.
+    pub fn rows(&self, volume: u16, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Row)>, RegistryError> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let overlay = self.0.overlay.read().expect(POISONED);
+        let table = self.0.database.begin_read()?.open_table(ROWS)?;
+        let first = Key { volume, ..first_child(volume, &RelativePath::root()) };
+        let start = after.map_or_else(|| Included(first.encode()), |key| Excluded(key.encode()));
+        let mut found: BTreeMap<Key, Row> = BTreeMap::new();
+        for item in table.range::<&[u8]>((start.as_ref().map(Vec::as_slice), Unbounded))? {
+            let (key, bytes) = item?;
+            let key = Key::decode(key.value()).ok_or(RegistryError::Row(RowError::Damaged))?;
+            if key.volume != volume || found.len() >= limit {
+                break;
+            }
+            found.insert(key, Row::decode(bytes.value()).map_err(RegistryError::Row)?);
+        }
+        let start = after.map_or(Included(&first), Excluded);
+        for rows in [&*overlay.closing, &overlay.open] {
+            let rows = rows.range::<Key, _>((start, Unbounded)).take_while(|(key, _)| key.volume == volume);
+            found.extend(rows.map(|(key, row)| (key.clone(), row.clone())));
+        }
+        Ok(found.into_iter().take(limit).collect())
+    }
+
     /// Puts a row into the open epoch.
     pub fn put(&self, key: Key, row: Row) {
         let mut overlay = self.0.overlay.write().expect(POISONED);
@@ -573,5 +608,12 @@ mod tests {
         assert_eq!(since(0, 10), expected);
         commit(&registry);
         assert_eq!(since(0, 10), expected);
+        let rows = |after: Option<&str>, limit| {
+            let after = after.map(|at| Key::of(1, &path(at)).unwrap());
+            let rows = registry.rows(1, after.as_ref(), limit).unwrap();
+            rows.into_iter().map(|(key, row)| format!("{}{}", key.path(), row.sequence)).collect::<Vec<_>>()
+        };
+        assert_eq!(rows(None, 2), ["e5", "d/a1"]);
+        assert_eq!(rows(Some("d/a"), 10), ["d/aa7", "d/b6", "d/c8", "d/c/x4"]);
     }
 }

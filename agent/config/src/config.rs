@@ -162,6 +162,8 @@ pub enum ConflictPolicy {
     KeepBoth,
     /// It goes to the version store.
     LastWriterWins,
+    /// A person decides who that is; until then each node keeps its own version.
+    Manual,
 }
 
 impl Config {

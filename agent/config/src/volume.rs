@@ -164,10 +164,11 @@ fn policy(field: &Field<'_>, report: &mut Report) -> Option<ConflictPolicy> {
     field.text(report, |text| match text {
         "keepBoth" => Ok(ConflictPolicy::KeepBoth),
         "lastWriterWins" => Ok(ConflictPolicy::LastWriterWins),
+        "manual" => Ok(ConflictPolicy::Manual),
         _ if later::POLICIES.iter().any(|later| text == *later || text.starts_with("prefer:")) => {
             Err(later::comes_later(&format!("the policy {}", crate::fields::shorten(text)), later::POLICIES_INSTEAD))
         }
-        _ => Err(read::unknown_word(text, &["keepBoth", "lastWriterWins"])),
+        _ => Err(read::unknown_word(text, &["keepBoth", "lastWriterWins", "manual"])),
     })
 }
 

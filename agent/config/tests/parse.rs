@@ -81,6 +81,12 @@ fn what_is_not_written_has_the_default_that_the_example_writes() {
 }
 
 #[test]
+fn a_rule_may_let_a_person_decide() {
+    let config = parse(&FULL.replace("policy: lastWriterWins", "policy: manual")).unwrap();
+    assert_eq!(config.volumes[0].conflicts.rules[0].policy, ConflictPolicy::Manual);
+}
+
+#[test]
 fn a_seed_is_a_member_or_this_node() {
     for seed in ["a", "b"] {
         let config = parse(&FULL.replace("seed: \"\"", &format!("seed: {seed}"))).unwrap();
@@ -143,7 +149,7 @@ const BAD: &[(&str, &str, u32, &str, &str)] = &[
     // Fields that come later.
     (
         "policy: keepBoth",
-        "policy: manual",
+        "policy: merge",
         14,
         "volumes[0].conflicts.policy",
         "comes with a later version: remove it; today",

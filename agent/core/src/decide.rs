@@ -9,6 +9,8 @@
 //! | concurrent | equal contents | join; the newer stamp's time, mode and owner |
 //! | concurrent, wins | other contents | join; keep what is here, its maker keeps the loser |
 //! | concurrent, loses | other contents | publish; what was here becomes a conflict copy (`keepBoth`) or goes to the version store (`lastWriterWins`) |
+//! | concurrent | other contents, under `manual` | keep both apart until a person decides |
+//! | lost, as a person decided | the winner | publish; what was here becomes a conflict copy |
 //! | edit | concurrent deletion | join; the edit stays |
 //! | deletion | concurrent edit | publish the edit |
 //! | found by a rebuilt registry | concurrent deletion of the same contents | publish the deletion; what was here goes to the version store |
@@ -30,6 +32,8 @@ pub enum Decision {
     Record(Entry),
     /// The disk's contents stay; mode, owner or time of the joined entry must be set.
     SetAttributes(Entry),
+    /// A person decides between what is here and the remote version, which is kept beside it until then.
+    Hold,
     /// The joined entry's contents must be published.
     Publish {
         /// The joined entry.
@@ -57,12 +61,15 @@ pub fn decide(here: Option<&Entry>, remote: &Entry, policy: Policy) -> Decision 
     if entry == *here {
         return Decision::Known;
     }
+    if policy == Policy::Manual && is_open(&here.content, &entry) {
+        return Decision::Hold;
+    }
     if !entry.content.body.same_contents(&here.content.body) {
-        let lost = entry.losers.contains(&here.content) && !gives_way(&here.content, &entry);
+        let lost = entry.losers.iter().any(|loser| loser.is_version(&here.content) && !gives_way(loser, &entry));
         let worth_a_copy = matches!(here.content.body, Body::File { .. } | Body::Symlink { .. });
         let displaced = match policy {
-            Policy::KeepBoth if lost && worth_a_copy => Displaced::ConflictCopy,
-            Policy::KeepBoth | Policy::LastWriterWins => Displaced::Store,
+            Policy::KeepBoth | Policy::Manual if lost && worth_a_copy => Displaced::ConflictCopy,
+            Policy::KeepBoth | Policy::LastWriterWins | Policy::Manual => Displaced::Store,
         };
         return Decision::Publish { entry, displaced };
     }
@@ -91,12 +98,14 @@ fn time(body: &Body) -> Option<i64> {
 pub fn merge(a: &Entry, b: &Entry) -> Entry {
     let mut contents: Vec<Content> = Vec::with_capacity(2);
     let mut keep = |from: &Entry, other: &Entry| {
-        for content in std::iter::once(&from.content).chain(&from.losers) {
+        for content in contents_of(from) {
             let dot = content.stamp.dot;
-            let held = std::iter::once(&other.content).chain(&other.losers).any(|c| c.stamp.dot == dot);
+            let held = contents_of(other).any(|c| c.stamp.dot == dot);
             let superseded = other.vector.includes(dot) && !held;
-            if !superseded && !contents.iter().any(|c| c.stamp.dot == dot) {
-                contents.push(content.clone());
+            match contents.iter_mut().find(|kept| kept.is_version(content)) {
+                _ if superseded => {}
+                Some(kept) => kept.origin = kept.origin.max(content.origin),
+                None => contents.push(content.clone()),
             }
         }
     };
@@ -107,7 +116,9 @@ pub fn merge(a: &Entry, b: &Entry) -> Entry {
         contents = vec![a.content.clone(), b.content.clone()];
     }
     let deleted = deleted(contents.iter());
-    contents.sort_by_key(|content| std::cmp::Reverse((standing(content, &deleted), content.stamp)));
+    // The hash tells versions apart that two copies of one machine gave the same number.
+    let order = |content: &Content| (standing(content, &deleted), content.stamp, content.body.recognised_by());
+    contents.sort_by_cached_key(|content| std::cmp::Reverse(order(content)));
     contents.truncate(1 + LOSERS);
     let content = contents.remove(0);
     Entry {
@@ -116,6 +127,11 @@ pub fn merge(a: &Entry, b: &Entry) -> Entry {
         losers: contents,
         attributes: *newest(&a.attributes, &b.attributes),
     }
+}
+
+/// The contents that an entry has and nothing has superseded, the highest first.
+pub fn contents_of(entry: &Entry) -> impl Iterator<Item = &Content> {
+    std::iter::once(&entry.content).chain(&entry.losers)
 }
 
 /// What the deletions among concurrent contents say that they deleted.
@@ -134,7 +150,7 @@ fn standing(content: &Content, deleted: &[ContentHash]) -> u8 {
     match (&content.body, content.origin) {
         (body, Origin::Returned) if body.recognised_by().is_some_and(|named| deleted.contains(&named)) => 0,
         (Body::Tombstone { .. }, _) => 1,
-        (Body::File { .. } | Body::Symlink { .. }, Origin::Yielding) => 2,
+        (Body::File { .. } | Body::Symlink { .. }, Origin::Yielding | Origin::Beside) => 2,
         (Body::File { .. } | Body::Symlink { .. }, Origin::Written | Origin::Returned) => 3,
         (Body::Directory, _) => 4,
     }
@@ -143,9 +159,9 @@ fn standing(content: &Content, deleted: &[ContentHash]) -> u8 {
 /// Did it lose because of what it is, and not by chance of time? Then nobody has to hear of a conflict.
 fn gives_way(loser: &Content, entry: &Entry) -> bool {
     match loser.origin {
-        Origin::Written => false,
+        Origin::Written | Origin::Beside => false,
         Origin::Returned => {
-            let deleted = deleted(std::iter::once(&entry.content).chain(&entry.losers));
+            let deleted = deleted(contents_of(entry));
             standing(loser, &deleted) == 0
         }
         Origin::Yielding => entry.content.body.is_live() && entry.content.origin != Origin::Yielding,
@@ -156,11 +172,34 @@ fn newest<'a>(a: &'a Attributes, b: &'a Attributes) -> &'a Attributes {
     if a.stamp >= b.stamp { a } else { b }
 }
 
-/// Counts the versions beside the winner that a person may still care about: files and links whose contents differ from
-/// the winner's.
+/// The contents of an entry that a person may still care about, beside those of `chosen`: files and links that differ from
+/// it, and that neither gave way nor were decided about.
+pub fn rivals<'a>(chosen: &'a Content, entry: &'a Entry) -> impl Iterator<Item = &'a Content> {
+    contents_of(entry).filter(move |content| {
+        content.body.rank() == 1
+            && content.origin != Origin::Beside
+            && !content.body.same_contents(&chosen.body)
+            && !gives_way(content, entry)
+    })
+}
+
+/// Counts the versions beside the winner that a person may still care about.
 pub fn conflicts(entry: &Entry) -> usize {
-    let differs = |loser: &&Content| loser.body.rank() == 1 && !loser.body.same_contents(&entry.content.body);
-    entry.losers.iter().filter(differs).filter(|loser| !gives_way(loser, entry)).count()
+    rivals(&entry.content, entry).count()
+}
+
+/// What is known of a path as a whole, also where a person has still to decide.
+pub fn joined<'a>(mut entries: impl Iterator<Item = &'a Entry>) -> Option<Entry> {
+    let first = entries.next()?.clone();
+    Some(entries.fold(first, |joined, entry| merge(&joined, entry)))
+}
+
+/// Would a person have to decide between contents that are here and others of the joined entry? A directory isn't asked about:
+/// it has children.
+fn is_open(here: &Content, joined: &Entry) -> bool {
+    let ours = contents_of(joined).find(|content| content.is_version(here));
+    let stands = ours.is_some_and(|ours| ours.origin != Origin::Beside && !gives_way(ours, joined));
+    stands && here.body.rank() == 1 && joined.content.body.rank() == 1 && rivals(here, joined).next().is_some()
 }
 
 #[cfg(test)]
@@ -284,6 +323,44 @@ mod tests {
         assert_eq!(displaced(Policy::KeepBoth), Displaced::ConflictCopy);
         assert_eq!(displaced(Policy::LastWriterWins), Displaced::Store);
         assert!(matches!(decide(Some(&remote), &here, Policy::KeepBoth), Decision::Record(_)));
+    }
+
+    #[test]
+    fn under_manual_each_side_keeps_its_own_until_somebody_decides() {
+        let (ours, theirs) = (version(1, 10, file(1)), version(2, 20, file(2)));
+        for (here, remote) in [(&ours, &theirs), (&theirs, &ours)] {
+            assert_eq!(decide(Some(here), remote, Policy::Manual), Decision::Hold);
+        }
+        // Ordered, equal and deleted versions are no conflict.
+        let same = version(2, 20, file(1));
+        assert!(matches!(decide(Some(&ours), &same, Policy::Manual), Decision::Record(_)));
+        let deletion = version(2, 20, Body::tombstone(None));
+        assert!(matches!(decide(Some(&ours), &deletion, Policy::Manual), Decision::Record(_)));
+        // Ours was chosen: theirs becomes a copy where it is.
+        let mut both = merge(&ours, &theirs);
+        let dot = Dot { replica: ReplicaId(1), counter: 2 };
+        both.vector.add(dot);
+        both.losers = vec![Content { origin: Origin::Beside, ..theirs.content.clone() }];
+        both.content =
+            Content { stamp: Stamp { hlc: crate::clock::Hlc::from_millis(30), dot }, ..ours.content.clone() };
+        assert_eq!((&merge(&both, &both), conflicts(&both)), (&both, 0));
+        for policy in [Policy::Manual, Policy::KeepBoth] {
+            let Decision::Publish { entry, displaced } = decide(Some(&theirs), &both, policy) else { panic!() };
+            assert_eq!((&entry, displaced), (&both, Displaced::ConflictCopy));
+            assert!(matches!(decide(Some(&ours), &both, policy), Decision::Record(entry) if entry == both));
+        }
+        // A third version was never decided about.
+        let third = version(3, 25, file(3));
+        assert_eq!(decide(Some(&both), &third, Policy::Manual), Decision::Hold);
+        assert_eq!(decide(Some(&third), &both, Policy::Manual), Decision::Hold);
+    }
+
+    #[test]
+    fn two_contents_with_one_number_are_concurrent() {
+        let (a, b) = (version(1, 10, file(1)), version(1, 10, file(2)));
+        let ab = merge(&a, &b);
+        assert_eq!((&merge(&b, &a), conflicts(&ab)), (&ab, 1));
+        assert_eq!((&merge(&ab, &a), &merge(&b, &ab)), (&ab, &ab));
     }
 
     #[test]

@@ -157,8 +157,9 @@ impl Body {
     }
 }
 
-/// How contents came into the mesh: what may be assumed of them when they meet others that their writer never saw.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+/// How contents came into the mesh: what may be assumed of them when they meet others that their writer never saw. Where two
+/// replicas know different things of one version the later in this list is true.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub enum Origin {
     /// Somebody wrote them.
     #[default]
@@ -169,6 +170,8 @@ pub enum Origin {
     /// They lay in a directory that became a replica, and whose node names another one as its seed: they lose against any
     /// that don't.
     Yielding,
+    /// They lost a conflict that somebody has decided so: they stand beside the winner, as a conflict copy.
+    Beside,
 }
 
 /// A body and when it was written.
@@ -180,6 +183,14 @@ pub struct Content {
     pub body: Body,
     /// How it came into the mesh.
     pub origin: Origin,
+}
+
+impl Content {
+    /// Is it the same version? Two replicas may know different things of where it came from. A number alone doesn't tell:
+    /// two copies of one machine that run at the same time may give it twice.
+    pub fn is_version(&self, other: &Self) -> bool {
+        self.stamp == other.stamp && self.body == other.body
+    }
 }
 
 /// Owner and group, by number.

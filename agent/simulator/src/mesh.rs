@@ -10,6 +10,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use syncmesh_agent::ask::{Named, Resolve};
+use syncmesh_agent::conflicts::{self, Choice, Conflict, Resolved};
 use syncmesh_agent::guard::Verdict;
 use syncmesh_agent::job::{Context, Done, Job};
 use syncmesh_agent::node::{Node, Status};
@@ -339,6 +341,23 @@ impl Mesh {
     pub fn decide_holds(&mut self, id: u32, verdict: Verdict) -> Result<u64, String> {
         let agent = self.machine(id).agent.as_mut().expect("only a running agent can be told");
         agent.node.decide_holds(None, verdict)
+    }
+
+    /// The conflicts that a running node knows.
+    pub fn conflicts(&self, id: u32) -> Vec<Conflict> {
+        let agent = self.machines[id as usize - 1].agent.as_ref().expect("only a running agent can be asked");
+        let found = conflicts::list(&agent.context, &[(1, "v".into())], &agent.node.replicas());
+        found.expect("a simulated registry can be read").pop().map(|volume| volume.paths).unwrap_or_default()
+    }
+
+    /// Somebody's word about a conflict, on a running node.
+    pub fn resolve(&mut self, id: u32, path: &str, choice: Choice) -> Result<Resolved, String> {
+        self.note(&format!("user of n{id} decides {path}: {choice:?}"));
+        let agent = self.machine(id).agent.as_mut().expect("only a running agent can be told");
+        let path = Named { volume: Some("v".into()), typed: path.into(), absolute: String::new() };
+        let resolved = agent.node.resolve(&Resolve { path, choice, contents: None });
+        self.turn(id);
+        resolved
     }
 
     /// Rows of a running node that want something.
