@@ -1,5 +1,6 @@
 //! What the control thread asks of the loop. Answers go into a channel that the asker made with room for them.
 
+use crate::conflicts::{Choice, Conflicts, Resolved};
 use crate::guard::Verdict;
 use crate::inquiry::Held;
 use crate::node::{Counters, Status};
@@ -19,6 +20,10 @@ pub enum Ask {
     Versions(Named, Sender<Result<Vec<Version>, String>>),
     /// Bring a path back.
     Restore(Restore, Sender<Result<Restored, String>>),
+    /// Which conflicts are there, in one volume or in all?
+    Conflicts(Option<String>, Sender<Result<Vec<Conflicts>, String>>),
+    /// Decide a conflict.
+    Resolve(Resolve, Sender<Result<Resolved, String>>),
     /// Say goodbye, end the epoch, and return.
     Stop,
 }
@@ -33,6 +38,18 @@ pub struct Named {
     pub typed: String,
     /// The same as an absolute path on this machine.
     pub absolute: String,
+}
+
+/// A decision about a conflict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Resolve {
+    /// Whose.
+    pub path: Named,
+    /// What has the name from here on.
+    pub choice: Choice,
+    /// Of several other versions the one with these contents: the first eight digits of their hash.
+    pub contents: Option<String>,
 }
 
 /// An order to bring a path back.

@@ -5,6 +5,7 @@
 
 mod ca;
 mod check_config;
+mod conflicts;
 mod holds;
 mod plan;
 mod reach;
@@ -64,6 +65,9 @@ enum Command {
     /// See, approve or take back many deletions at once, which wait for that
     #[command(subcommand)]
     Holds(holds::Command),
+    /// See conflicts, and decide them
+    #[command(subcommand)]
+    Conflicts(conflicts::Command),
     /// List the stored versions of a path
     Versions(versions::Versions),
     /// Bring back a stored version, or all deleted files of a directory
@@ -108,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Plan(arguments) => plan::main(&arguments),
         Command::Status(arguments) => status::main(&arguments),
         Command::Holds(command) => holds::main(&command),
+        Command::Conflicts(command) => conflicts::main(&command),
         Command::Versions(arguments) => versions::list(&arguments),
         Command::Restore(arguments) => versions::restore(&arguments),
         Command::Wait(arguments) => wait::main(&arguments),
@@ -188,6 +193,11 @@ mod tests {
             "x holds list --volume docs -o json --socket s",
             "x holds approve",
             "x holds reject --volume docs --config f",
+            "x conflicts list",
+            "x conflicts list --volume docs -o json --socket s",
+            "x conflicts resolve a/b local",
+            "x conflicts resolve a/b remote --contents 0a1b2c3d --volume docs -o json",
+            "x conflicts resolve a/b both --config f",
             "x versions a/b",
             "x versions --volume docs a/b -o json",
             "x restore a/b",
@@ -208,6 +218,9 @@ mod tests {
             "x status --socket s --config f",
             "x holds",
             "x holds approve docs",
+            "x conflicts",
+            "x conflicts resolve a",
+            "x conflicts resolve a mine",
             "x versions",
             "x restore a --at now",
             "x restore a --at 2h --version 1",

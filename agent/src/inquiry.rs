@@ -7,7 +7,7 @@ use syncmesh_core::entry::{Body, Why};
 use syncmesh_core::path::RelativePath;
 
 /// Paths in one answer.
-const PATHS: usize = 500;
+pub const PATHS: usize = 500;
 
 /// What a volume holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ pub mod ask;
 pub mod ca;
 pub mod cli;
 pub mod compare;
+pub mod conflicts;
 pub mod connection;
 pub mod contents;
 pub mod control;

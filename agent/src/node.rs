@@ -4,6 +4,7 @@
 //! jobs, and takes the jobs that come out of each [`Node::turn`].
 
 mod compare;
+mod conflicts;
 mod dispatch;
 mod holds;
 mod inspect;

@@ -29,8 +29,30 @@ pub struct VolumePlan {
     pub excluded: u64,
     /// Names that can't be looked at, or lie on other file systems: they are unknown, and stay as they are.
     pub unreadable: u64,
-    /// Is there a registry to go on from?
-    pub registry: bool,
+    /// What a start goes on from.
+    pub start: Start,
+}
+
+/// What a start goes on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// A registry.
+    Registry,
+    /// A directory that was a replica before, and whose registry is gone.
+    Rebuilt,
+    /// A directory that meets the mesh for the first time, and what the configuration's `seed` makes of it.
+    First(Seed),
+}
+
+/// Whose contents win at a first meeting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seed {
+    /// No member's more than another's.
+    Nobodys,
+    /// This node's.
+    Ours,
+    /// That member's.
+    Theirs(String),
 }
 
 /// Looks at each volume of a configuration.
@@ -39,10 +61,21 @@ pub struct VolumePlan {
 /// A volume's directory can't be read at all.
 pub fn plan(config: &Config) -> Result<Vec<VolumePlan>, String> {
     let registry = fs::symlink_metadata(config.state_dir.join("registry.redb")).is_ok();
-    config.volumes.iter().map(|volume| look(volume, registry)).collect()
+    config.volumes.iter().map(|volume| look(volume, start(config, volume, registry))).collect()
 }
 
-fn look(volume: &Volume, registry: bool) -> Result<VolumePlan, String> {
+fn start(config: &Config, volume: &Volume, registry: bool) -> Start {
+    let marker = volume.path.join(".syncmesh/marker");
+    match &volume.seed {
+        _ if registry => Start::Registry,
+        _ if fs::symlink_metadata(marker).is_ok() => Start::Rebuilt,
+        None => Start::First(Seed::Nobodys),
+        Some(seed) if *seed == config.node => Start::First(Seed::Ours),
+        Some(seed) => Start::First(Seed::Theirs(seed.to_string())),
+    }
+}
+
+fn look(volume: &Volume, start: Start) -> Result<VolumePlan, String> {
     let refuse = |why: String| {
         format!(
             "can't look at volume {} in {}: {why}; check its path, or make the directory",
@@ -68,7 +101,7 @@ fn look(volume: &Volume, registry: bool) -> Result<VolumePlan, String> {
         bytes: 0,
         excluded: 0,
         unreadable: 0,
-        registry,
+        start,
     };
     // Directories still to be read; not recursion, because trees may be deep.
     let mut waiting = vec![(volume.path.clone(), RelativePath::root())];
@@ -168,14 +201,14 @@ mod tests {
             bytes: 6,
             excluded: 2,
             unreadable: 0,
-            registry: false,
+            start: Start::First(Seed::Nobodys),
         };
         assert_eq!(plan(&config), Ok(vec![expected.clone()]));
         assert!(!dir.path().join("state").exists());
 
         fs::create_dir(dir.path().join("state")).unwrap();
         fs::write(dir.path().join("state/registry.redb"), "").unwrap();
-        assert_eq!(plan(&config), Ok(vec![VolumePlan { registry: true, ..expected }]));
+        assert_eq!(plan(&config), Ok(vec![VolumePlan { start: Start::Registry, ..expected }]));
     }
 
     #[test]

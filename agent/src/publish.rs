@@ -14,9 +14,9 @@ use crate::store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use syncmesh_core::decide::{Decision, Displaced, decide, merge};
-use syncmesh_core::entry::{Body, ContentHash, Entry, Here, Identity, Row, Wanted, Why};
+use syncmesh_core::entry::{Body, Content, ContentHash, Entry, Here, Identity, Row, Wanted, Why};
 use syncmesh_core::path::{Name, RelativePath};
-use syncmesh_core::policy::conflict_name;
+use syncmesh_core::policy::{Policy, conflict_name};
 use syncmesh_core::version::ReplicaId;
 use syncmesh_io::{Directory, FileKind, FsError, Log, Stat};
 
@@ -125,6 +125,8 @@ pub enum Cause {
     Guard,
     /// A user here deleted the path, and that is held: it must be decided first.
     Overtaken,
+    /// A person must decide between it and what is here.
+    Undecided,
     /// It isn't selected here.
     Unselected,
     /// The disk refused.
@@ -187,9 +189,9 @@ impl Apply {
                 (step, _) => step,
             };
             match step {
-                Step::Done(row, fate) => {
+                Step::Done(next, fate) => {
                     work.release(opened.as_deref().ok(), item);
-                    (result.row, result.fate) = (row, fate);
+                    (result.row, result.fate) = (next.map(|next| undecided(row.as_ref(), next)), fate);
                 }
                 Step::Publish(plan) => plans.push(plan),
             }
@@ -200,7 +202,9 @@ impl Apply {
                 Ok(()) => {
                     for plan in plans {
                         let index = plan.index;
-                        work.publish(&**directory, plan, rows[index].as_ref(), &mut results[index]);
+                        let result = &mut results[index];
+                        work.publish(&**directory, plan, rows[index].as_ref(), result);
+                        result.row = result.row.take().map(|next| undecided(rows[index].as_ref(), next));
                     }
                 }
                 Err(error) => {
@@ -240,10 +244,24 @@ fn want(row: Option<&Row>, entry: &Entry, why: Why) -> Row {
     row
 }
 
-/// What must be decided: what is wanted already is part of it, so a row keeps one wanted version and not a queue.
+/// What must be decided: what is wanted already is part of it, so a row keeps one wanted version and not a queue. What a
+/// person has to decide about isn't: it waits beside.
 fn target(row: Option<&Row>, item: &Item) -> Entry {
-    let wanted = row.into_iter().flat_map(|row| &row.wanted).flat_map(|wanted| &wanted.entries);
-    wanted.fold(item.entry.clone(), |target, wanted| merge(&target, wanted))
+    let wanted = row.and_then(|row| row.wanted.as_ref()).filter(|wanted| wanted.why != Why::Conflict);
+    wanted
+        .into_iter()
+        .flat_map(|wanted| &wanted.entries)
+        .fold(item.entry.clone(), |target, wanted| merge(&target, wanted))
+}
+
+/// The next row, with what a person has still to decide about.
+fn undecided(row: Option<&Row>, next: Row) -> Row {
+    let waits = row.and_then(|row| row.wanted.as_ref()).filter(|wanted| wanted.why == Why::Conflict);
+    let known = |entry: &Entry| next.entries().any(|other| other.vector.includes_all(&entry.vector));
+    match waits {
+        Some(waits) if !waits.entries.iter().all(known) => Row { wanted: Some(waits.clone()), ..next },
+        _ => next,
+    }
 }
 
 /// A version meets a deletion by a user here that is held. That is about the version which was here, so the two stay apart
@@ -304,6 +322,7 @@ impl Work<'_> {
         }
         match decision {
             Decision::Known => Ok(Step::Done(without_wanted(row), Fate::Visible)),
+            Decision::Hold => Ok(waits(Cause::Undecided, Why::Conflict)),
             Decision::Record(entry) | Decision::SetAttributes(entry) => {
                 Ok(Step::Done(Some(here(entry, None)), Fate::Visible))
             }
@@ -321,10 +340,10 @@ impl Work<'_> {
         }
     }
 
-    fn policy(&self, item: &Item) -> syncmesh_core::policy::Policy {
+    fn policy(&self, item: &Item) -> Policy {
         match self.job.directory.join(&item.name) {
             Ok(path) => self.volume.policies.of(&path),
-            Err(_) => syncmesh_core::policy::Policy::KeepBoth,
+            Err(_) => Policy::KeepBoth,
         }
     }
 
@@ -350,6 +369,7 @@ impl Work<'_> {
                 return Ok(Step::Done(unseen, Fate::Waits(Cause::LocalChange)));
             }
             Decision::Known => return Ok(Step::Done(without_wanted(row), Fate::Visible)),
+            Decision::Hold => return waits(Cause::Undecided, Why::Conflict),
             Decision::Record(entry) => return Ok(Step::Done(Some(here(entry, old)), Fate::Visible)),
             Decision::SetAttributes(entry) => return Ok(self.attributes(directory, index, item, row, entry)),
             Decision::Publish { entry, displaced } => (entry, displaced),
@@ -444,14 +464,7 @@ impl Work<'_> {
     }
 
     fn copy_name(&self, name: &Name, loser: &Entry) -> Name {
-        let stamp = loser.content.stamp;
-        let node = self.job.replicas.get(&stamp.dot.replica).map_or("unknown", String::as_str);
-        let hash = match &loser.content.body {
-            Body::File { hash, .. } => *hash,
-            Body::Symlink { target, .. } => ContentHash::of(target),
-            Body::Directory | Body::Tombstone { .. } => ContentHash::of(b""),
-        };
-        conflict_name(name, node, stamp, hash)
+        copy_name(name, &loser.content, &self.job.replicas)
     }
 
     fn stage(
@@ -558,7 +571,7 @@ impl Work<'_> {
     fn give_a_name(&mut self, directory: Option<&dyn Directory>, item: &Item, slot: u64) {
         let name = self.copy_name(&item.name, &item.entry);
         if let Some(directory) = directory
-            && self.policy(item) == syncmesh_core::policy::Policy::KeepBoth
+            && self.policy(item) != Policy::LastWriterWins
             && directory.publish(slot, name.as_bytes(), false).is_ok()
         {
             self.dirty.push(name);
@@ -585,6 +598,17 @@ fn is_disputed(item: &Item, row: Option<&Row>) -> bool {
 fn unseen(row: &Row) -> Row {
     let here = row.here.clone().map(|here| Here { identity: None, ..here });
     Row { here, ..row.clone() }
+}
+
+/// The name of the conflict copy of contents that lost.
+pub fn copy_name(name: &Name, loser: &Content, replicas: &BTreeMap<ReplicaId, String>) -> Name {
+    let node = replicas.get(&loser.stamp.dot.replica).map_or("unknown", String::as_str);
+    let hash = match &loser.body {
+        Body::File { hash, .. } => *hash,
+        Body::Symlink { target, .. } => ContentHash::of(target),
+        Body::Directory | Body::Tombstone { .. } => ContentHash::of(b""),
+    };
+    conflict_name(name, node, loser.stamp, hash)
 }
 
 fn without_wanted(row: Option<&Row>) -> Option<Row> {

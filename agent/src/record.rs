@@ -1,12 +1,13 @@
 //! A local change becomes a version: a dot, a vector over what its author had seen, a stamp.
 
 use crate::scan::{Finding, What};
-use syncmesh_core::entry::{Attributes, Body, Content, Entry, Here, Owner, Row, Stamp, Wanted, Why};
+use syncmesh_core::clock::Hlc;
+use syncmesh_core::entry::{Attributes, Body, Content, Entry, Here, Origin, Owner, Row, Stamp, Wanted, Why};
 use syncmesh_core::version::Vector;
 
 /// The row after a finding, without its sequence number. `None` if nothing changes. `stamp` makes the stamp of a new
-/// version above what it supersedes; it is called only if one is made.
-pub fn record(finding: &Finding, stamp: impl FnOnce(Option<&Entry>) -> Stamp) -> Option<Recorded> {
+/// version above what it supersedes; it is called only if one is made. `origin` is that of contents which are over nothing.
+pub fn record(finding: &Finding, origin: Origin, stamp: impl FnOnce(Option<&Entry>) -> Stamp) -> Option<Recorded> {
     let old = finding.row.as_ref().and_then(Row::base);
     let mut wanted = finding.row.as_ref().and_then(|row| row.wanted.clone());
     if finding.row.as_ref().is_some_and(|row| row.here.is_none() && old.is_some()) {
@@ -29,12 +30,19 @@ pub fn record(finding: &Finding, stamp: impl FnOnce(Option<&Entry>) -> Stamp) ->
             row(entry, Some(*identity), true)
         }
         What::Content { body, mode, owner, identity } => {
-            let entry = version(old, body.clone(), *mode, *owner, stamp(old));
+            let mut entry = version(old, body.clone(), *mode, *owner, stamp(old));
+            if old.is_none() {
+                entry.content.origin = origin;
+            }
+            if entry.content.origin == Origin::Yielding {
+                // Mode and owner give way, too.
+                entry.attributes.stamp.hlc = Hlc::default();
+            }
             row(entry, Some(*identity), true)
         }
         What::Removed => {
             let old = old?;
-            let body = Body::tombstone(old.content.body.hash());
+            let body = Body::tombstone(old.content.body.recognised_by());
             let (mode, owner) = (old.attributes.mode, old.attributes.owner);
             let entry = version(Some(old), body, mode, owner, stamp(Some(old)));
             row(entry, None, true)
@@ -58,5 +66,5 @@ pub fn version(old: Option<&Entry>, body: Body, mode: u32, owner: Option<Owner>,
     vector.add(stamp.dot);
     let kept = old.map(|old| old.attributes).filter(|kept| (kept.mode, kept.owner) == (mode, owner));
     let attributes = kept.unwrap_or(Attributes { stamp, mode, owner });
-    Entry { vector, content: Content { stamp, body }, losers: Vec::new(), attributes }
+    Entry { vector, content: Content { stamp, body, origin: Origin::Written }, losers: Vec::new(), attributes }
 }

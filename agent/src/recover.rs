@@ -10,7 +10,7 @@ use crate::registry::{Key, RegistryError, Stored};
 use crate::store;
 use std::collections::BTreeMap;
 use std::fmt;
-use syncmesh_core::entry::{Body, Here, Identity, Row, Why};
+use syncmesh_core::entry::{Body, Here, Identity, Row};
 use syncmesh_core::policy::conflict_name;
 use syncmesh_io::{FsError, Metadata, Owner};
 
@@ -232,9 +232,11 @@ fn adopt(
 ) -> Result<(), RecoverError> {
     recovered.adopted += 1;
     let sequence = next_sequence(stored, intent.key.volume);
-    let wanted = context.registry.get(&intent.key)?.and_then(|row| row.wanted).filter(|wanted| {
-        wanted.why == Why::Conflict || wanted.entries.iter().any(|entry| !intent.new.vector.includes_all(&entry.vector))
-    });
+    let wanted = context
+        .registry
+        .get(&intent.key)?
+        .and_then(|row| row.wanted)
+        .filter(|wanted| wanted.entries.iter().any(|entry| !intent.new.vector.includes_all(&entry.vector)));
     let here = Here { entry: intent.new.clone(), identity, racy: false, open: false };
     put(context, stored, intent.key.clone(), Row { sequence, here: Some(here), wanted })
 }

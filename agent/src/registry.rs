@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, RwLock};
-use syncmesh_core::entry::{Row, RowError};
+use syncmesh_core::entry::{Origin, Row, RowError};
 use syncmesh_core::path::{Name, RelativePath};
 use syncmesh_core::summary::Sum;
 use syncmesh_core::version::{Knowledge, ReplicaId};
@@ -86,6 +86,9 @@ pub struct VolumeState {
     pub counts: Counts,
     /// The sum over what is known of all paths.
     pub sum: Sum,
+    /// Where contents come from that a scan finds and no row knows. Until the first scan is over they lay there before;
+    /// from then on they were written.
+    pub finds: Origin,
 }
 
 impl VolumeState {
@@ -108,8 +111,10 @@ pub struct Counts {
     pub wanted: u64,
     /// Bytes of files that are wanted.
     pub wanted_bytes: u64,
-    /// Versions that lost a conflict and weren't superseded since.
+    /// Versions that lost a conflict, or wait for a person's decision, and weren't superseded since.
     pub conflicts: u64,
+    /// Rows that wait for a person's decision.
+    pub undecided: u64,
     /// Rows whose deletion waits for approval. This and the next two aren't stored but counted when the registry is opened.
     #[serde(skip)]
     pub held: u64,
@@ -131,9 +136,9 @@ impl Counts {
             counts.files = 1;
             counts.bytes = here.entry.content.body.size();
         }
-        if let Some(here) = &row.here {
-            counts.conflicts = syncmesh_core::decide::conflicts(&here.entry) as u64;
-        }
+        let undecided = row.wanted.as_ref().is_some_and(|wanted| wanted.why == syncmesh_core::entry::Why::Conflict);
+        counts.undecided = u64::from(undecided);
+        counts.conflicts = conflicts(row);
         if let Some(wanted) = &row.wanted
             && wanted.why != syncmesh_core::entry::Why::Unselected
         {
@@ -162,10 +167,19 @@ impl Counts {
         self.wanted = self.wanted - old.wanted + new.wanted;
         self.wanted_bytes = self.wanted_bytes - old.wanted_bytes + new.wanted_bytes;
         self.conflicts = self.conflicts - old.conflicts + new.conflicts;
+        self.undecided = self.undecided - old.undecided + new.undecided;
         self.held = self.held - old.held + new.held;
         self.held_here = self.held_here - old.held_here + new.held_here;
         self.held_gone = self.held_gone - old.held_gone + new.held_gone;
     }
+}
+
+/// Versions of a path that a person may still care about, beside the one that has the name.
+pub fn conflicts(row: &Row) -> u64 {
+    let undecided = row.wanted.as_ref().filter(|wanted| wanted.why == syncmesh_core::entry::Why::Conflict);
+    let entries =
+        row.here.iter().map(|here| &here.entry).chain(undecided.into_iter().flat_map(|wanted| &wanted.entries));
+    syncmesh_core::decide::joined(entries).map_or(0, |entry| syncmesh_core::decide::conflicts(&entry) as u64)
 }
 
 /// Why the registry can't be used.

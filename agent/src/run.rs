@@ -1,6 +1,7 @@
 //! A real agent: opens what the configuration names, starts the threads, and turns the loop until it is told to stop.
 
 use crate::ask::{Ask, Restore};
+use crate::conflicts;
 use crate::control::process::unix_now;
 use crate::identity::Identity;
 use crate::inquiry;
@@ -167,6 +168,16 @@ fn turn(node: &mut Node<Uring>, workers: &Workers, asks: &Receiver<Ask>) -> Resu
                     Err(why) => drop(reply.try_send(Err(why))),
                 },
                 Ask::Restore(order, reply) => restore(node, order, reply),
+                Ask::Conflicts(name, reply) => match node.volumes_named(name.as_deref()) {
+                    Ok(volumes) => {
+                        let replicas = node.replicas();
+                        node.look(Box::new(move |context| {
+                            drop(reply.try_send(conflicts::list(context, &volumes, &replicas)));
+                        }));
+                    }
+                    Err(why) => drop(reply.try_send(Err(why))),
+                },
+                Ask::Resolve(order, reply) => drop(reply.try_send(node.resolve(&order))),
                 Ask::Stop => {
                     node.stop();
                     stop_at.get_or_insert(now + STOP.as_nanos() as u64);
@@ -203,6 +214,7 @@ fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, String> {
     let policy = |policy: syncmesh_config::ConflictPolicy| match policy {
         syncmesh_config::ConflictPolicy::KeepBoth => Policy::KeepBoth,
         syncmesh_config::ConflictPolicy::LastWriterWins => Policy::LastWriterWins,
+        syncmesh_config::ConflictPolicy::Manual => Policy::Manual,
     };
     let rules: Vec<(String, Policy)> =
         config.conflicts.rules.iter().map(|rule| (rule.pattern.clone(), policy(rule.policy))).collect();
@@ -215,5 +227,6 @@ fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, String> {
         settle: u64::try_from(config.settle.as_nanos()).unwrap_or(u64::MAX),
         keep_versions: config.versions_kept as usize,
         guard: Limits { files: config.deletion_guard.files, percent: config.deletion_guard.percent },
+        seed: config.seed.as_ref().map(ToString::to_string),
     })
 }

@@ -14,6 +14,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use syncmesh_core::entry::Origin;
 use syncmesh_core::guard::Limits;
 use syncmesh_core::policy::Policies;
 use syncmesh_core::select::Selection;
@@ -38,6 +39,8 @@ pub struct VolumeSpec {
     pub keep_versions: usize,
     /// From how many on deletions wait for approval.
     pub guard: Limits,
+    /// The node whose contents win when this directory meets the mesh for the first time.
+    pub seed: Option<String>,
 }
 
 /// What a start needs besides the volumes.
@@ -124,8 +127,10 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
             None => {
                 let number = stored.volumes.values().map(|state| state.number + 1).max().unwrap_or(1);
                 let marker = format!("{} {:016x}", spec.name, start.random ^ u64::from(number)).into_bytes();
+                let was_replica = spec.fs.read_marker().map_err(disk)?.is_some();
                 spec.fs.write_marker(&marker).map_err(disk)?;
-                let state = VolumeState { number, marker, ..VolumeState::default() };
+                let finds = finds(was_replica, spec.seed.as_deref(), &start.node);
+                let state = VolumeState { number, marker, finds, ..VolumeState::default() };
                 stored.volumes.insert(spec.name.clone(), state.clone());
                 state
             }
@@ -174,6 +179,15 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
         max_clock_skew_millis: start.max_clock_skew_millis,
     };
     Ok((Arc::new(context), setup))
+}
+
+/// What the first scan of a new registry finds. A directory with a marker met the mesh before: its seed has no say any more.
+fn finds(was_replica: bool, seed: Option<&str>, node: &str) -> Origin {
+    match (was_replica, seed) {
+        (true, _) => Origin::Returned,
+        (false, Some(seed)) if seed != node => Origin::Yielding,
+        (false, _) => Origin::Written,
+    }
 }
 
 fn volume(spec: &VolumeSpec, state: VolumeState, now_millis: u64) -> Volume {

@@ -4,7 +4,7 @@
 
 mod mesh;
 
-use mesh::{Mesh, replace};
+use mesh::{Mesh, replace, words};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::fs;
@@ -198,4 +198,61 @@ fn an_edit_wins_over_a_deletion_that_did_not_know_it() {
     mesh.converge();
     assert_eq!(fs::read(mesh.agents[0].volume.join("dir/file")).unwrap(), b"edited");
     assert_eq!(mesh.agents[0].names(), ["dir", "dir/file"]);
+}
+
+#[test]
+fn under_manual_each_node_keeps_its_own_until_somebody_decides() {
+    let mut mesh = Mesh::configured(["a", "b"], "    conflicts: { policy: manual }\n");
+    fs::write(mesh.agents[0].volume.join("report.txt"), "the first").unwrap();
+    mesh.start();
+    mesh.converge();
+    let (a, b) = mesh.pair();
+    assert!(a.stop().success() && b.stop().success());
+    replace(&a.volume.join("report.txt"), b"a's edit");
+    replace(&b.volume.join("report.txt"), b"b's edit");
+    mesh.start();
+    for agent in &mesh.agents {
+        mesh::wait_until(&format!("{} knows of the conflict", agent.name), || {
+            let volume = agent.volume_status().ok_or("it can't be reached")?;
+            if volume["state"] == "Held" && volume["conflicts"] == 1 { Ok(()) } else { Err(volume.to_string()) }
+        });
+        let own = format!("{}'s edit", agent.name);
+        assert_eq!(fs::read_to_string(agent.volume.join("report.txt")).unwrap(), own);
+    }
+    let (a, _) = mesh.pair();
+    let waited = a.ask(&["wait", "--in-sync", "--timeout", "100ms"]);
+    assert!(!waited.status.success() && words(&waited).contains("conflicts resolve"), "{}", words(&waited));
+    let listed = a.ask(&["conflicts", "list", "-o", "json"]);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let conflict = &listed[0]["paths"][0];
+    assert_eq!((&conflict["path"], &conflict["undecided"]), (&"report.txt".into(), &true.into()), "{listed}");
+    assert_eq!((&conflict["versions"][0]["node"], &conflict["versions"][1]["node"]), (&"a".into(), &"b".into()));
+    let resolved = a.ask(&["conflicts", "resolve", "report.txt", "remote"]);
+    assert!(resolved.status.success(), "{}", words(&resolved));
+    a.shows("report.txt", b"b's edit");
+    mesh::wait_until("a has stored its own", || {
+        if a.stored().contains(&b"a's edit".to_vec()) { Ok(()) } else { Err("it hasn't") }
+    });
+    mesh.converge();
+    mesh.assert_no_conflicts();
+    assert_eq!(mesh.agents[0].names(), ["report.txt"]);
+}
+
+#[test]
+fn a_decision_takes_a_conflict_off_the_list_of_all_nodes() {
+    let mut mesh = Mesh::new(["a", "b"]);
+    fs::write(mesh.agents[0].volume.join("report.txt"), "the first").unwrap();
+    mesh.start();
+    mesh.converge();
+    edit_apart(&mut mesh, Apart::Stopped, "report.txt", b"a's edit", b"b's edit");
+    let listed = mesh.agents[0].ask(&["conflicts", "list"]);
+    assert!(words(&listed).contains("report (conflict "), "{}", words(&listed));
+    let resolved = mesh.agents[0].ask(&["conflicts", "resolve", "report.txt", "local"]);
+    assert!(resolved.status.success(), "{}", words(&resolved));
+    mesh.converge();
+    for agent in &mesh.agents {
+        assert_eq!(agent.volume_status().unwrap()["conflicts"], 0, "{}", agent.name);
+    }
+    assert_eq!(copies(&mesh, 1).len(), 1, "the copy is a file like others");
+    assert!(words(&mesh.agents[1].ask(&["conflicts", "list"])).contains("there are no conflicts"));
 }

@@ -117,6 +117,8 @@ pub struct Volume {
     pub deletion_guard: DeletionGuard,
     /// How long a file that is being written must be quiet before it is read, 1 ms to 60 s. Default 50 ms.
     pub settle: Duration,
+    /// The member whose contents win when this directory meets the mesh for the first time. Default none.
+    pub seed: Option<NodeName>,
 }
 
 /// From how many on deletions at once wait for somebody's approval; fewer than 20 never do. `files: 0` and `percent: 100`
@@ -160,6 +162,8 @@ pub enum ConflictPolicy {
     KeepBoth,
     /// It goes to the version store.
     LastWriterWins,
+    /// A person decides who that is; until then each node keeps its own version.
+    Manual,
 }
 
 impl Config {

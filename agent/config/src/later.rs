@@ -51,19 +51,14 @@ const LATER: &[Later] = &[
         today: Only::Text { today: "ReadWriteMany", later: &["SingleWriter"] },
         instead: "every node may write (mode: ReadWriteMany)",
     },
-    Later {
-        field: "seed",
-        today: Only::Text { today: "", later: &[] },
-        instead: "no node is preferred at a first meeting (seed: \"\")",
-    },
     Later { field: "paused", today: Only::Bool(false), instead: "a volume always runs (paused: false)" },
 ];
 
 /// Conflict policies that don't work yet; `prefer: NODE` is one too, and a map.
-pub(crate) const POLICIES: &[&str] = &["manual", "merge", "prefer"];
+pub(crate) const POLICIES: &[&str] = &["merge", "prefer"];
 
 /// What works today in place of the later conflict policies.
-pub(crate) const POLICIES_INSTEAD: &str = "policies are keepBoth and lastWriterWins";
+pub(crate) const POLICIES_INSTEAD: &str = "policies are keepBoth, lastWriterWins and manual";
 
 /// Says that `what` comes later, and what happens today.
 pub(crate) fn comes_later(what: &str, instead: &str) -> String {

@@ -89,6 +89,17 @@ fn read(root: &Field<'_>, base: &Path, report: &mut Report) -> Option<Config> {
         report,
     );
 
+    for seed in drafts.iter().flatten().filter_map(|draft| draft.seed.as_ref()) {
+        let (Some(node), Some(peers)) = (&node, &peers) else { break };
+        if node.value != seed.value && !peers.iter().any(|peer| peer.node == seed.value) {
+            let message = format!(
+                "\"{}\" is neither this node nor among `peers`: write a member's name, or remove it",
+                seed.value
+            );
+            report.place(seed.at, seed.path.clone(), message);
+        }
+    }
+
     let (files, _) = identity?;
     Some(Config {
         node: node?.value,

@@ -4,7 +4,7 @@ use crate::config::{ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, Volu
 use crate::fields::{Field, Fields, Report};
 use crate::later;
 use crate::limits;
-use crate::names::VolumeName;
+use crate::names::{NodeName, VolumeName};
 use crate::overlap::Directory;
 use crate::pattern;
 use crate::read::{self, Placed};
@@ -16,6 +16,8 @@ use std::time::Duration;
 pub(crate) struct Draft {
     pub name: Option<Placed<VolumeName>>,
     pub path: Option<Placed<PathBuf>>,
+    /// Its seed, which must be a member.
+    pub seed: Option<Placed<NodeName>>,
     /// The whole, or none after a problem was noted.
     pub volume: Option<Volume>,
 }
@@ -53,7 +55,7 @@ pub(crate) fn list(field: &Field<'_>, base: &Path, report: &mut Report) -> Optio
 
 fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
     let Some(mut fields) = item.fields(report) else {
-        return Draft { name: None, path: None, volume: None };
+        return Draft { name: None, path: None, seed: None, volume: None };
     };
     let name = fields
         .require("name", "name: docs", report)
@@ -84,7 +86,11 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
         Some(field) => guard(&field, report),
         None => Some(DeletionGuard::default()),
     };
-    for name in ["durability", "openWait", "reserve", "mode", "seed", "paused"] {
+    let seed = match fields.take("seed") {
+        Some(field) => seed(&field, report),
+        None => Some(None),
+    };
+    for name in ["durability", "openWait", "reserve", "mode", "paused"] {
         check_later(&mut fields, name, name, report);
     }
     fields.finish(report);
@@ -98,10 +104,17 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
             versions_kept: u32::try_from(versions_kept?).expect("the limit fits"),
             settle: settle?,
             deletion_guard: deletion_guard?,
+            seed: seed.as_ref()?.as_ref().map(|seed| seed.value.clone()),
         })
     };
     let volume = whole();
-    Draft { name, path, volume }
+    Draft { name, path, seed: seed.flatten(), volume }
+}
+
+/// An empty text names nobody.
+fn seed(field: &Field<'_>, report: &mut Report) -> Option<Option<Placed<NodeName>>> {
+    let name = field.text(report, |text| (!text.is_empty()).then(|| NodeName::new(text)).transpose())?;
+    Some(name.and_then(|name| Placed::new(field, Some(name))))
 }
 
 fn check_later(fields: &mut Fields<'_>, name: &'static str, below_volume: &str, report: &mut Report) {
@@ -151,10 +164,11 @@ fn policy(field: &Field<'_>, report: &mut Report) -> Option<ConflictPolicy> {
     field.text(report, |text| match text {
         "keepBoth" => Ok(ConflictPolicy::KeepBoth),
         "lastWriterWins" => Ok(ConflictPolicy::LastWriterWins),
+        "manual" => Ok(ConflictPolicy::Manual),
         _ if later::POLICIES.iter().any(|later| text == *later || text.starts_with("prefer:")) => {
             Err(later::comes_later(&format!("the policy {}", crate::fields::shorten(text)), later::POLICIES_INSTEAD))
         }
-        _ => Err(read::unknown_word(text, &["keepBoth", "lastWriterWins"])),
+        _ => Err(read::unknown_word(text, &["keepBoth", "lastWriterWins", "manual"])),
     })
 }
 

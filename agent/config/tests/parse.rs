@@ -81,6 +81,21 @@ fn what_is_not_written_has_the_default_that_the_example_writes() {
 }
 
 #[test]
+fn a_rule_may_let_a_person_decide() {
+    let config = parse(&FULL.replace("policy: lastWriterWins", "policy: manual")).unwrap();
+    assert_eq!(config.volumes[0].conflicts.rules[0].policy, ConflictPolicy::Manual);
+}
+
+#[test]
+fn a_seed_is_a_member_or_this_node() {
+    for seed in ["a", "b"] {
+        let config = parse(&FULL.replace("seed: \"\"", &format!("seed: {seed}"))).unwrap();
+        assert_eq!(config.volumes[0].seed.as_ref().unwrap().as_str(), seed);
+    }
+    assert_eq!(parse(FULL).unwrap().volumes[0].seed, None);
+}
+
+#[test]
 fn absolute_paths_stay_as_they_are() {
     let config = parse(&SMALL.replace("path: docs", "path: /srv/docs")).unwrap();
     assert_eq!(config.volumes[0].path, PathBuf::from("/srv/docs"));
@@ -134,7 +149,7 @@ const BAD: &[(&str, &str, u32, &str, &str)] = &[
     // Fields that come later.
     (
         "policy: keepBoth",
-        "policy: manual",
+        "policy: merge",
         14,
         "volumes[0].conflicts.policy",
         "comes with a later version: remove it; today",
@@ -157,7 +172,8 @@ const BAD: &[(&str, &str, u32, &str, &str)] = &[
     ("settle: 50ms", "reserve: \"5%\"", 18, "volumes[0].reserve", "comes with a later version"),
     ("limit: 0", "limit: 1Mi", 19, "volumes[0].bandwidth.limit", "comes with a later version"),
     ("ReadWriteMany", "SingleWriter", 20, "volumes[0].mode", "comes with a later version"),
-    ("seed: \"\"", "seed: b", 21, "volumes[0].seed", "comes with a later version"),
+    ("seed: \"\"", "seed: c", 21, "volumes[0].seed", "neither this node nor among `peers`"),
+    ("seed: \"\"", "seed: [ b ]", 21, "volumes[0].seed", "a list where one value"),
     ("paused: false", "paused: true", 22, "volumes[0].paused", "comes with a later version"),
     ("paused: false", "paused: maybe", 22, "volumes[0].paused", "is not a value for this field"),
     // One field against another.

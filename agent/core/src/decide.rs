@@ -9,13 +9,17 @@
 //! | concurrent | equal contents | join; the newer stamp's time, mode and owner |
 //! | concurrent, wins | other contents | join; keep what is here, its maker keeps the loser |
 //! | concurrent, loses | other contents | publish; what was here becomes a conflict copy (`keepBoth`) or goes to the version store (`lastWriterWins`) |
+//! | concurrent | other contents, under `manual` | keep both apart until a person decides |
+//! | lost, as a person decided | the winner | publish; what was here becomes a conflict copy |
 //! | edit | concurrent deletion | join; the edit stays |
 //! | deletion | concurrent edit | publish the edit |
+//! | found by a rebuilt registry | concurrent deletion of the same contents | publish the deletion; what was here goes to the version store |
+//! | found by a node with a seed | other contents, found by the seed or written | publish; what was here goes to the version store |
 //! | file or link | concurrent directory | the directory takes the name, what was here becomes a conflict copy or is stored |
 //! | directory | concurrent directory | join; mode and owner of the newer stamp |
 //! | mode changed | concurrent edit | both: contents of the edit, mode of the change |
 
-use crate::entry::{Attributes, Body, Content, Entry};
+use crate::entry::{Attributes, Body, Content, ContentHash, Entry, Origin};
 use crate::limits::LOSERS;
 use crate::policy::Policy;
 
@@ -28,6 +32,8 @@ pub enum Decision {
     Record(Entry),
     /// The disk's contents stay; mode, owner or time of the joined entry must be set.
     SetAttributes(Entry),
+    /// A person decides between what is here and the remote version, which is kept beside it until then.
+    Hold,
     /// The joined entry's contents must be published.
     Publish {
         /// The joined entry.
@@ -55,12 +61,15 @@ pub fn decide(here: Option<&Entry>, remote: &Entry, policy: Policy) -> Decision 
     if entry == *here {
         return Decision::Known;
     }
+    if policy == Policy::Manual && is_open(&here.content, &entry) {
+        return Decision::Hold;
+    }
     if !entry.content.body.same_contents(&here.content.body) {
-        let lost = entry.losers.iter().any(|loser| loser.stamp.dot == here.content.stamp.dot);
+        let lost = entry.losers.iter().any(|loser| loser.is_version(&here.content) && !gives_way(loser, &entry));
         let worth_a_copy = matches!(here.content.body, Body::File { .. } | Body::Symlink { .. });
         let displaced = match policy {
-            Policy::KeepBoth if lost && worth_a_copy => Displaced::ConflictCopy,
-            Policy::KeepBoth | Policy::LastWriterWins => Displaced::Store,
+            Policy::KeepBoth | Policy::Manual if lost && worth_a_copy => Displaced::ConflictCopy,
+            Policy::KeepBoth | Policy::LastWriterWins | Policy::Manual => Displaced::Store,
         };
         return Decision::Publish { entry, displaced };
     }
@@ -84,17 +93,19 @@ fn time(body: &Body) -> Option<i64> {
 ///
 /// Contents are a set of concurrent versions as in "Scalable and Accurate Causality Tracking for Eventually Consistent
 /// Stores" (Almeida and others, 2014): a version stays unless the other side's vector includes it without holding it.
-/// The highest of the set (by rank, then stamp) has the name. Attributes are a register where the highest stamp wins;
+/// The highest of the set (see [`standing`]) has the name. Attributes are a register where the highest stamp wins;
 /// stamps grow along causality, so an attribute that supersedes another is always higher.
 pub fn merge(a: &Entry, b: &Entry) -> Entry {
     let mut contents: Vec<Content> = Vec::with_capacity(2);
     let mut keep = |from: &Entry, other: &Entry| {
-        for content in std::iter::once(&from.content).chain(&from.losers) {
+        for content in contents_of(from) {
             let dot = content.stamp.dot;
-            let held = std::iter::once(&other.content).chain(&other.losers).any(|c| c.stamp.dot == dot);
+            let held = contents_of(other).any(|c| c.stamp.dot == dot);
             let superseded = other.vector.includes(dot) && !held;
-            if !superseded && !contents.iter().any(|c| c.stamp.dot == dot) {
-                contents.push(content.clone());
+            match contents.iter_mut().find(|kept| kept.is_version(content)) {
+                _ if superseded => {}
+                Some(kept) => kept.origin = kept.origin.max(content.origin),
+                None => contents.push(content.clone()),
             }
         }
     };
@@ -104,7 +115,10 @@ pub fn merge(a: &Entry, b: &Entry) -> Entry {
         // Two correct replicas can't supersede each other's contents; from a faulty one anything can come.
         contents = vec![a.content.clone(), b.content.clone()];
     }
-    contents.sort_by_key(|content| std::cmp::Reverse((content.body.rank(), content.stamp)));
+    let deleted = deleted(contents.iter());
+    // The hash tells versions apart that two copies of one machine gave the same number.
+    let order = |content: &Content| (standing(content, &deleted), content.stamp, content.body.recognised_by());
+    contents.sort_by_cached_key(|content| std::cmp::Reverse(order(content)));
     contents.truncate(1 + LOSERS);
     let content = contents.remove(0);
     Entry {
@@ -115,22 +129,84 @@ pub fn merge(a: &Entry, b: &Entry) -> Entry {
     }
 }
 
+/// The contents that an entry has and nothing has superseded, the highest first.
+pub fn contents_of(entry: &Entry) -> impl Iterator<Item = &Content> {
+    std::iter::once(&entry.content).chain(&entry.losers)
+}
+
+/// What the deletions among concurrent contents say that they deleted.
+fn deleted<'a>(contents: impl Iterator<Item = &'a Content>) -> Vec<ContentHash> {
+    let named = contents.filter_map(|content| match &content.body {
+        Body::Tombstone { deleted, .. } => *deleted,
+        Body::File { .. } | Body::Symlink { .. } | Body::Directory => None,
+    });
+    named.collect()
+}
+
+/// Who keeps the name when versions are concurrent: a directory before a file or link, anything before a deletion. But what
+/// only lay in a directory comes after the deletion that names it, and after what a seed has. A function of the set and of
+/// nothing else, so that a join stays associative.
+fn standing(content: &Content, deleted: &[ContentHash]) -> u8 {
+    match (&content.body, content.origin) {
+        (body, Origin::Returned) if body.recognised_by().is_some_and(|named| deleted.contains(&named)) => 0,
+        (Body::Tombstone { .. }, _) => 1,
+        (Body::File { .. } | Body::Symlink { .. }, Origin::Yielding | Origin::Beside) => 2,
+        (Body::File { .. } | Body::Symlink { .. }, Origin::Written | Origin::Returned) => 3,
+        (Body::Directory, _) => 4,
+    }
+}
+
+/// Did it lose because of what it is, and not by chance of time? Then nobody has to hear of a conflict.
+fn gives_way(loser: &Content, entry: &Entry) -> bool {
+    match loser.origin {
+        Origin::Written | Origin::Beside => false,
+        Origin::Returned => {
+            let deleted = deleted(contents_of(entry));
+            standing(loser, &deleted) == 0
+        }
+        Origin::Yielding => entry.content.body.is_live() && entry.content.origin != Origin::Yielding,
+    }
+}
+
 fn newest<'a>(a: &'a Attributes, b: &'a Attributes) -> &'a Attributes {
     if a.stamp >= b.stamp { a } else { b }
 }
 
-/// Counts the versions beside the winner that a person may still care about: files and links whose contents differ from
-/// the winner's.
+/// The contents of an entry that a person may still care about, beside those of `chosen`: files and links that differ from
+/// it, and that neither gave way nor were decided about.
+pub fn rivals<'a>(chosen: &'a Content, entry: &'a Entry) -> impl Iterator<Item = &'a Content> {
+    contents_of(entry).filter(move |content| {
+        content.body.rank() == 1
+            && content.origin != Origin::Beside
+            && !content.body.same_contents(&chosen.body)
+            && !gives_way(content, entry)
+    })
+}
+
+/// Counts the versions beside the winner that a person may still care about.
 pub fn conflicts(entry: &Entry) -> usize {
-    let differs = |loser: &&Content| loser.body.rank() == 1 && !loser.body.same_contents(&entry.content.body);
-    entry.losers.iter().filter(differs).count()
+    rivals(&entry.content, entry).count()
+}
+
+/// What is known of a path as a whole, also where a person has still to decide.
+pub fn joined<'a>(mut entries: impl Iterator<Item = &'a Entry>) -> Option<Entry> {
+    let first = entries.next()?.clone();
+    Some(entries.fold(first, |joined, entry| merge(&joined, entry)))
+}
+
+/// Would a person have to decide between contents that are here and others of the joined entry? A directory isn't asked about:
+/// it has children.
+fn is_open(here: &Content, joined: &Entry) -> bool {
+    let ours = contents_of(joined).find(|content| content.is_version(here));
+    let stands = ours.is_some_and(|ours| ours.origin != Origin::Beside && !gives_way(ours, joined));
+    stands && here.body.rank() == 1 && joined.content.body.rank() == 1 && rivals(here, joined).next().is_some()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::HlcClock;
-    use crate::entry::{ContentHash, Stamp};
+    use crate::entry::Stamp;
     use crate::version::{Dot, ReplicaId, Vector};
     use proptest::prelude::*;
 
@@ -151,15 +227,21 @@ mod tests {
         vector.add(dot);
         let old = replica.entry.clone();
         let body = match what % 5 {
-            0 => Body::tombstone(None),
+            0 => Body::tombstone(replica.entry.as_ref().and_then(|entry| entry.content.body.recognised_by())),
             1 => Body::Directory,
             2 if old.is_some() => old.as_ref().unwrap().content.body.clone(),
             n => file(n),
         };
         let only_attributes = what % 5 == 2 && old.is_some();
+        // What is found is found before anything else is known of the path.
+        let origin = match (&old, what / 5 % 3) {
+            (None, 0) => Origin::Returned,
+            (None, 1) => Origin::Yielding,
+            _ => Origin::Written,
+        };
         let (content, losers) = match (only_attributes, old) {
             (true, Some(old)) => (old.content, old.losers),
-            _ => (Content { stamp, body }, Vec::new()),
+            _ => (Content { stamp, body, origin }, Vec::new()),
         };
         let attributes = Attributes { stamp, mode: u32::from(what), owner: None };
         replica.entry = Some(Entry { vector, content, losers, attributes });
@@ -225,7 +307,7 @@ mod tests {
         vector.add(dot);
         Entry {
             vector,
-            content: Content { stamp, body },
+            content: Content { stamp, body, origin: Origin::Written },
             losers: vec![],
             attributes: Attributes { stamp, mode: 0o644, owner: None },
         }
@@ -244,6 +326,44 @@ mod tests {
     }
 
     #[test]
+    fn under_manual_each_side_keeps_its_own_until_somebody_decides() {
+        let (ours, theirs) = (version(1, 10, file(1)), version(2, 20, file(2)));
+        for (here, remote) in [(&ours, &theirs), (&theirs, &ours)] {
+            assert_eq!(decide(Some(here), remote, Policy::Manual), Decision::Hold);
+        }
+        // Ordered, equal and deleted versions are no conflict.
+        let same = version(2, 20, file(1));
+        assert!(matches!(decide(Some(&ours), &same, Policy::Manual), Decision::Record(_)));
+        let deletion = version(2, 20, Body::tombstone(None));
+        assert!(matches!(decide(Some(&ours), &deletion, Policy::Manual), Decision::Record(_)));
+        // Ours was chosen: theirs becomes a copy where it is.
+        let mut both = merge(&ours, &theirs);
+        let dot = Dot { replica: ReplicaId(1), counter: 2 };
+        both.vector.add(dot);
+        both.losers = vec![Content { origin: Origin::Beside, ..theirs.content.clone() }];
+        both.content =
+            Content { stamp: Stamp { hlc: crate::clock::Hlc::from_millis(30), dot }, ..ours.content.clone() };
+        assert_eq!((&merge(&both, &both), conflicts(&both)), (&both, 0));
+        for policy in [Policy::Manual, Policy::KeepBoth] {
+            let Decision::Publish { entry, displaced } = decide(Some(&theirs), &both, policy) else { panic!() };
+            assert_eq!((&entry, displaced), (&both, Displaced::ConflictCopy));
+            assert!(matches!(decide(Some(&ours), &both, policy), Decision::Record(entry) if entry == both));
+        }
+        // A third version was never decided about.
+        let third = version(3, 25, file(3));
+        assert_eq!(decide(Some(&both), &third, Policy::Manual), Decision::Hold);
+        assert_eq!(decide(Some(&third), &both, Policy::Manual), Decision::Hold);
+    }
+
+    #[test]
+    fn two_contents_with_one_number_are_concurrent() {
+        let (a, b) = (version(1, 10, file(1)), version(1, 10, file(2)));
+        let ab = merge(&a, &b);
+        assert_eq!((&merge(&b, &a), conflicts(&ab)), (&ab, 1));
+        assert_eq!((&merge(&ab, &a), &merge(&b, &ab)), (&ab, &ab));
+    }
+
+    #[test]
     fn an_edit_wins_over_a_concurrent_deletion_on_both_sides() {
         let (edit, deletion) = (version(1, 10, file(1)), version(2, 20, Body::tombstone(None)));
         assert!(matches!(decide(Some(&edit), &deletion, Policy::KeepBoth), Decision::Record(_)));
@@ -257,6 +377,58 @@ mod tests {
             let Decision::Record(entry) = decide(Some(here), remote, Policy::KeepBoth) else { panic!() };
             assert_eq!(conflicts(&entry), 0);
         }
+    }
+
+    fn found(id: u64, now: u64, body: Body, origin: Origin) -> Entry {
+        let mut entry = version(id, now, body);
+        entry.content.origin = origin;
+        entry
+    }
+
+    #[test]
+    fn what_a_rebuilt_registry_finds_stays_deleted_unless_it_was_edited() {
+        for body in [file(1), Body::Directory, Body::Symlink { target: b"x".to_vec(), mtime: 0 }] {
+            let deletion = version(2, 10, Body::tombstone(body.recognised_by()));
+            let here = found(1, 20, body.clone(), Origin::Returned);
+            let Decision::Publish { entry, displaced } = decide(Some(&here), &deletion, Policy::KeepBoth) else {
+                panic!("{body:?}")
+            };
+            assert!(!entry.is_live() && displaced == Displaced::Store && conflicts(&entry) == 0, "{entry:?}");
+            assert!(matches!(decide(Some(&deletion), &here, Policy::KeepBoth), Decision::Record(_)));
+            // Written, it is an edit that the deletion's user never saw.
+            let here = version(1, 20, body);
+            assert!(
+                matches!(decide(Some(&here), &deletion, Policy::KeepBoth), Decision::Record(entry) if entry.is_live())
+            );
+        }
+        let other = found(1, 20, file(2), Origin::Returned);
+        let deletion = version(2, 10, Body::tombstone(file(1).recognised_by()));
+        assert!(
+            matches!(decide(Some(&other), &deletion, Policy::KeepBoth), Decision::Record(entry) if entry.is_live())
+        );
+        // An edit elsewhere, concurrent with the deletion, has the name; what was deleted makes no copy beside it.
+        let edit = version(3, 5, file(3));
+        let here = found(1, 20, file(1), Origin::Returned);
+        let Decision::Publish { entry, displaced } = decide(Some(&here), &merge(&deletion, &edit), Policy::KeepBoth)
+        else {
+            panic!()
+        };
+        assert_eq!((entry.content, displaced), (edit.content, Displaced::Store));
+    }
+
+    #[test]
+    fn what_a_node_with_a_seed_finds_gives_way_whatever_its_time() {
+        let (seed, here) = (version(1, 10, file(1)), found(2, 20, file(2), Origin::Yielding));
+        let Decision::Publish { entry, displaced } = decide(Some(&here), &seed, Policy::KeepBoth) else { panic!() };
+        assert_eq!((&entry.content, displaced, conflicts(&entry)), (&seed.content, Displaced::Store, 0));
+        assert!(matches!(decide(Some(&seed), &here, Policy::KeepBoth), Decision::Record(_)));
+        // Of two that both give way neither is less than the other.
+        let other = found(3, 30, file(3), Origin::Yielding);
+        let Decision::Publish { displaced, entry } = decide(Some(&here), &other, Policy::KeepBoth) else { panic!() };
+        assert_eq!((displaced, conflicts(&entry)), (Displaced::ConflictCopy, 1));
+        // What the seed deleted before is no version of the seed.
+        let deletion = version(1, 10, Body::tombstone(file(2).recognised_by()));
+        assert!(matches!(decide(Some(&here), &deletion, Policy::KeepBoth), Decision::Record(entry) if entry.is_live()));
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub struct Stamp {
 pub enum Body {
     /// The path was deleted.
     Tombstone {
-        /// What was deleted, so that a rebuilt registry recognises it.
+        /// What was deleted (see [`Body::recognised_by`]), so that a rebuilt registry recognises it.
         deleted: Option<ContentHash>,
         /// Where it was moved to (reserved).
         moved_to: Option<RelativePath>,
@@ -107,6 +107,17 @@ impl Body {
         !matches!(self, Self::Tombstone { .. })
     }
 
+    /// What a deletion of it remembers: a file's hash, and for links and directories a hash that no file has. None of a
+    /// deletion.
+    pub fn recognised_by(&self) -> Option<ContentHash> {
+        match self {
+            Self::File { hash, .. } => Some(*hash),
+            Self::Symlink { target, .. } => Some(ContentHash(blake3::derive_key("syncmesh deleted link", target))),
+            Self::Directory => Some(ContentHash(blake3::derive_key("syncmesh deleted directory", b""))),
+            Self::Tombstone { .. } => None,
+        }
+    }
+
     /// The file's hash, if it is one.
     pub fn hash(&self) -> Option<ContentHash> {
         match self {
@@ -146,6 +157,23 @@ impl Body {
     }
 }
 
+/// How contents came into the mesh: what may be assumed of them when they meet others that their writer never saw. Where two
+/// replicas know different things of one version the later in this list is true.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub enum Origin {
+    /// Somebody wrote them.
+    #[default]
+    Written,
+    /// They lay in a directory that was a replica before, and whose registry was lost: what a deletion elsewhere names is
+    /// what was deleted, and not a new file.
+    Returned,
+    /// They lay in a directory that became a replica, and whose node names another one as its seed: they lose against any
+    /// that don't.
+    Yielding,
+    /// They lost a conflict that somebody has decided so: they stand beside the winner, as a conflict copy.
+    Beside,
+}
+
 /// A body and when it was written.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Content {
@@ -153,6 +181,16 @@ pub struct Content {
     pub stamp: Stamp,
     /// What was written.
     pub body: Body,
+    /// How it came into the mesh.
+    pub origin: Origin,
+}
+
+impl Content {
+    /// Is it the same version? Two replicas may know different things of where it came from. A number alone doesn't tell:
+    /// two copies of one machine that run at the same time may give it twice.
+    pub fn is_version(&self, other: &Self) -> bool {
+        self.stamp == other.stamp && self.body == other.body
+    }
 }
 
 /// Owner and group, by number.

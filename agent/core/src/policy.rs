@@ -15,6 +15,8 @@ pub enum Policy {
     KeepBoth,
     /// It goes to the version store.
     LastWriterWins,
+    /// There is none until a person decides: each node keeps the version that it has, and remembers the others beside it.
+    Manual,
 }
 
 impl Policy {
@@ -23,6 +25,7 @@ impl Policy {
         match self {
             Self::KeepBoth => "keepBoth",
             Self::LastWriterWins => "lastWriterWins",
+            Self::Manual => "manual",
         }
     }
 }

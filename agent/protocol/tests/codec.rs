@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use syncmesh_core::clock::Hlc;
-use syncmesh_core::entry::{Attributes, Body, Content, ContentHash, Entry, Stamp};
+use syncmesh_core::entry::{Attributes, Body, Content, ContentHash, Entry, Origin, Stamp};
 use syncmesh_core::path::RelativePath;
 use syncmesh_core::summary::Sum;
 use syncmesh_core::version::{Dot, Knowledge, ReplicaId, Vector};
@@ -19,7 +19,7 @@ fn entry(size: u64) -> Entry {
     let body =
         Body::File { size, mtime: -1, algorithm: 0, hash: ContentHash::of(b"x"), sparse: false, moved_from: None };
     let attributes = Attributes { stamp, mode: 0o644, owner: None };
-    Entry { vector, content: Content { stamp, body }, losers: vec![], attributes }
+    Entry { vector, content: Content { stamp, body, origin: Origin::Written }, losers: vec![], attributes }
 }
 
 fn announced(contents: &[u8]) -> Message<'_> {

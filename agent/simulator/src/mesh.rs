@@ -10,6 +10,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use syncmesh_agent::ask::{Named, Resolve};
+use syncmesh_agent::conflicts::{self, Choice, Conflict, Resolved};
 use syncmesh_agent::guard::Verdict;
 use syncmesh_agent::job::{Context, Done, Job};
 use syncmesh_agent::node::{Counters, Node, Status};
@@ -42,6 +44,8 @@ pub struct Shape {
     pub exclude: Vec<String>,
     /// From how many on deletions wait for approval.
     pub guard: Limits,
+    /// The node whose contents win at a first meeting.
+    pub seed: Option<u32>,
 }
 
 /// A simulated machine with its disks; its agent may run or not.
@@ -103,6 +107,15 @@ fn key(path: &[u8]) -> Key {
 impl Mesh {
     /// Machines with empty disks and running agents.
     pub fn new(seed: u64, shape: Shape) -> Self {
+        let mut mesh = Self::asleep(seed, shape);
+        for id in 1..=mesh.shape.nodes {
+            mesh.start(id);
+        }
+        mesh
+    }
+
+    /// Machines with empty disks, on which no agent runs yet.
+    pub fn asleep(seed: u64, shape: Shape) -> Self {
         let world = World::new(seed, Settings::default());
         let clock = Arc::new(AtomicU64::new(0));
         let machines = (1..=shape.nodes).map(|id| Machine {
@@ -128,9 +141,6 @@ impl Mesh {
             watchers: 0,
         };
         mesh.tick();
-        for id in 1..=mesh.shape.nodes {
-            mesh.start(id);
-        }
         mesh
     }
 
@@ -192,6 +202,7 @@ impl Mesh {
                 settle: 50_000_000,
                 keep_versions: 1_000,
                 guard: shape.guard,
+                seed: shape.seed.map(name),
             }],
             state,
             connections: 16,
@@ -229,6 +240,15 @@ impl Mesh {
         // Unwinds the jobs' stacks, then closes the registry in order, which a killed process wouldn't: hence the copy.
         machine.agent = None;
         machine.storage = storage;
+    }
+
+    /// Takes the state directory of a node whose agent doesn't run: its registry is rebuilt at the next start.
+    pub fn lose_state(&mut self, id: u32) {
+        self.note(&format!("n{id} loses its state directory"));
+        let machine = self.machine(id);
+        assert!(machine.agent.is_none(), "an agent that runs has its files open");
+        machine.state = StateDisk::new();
+        machine.storage = Storage::default();
     }
 
     /// Does one thing that is ready to be done; lets time pass until there is. False if nothing will ever happen.
@@ -328,6 +348,23 @@ impl Mesh {
     pub fn decide_holds(&mut self, id: u32, verdict: Verdict) -> Result<u64, String> {
         let agent = self.machine(id).agent.as_mut().expect("only a running agent can be told");
         agent.node.decide_holds(None, verdict)
+    }
+
+    /// The conflicts that a running node knows.
+    pub fn conflicts(&self, id: u32) -> Vec<Conflict> {
+        let agent = self.machines[id as usize - 1].agent.as_ref().expect("only a running agent can be asked");
+        let found = conflicts::list(&agent.context, &[(1, "v".into())], &agent.node.replicas());
+        found.expect("a simulated registry can be read").pop().map(|volume| volume.paths).unwrap_or_default()
+    }
+
+    /// Somebody's word about a conflict, on a running node.
+    pub fn resolve(&mut self, id: u32, path: &str, choice: Choice) -> Result<Resolved, String> {
+        self.note(&format!("user of n{id} decides {path}: {choice:?}"));
+        let agent = self.machine(id).agent.as_mut().expect("only a running agent can be told");
+        let path = Named { volume: Some("v".into()), typed: path.into(), absolute: String::new() };
+        let resolved = agent.node.resolve(&Resolve { path, choice, contents: None });
+        self.turn(id);
+        resolved
     }
 
     /// Rows of a running node that want something.

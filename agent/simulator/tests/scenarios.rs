@@ -13,7 +13,13 @@ const PATIENCE: u64 = 120_000_000_000;
 
 /// Two nodes that exclude `*.tmp`.
 fn pairs() -> impl Iterator<Item = Mesh> {
-    let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec!["*.tmp".into()], guard: Limits::default() };
+    let shape = Shape {
+        nodes: 2,
+        policy: Policy::KeepBoth,
+        exclude: vec!["*.tmp".into()],
+        guard: Limits::default(),
+        seed: None,
+    };
     (1..=SEEDS).map(move |seed| Mesh::new(seed, shape.clone()))
 }
 
@@ -122,7 +128,8 @@ fn a_node_killed_while_it_carries_out_a_change_declares_nothing() {
     ];
     for (what, change) in changes {
         let begin = |seed| {
-            let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec![], guard: Limits::default() };
+            let shape =
+                Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec![], guard: Limits::default(), seed: None };
             let mut mesh = Mesh::new(seed, shape);
             mesh.machines[0].disk.user_mkdir(b"d").unwrap();
             mesh.machines[0].disk.user_mkdir(b"e").unwrap();

@@ -12,7 +12,7 @@ const SECOND: u64 = 1_000_000_000;
 const EMPTY: Row = Row { sequence: 0, here: None, wanted: None };
 
 fn meshes(seeds: u64) -> impl Iterator<Item = Mesh> {
-    let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec![], guard: Limits::default() };
+    let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec![], guard: Limits::default(), seed: None };
     (1..=seeds).map(move |seed| Mesh::new(seed, shape.clone()))
 }
 

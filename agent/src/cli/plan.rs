@@ -2,7 +2,7 @@
 
 use super::table::{bytes, table};
 use super::{Failure, print, read_config};
-use crate::plan::{VolumePlan, plan};
+use crate::plan::{Seed, Start, VolumePlan, plan};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -43,7 +43,15 @@ fn show(plans: &[VolumePlan]) -> String {
 }
 
 fn row(plan: &VolumePlan) -> Vec<String> {
-    let start = if plan.registry { "goes on from the registry" } else { "first: reads all, deletes nothing" };
+    let start = match &plan.start {
+        Start::Registry => "goes on from the registry".to_owned(),
+        Start::Rebuilt => "rebuilds the registry: what peers deleted meanwhile goes to the version store".into(),
+        Start::First(Seed::Nobodys) => "first: reads all, deletes nothing".into(),
+        Start::First(Seed::Ours) => "first: reads all, deletes nothing; what differs elsewhere gives way to it".into(),
+        Start::First(Seed::Theirs(seed)) => {
+            format!("first: reads all, deletes nothing; what differs from {seed} goes to the version store")
+        }
+    };
     vec![
         plan.name.clone(),
         plan.path.display().to_string(),
@@ -54,7 +62,7 @@ fn row(plan: &VolumePlan) -> Vec<String> {
         plan.excluded.to_string(),
         plan.special.to_string(),
         plan.unreadable.to_string(),
-        start.to_owned(),
+        start,
     ]
 }
 
@@ -74,8 +82,10 @@ mod tests {
             bytes: 2048,
             excluded: 4,
             unreadable: 0,
-            registry: false,
+            start: Start::First(Seed::Nobodys),
         };
+        let seeded = VolumePlan { start: Start::First(Seed::Theirs("b".into())), ..plan.clone() };
+        assert!(show(&[seeded]).contains("what differs from b goes to the version store"));
         let text = show(&[plan]);
         assert!(
             text.contains("docs    /srv/docs  12     3            1      2.00 KiB  4         2        0"),

@@ -92,7 +92,7 @@ fn moment(text: &str) -> Result<u64, String> {
     u64::try_from(at.unix_timestamp_nanos() / 1_000_000).map_err(|_| format!("{text} is before 1970"))
 }
 
-fn named(path: &Path, volume: Option<&VolumeName>) -> Result<Named, Failure> {
+pub(super) fn named(path: &Path, volume: Option<&VolumeName>) -> Result<Named, Failure> {
     let text = |path: &Path| {
         path.to_str().map(str::to_owned).ok_or_else(|| {
             Failure::no(format!(

@@ -7,13 +7,15 @@
 //! {"approveHolds":{"volume":"docs"}}             -> {"decided":600}; {"rejectHolds":…} alike
 //! {"versions":{"volume":null,"typed":…,"absolute":…}} -> [{"version":1764000000000,"size":12,…}]
 //! {"restore":{"path":{…},"which":"newest","to":null}} -> {"files":1,"bytes":12,"left":[]}
+//! {"conflicts":{"volume":"docs"}}               -> [{"volume":"docs","paths":[…]}]
+//! {"resolve":{"path":{…},"choice":"local","contents":null}} -> {"contents":"0a1b2c3d","over":1}
 //! anything else                                  -> {"error":"…"}
 //! ```
 
 use super::limits::{ADMIN_CONNECTIONS, ADMIN_IDLE, ANSWER, LINE_BYTES, RESTORE};
 use super::question::Loop;
 use super::wait;
-use crate::ask::{Ask, Named, Restore};
+use crate::ask::{Ask, Named, Resolve, Restore};
 use crate::guard::Verdict;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -48,6 +50,13 @@ pub enum Request {
     Versions(Named),
     /// Bring a path back.
     Restore(Restore),
+    /// Which conflicts there are.
+    Conflicts {
+        /// The volume; none means all.
+        volume: Option<String>,
+    },
+    /// Decide a conflict.
+    Resolve(Resolve),
     /// Let held deletions go.
     ApproveHolds {
         /// The volume; none means all.
@@ -212,6 +221,8 @@ async fn answer(request: &[u8], agent: &Loop) -> Vec<u8> {
         Ok(Request::Holds { volume }) => reply(agent.question(ANSWER, |to| Ask::Holds(volume, to)).await),
         Ok(Request::Versions(named)) => reply(agent.question(ANSWER, |to| Ask::Versions(named, to)).await),
         Ok(Request::Restore(order)) => reply(agent.question(RESTORE, |to| Ask::Restore(order, to)).await),
+        Ok(Request::Conflicts { volume }) => reply(agent.question(ANSWER, |to| Ask::Conflicts(volume, to)).await),
+        Ok(Request::Resolve(order)) => reply(agent.question(ANSWER, |to| Ask::Resolve(order, to)).await),
         Ok(Request::ApproveHolds { volume }) => decide(agent, volume, Verdict::Approve).await,
         Ok(Request::RejectHolds { volume }) => decide(agent, volume, Verdict::Reject).await,
         Err(error) => line(&refuse(format!(

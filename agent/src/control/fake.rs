@@ -36,6 +36,8 @@ impl Fake {
                     Ask::DecideHolds(_, _, to) => drop(to.send(Err("no deletions are held".into()))),
                     Ask::Versions(_, to) => drop(to.send(Ok(Vec::new()))),
                     Ask::Restore(_, to) => drop(to.send(Err("it has no such version".into()))),
+                    Ask::Conflicts(_, to) => drop(to.send(Ok(Vec::new()))),
+                    Ask::Resolve(_, to) => drop(to.send(Err("it has no conflict".into()))),
                     Ask::Stop => stopping = true,
                 }
             }

@@ -15,6 +15,7 @@ use crate::scan::Scan;
 use crate::volume::FetchWanted;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use syncmesh_core::entry::Origin;
 use syncmesh_core::limits::BLOCK_BYTES;
 use syncmesh_io::Io;
 use syncmesh_protocol::message::{Message, Request};
@@ -150,6 +151,9 @@ impl<I: Io> Node<I> {
             if !volume.scanned && volume.scans == 0 && !volume.dirty.whole_due(now) {
                 volume.scanned = true;
                 volume.recount.due = Some(now + RECOUNT.0.as_nanos() as u64);
+                if std::mem::take(&mut volume.state.finds) != Origin::Written {
+                    self.epoch.used = true;
+                }
                 tracing::info!(volume = %volume.name, files = volume.state.counts.files, "the first scan is over");
             }
         }

@@ -182,7 +182,7 @@ fn buried(
 ) -> Entry {
     let deleted = match &over.content.body {
         Body::Tombstone { deleted, .. } => *deleted,
-        body => body.hash(),
+        body => body.recognised_by(),
     };
     let approved_by = (verdict == Verdict::Approve).then_some(replica);
     let body = Body::Tombstone { deleted, moved_to: None, approved_by };

@@ -76,7 +76,7 @@ pub struct VolumeStatus {
     pub lag_ms: u64,
     /// Age of the oldest recorded change that isn't durable here.
     pub durable_lag_ms: u64,
-    /// Versions that lost a conflict and weren't superseded since.
+    /// Versions that lost a conflict, or wait for a person's decision, and weren't superseded since.
     pub conflicts: u64,
     /// Bulk deletions that wait for approval.
     pub holds: u64,
@@ -93,6 +93,13 @@ pub struct VolumeStatus {
     /// Paths that differed from a peer's since the start although both knew the same. More than none is a bug, or a disk
     /// that forgets.
     pub differences: u64,
+}
+
+/// What to do about conflicts under the policy `manual`.
+fn undecided(paths: u64) -> String {
+    format!(
+        "{paths} conflicts wait for a person's decision: `syncmesh-agent conflicts list` shows them, then `conflicts resolve PATH local|remote|both`"
+    )
 }
 
 impl<I: Io> Node<I> {
@@ -161,6 +168,9 @@ impl<I: Io> Node<I> {
                 counts.held_here + counts.held_gone
             );
             "Held"
+        } else if counts.undecided > 0 {
+            message = undecided(counts.undecided);
+            "Held"
         } else if !away.is_empty() {
             message = format!("no session with {}: see PEERS for the reason", away.join(", "));
             "Degraded"
@@ -196,7 +206,11 @@ impl<I: Io> Node<I> {
             lag_ms: volume.wanted_since.map_or(0, |since| wall.saturating_sub(since)),
             durable_lag_ms: durable_lag,
             conflicts: counts.conflicts,
-            holds: if state == "Held" { counts.held_here + counts.held_gone } else { 0 },
+            holds: if matches!(volume.guard.state, State::Held { .. }) {
+                counts.held_here + counts.held_gone
+            } else {
+                0
+            },
             last_sync,
             message,
             sequence: volume.state.sequence,
@@ -217,6 +231,9 @@ impl<I: Io> Node<I> {
         }
         if !volume.is_settled() {
             let wanted = volume.state.counts.wanted;
+            if volume.state.counts.undecided == wanted && wanted > 0 {
+                return Some(undecided(wanted));
+            }
             if volume.state.counts.held == wanted && wanted > 0 {
                 return Some(format!("{wanted} deletions wait for others that may come with them, or for approval"));
             }

@@ -10,7 +10,7 @@ use crate::journal::Record;
 use crate::limits::FETCH_QUEUE;
 use crate::publish::{Applied, AppliedItem, Cause, Errand, Fate, Item};
 use crate::record::{record, version};
-use crate::registry::Key;
+use crate::registry::{Key, conflicts};
 use crate::scan::{Finding, Findings, Presence, Scanned, Scope, What};
 use crate::stage::Source;
 use crate::volume::FetchWanted;
@@ -100,6 +100,7 @@ impl<I: Io> Node<I> {
             What::Content { body: Body::File { mtime, .. } | Body::Symlink { mtime, .. }, .. } => Some(*mtime),
             _ => None,
         };
+        let origin = volume.state.finds;
         let clock = &mut self.clock;
         let dot = Dot { replica, counter: volume.counter + 1 };
         let stamp = |over: Option<&Entry>| {
@@ -110,7 +111,7 @@ impl<I: Io> Node<I> {
             };
             Stamp { hlc, dot }
         };
-        let Some(recorded) = record(&finding, stamp) else { return };
+        let Some(recorded) = record(&finding, origin, stamp) else { return };
         let mut row = recorded.row;
         if recorded.is_version {
             let dot = volume.next_dot(replica);
@@ -299,7 +300,7 @@ impl<I: Io> Node<I> {
                             self.bury(number, directory, &item.name, held);
                         }
                     }
-                    Cause::Unselected => {}
+                    Cause::Unselected | Cause::Undecided => {}
                     Cause::Disk(error) => {
                         volume.problem(path, format!("can't be written: {error}"));
                         volume.retry.later(now);
@@ -319,13 +320,14 @@ impl<I: Io> Node<I> {
             // Watched, and looked at: somebody may have written into it already.
             volume.dirty.mark_all(&key.path(), true, now);
         }
+        // What is here has changed: it is decided once more whether a person must choose.
+        let reopened = item.row.as_ref().filter(|row| row.here != old.as_ref().and_then(|old| old.here.clone()));
+        let reopened = reopened.and_then(|row| row.wanted.as_ref()).filter(|wanted| wanted.why == Why::Conflict);
+        let reopened = reopened.and_then(|wanted| wanted.entries.first()).cloned();
         if let Some(row) = item.row {
             let vectors = |row: &Row| row.entries().map(|entry| entry.vector.clone()).collect::<Vec<_>>();
             let news = old.as_ref().is_none_or(|old| vectors(old) != vectors(&row));
             if news {
-                let conflicts = |row: &Row| {
-                    row.here.as_ref().map_or(0, |here| syncmesh_core::decide::conflicts(&here.entry) as u64)
-                };
                 self.counters.conflicts += conflicts(&row).saturating_sub(old.as_ref().map_or(0, conflicts));
                 self.put(key, old.as_ref(), row);
             } else {
@@ -338,6 +340,13 @@ impl<I: Io> Node<I> {
                     }
                     self.keep(key, row);
                 }
+            }
+        }
+        if let Some(other) = reopened {
+            let name = item.name.clone();
+            let item = Item { name, entry: other, source: Source::None, stream: None, errand: Errand::Again };
+            if let Some(volume) = self.volumes.get_mut(&number) {
+                volume.queue(directory.clone(), item);
             }
         }
         if let Some(local) = item.local {
