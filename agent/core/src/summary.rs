@@ -75,7 +75,7 @@ pub fn digest(knowledge: &Knowledge) -> u64 {
 mod tests {
     use super::*;
     use crate::clock::Hlc;
-    use crate::entry::{Attributes, Content, ContentHash, Here, Owner, Stamp, Wanted, Why};
+    use crate::entry::{Attributes, Content, ContentHash, Here, Origin, Owner, Stamp, Wanted, Why};
     use crate::version::{Dot, ReplicaId, Vector};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
@@ -86,7 +86,7 @@ mod tests {
         let mut vector = Vector::default();
         vector.add(dot);
         let attributes = Attributes { stamp, mode, owner: None };
-        Entry { vector, content: Content { stamp, body }, losers: vec![], attributes }
+        Entry { vector, content: Content { stamp, body, origin: Origin::Written }, losers: vec![], attributes }
     }
 
     fn file(contents: u8, mtime: i64) -> Body {
