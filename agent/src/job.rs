@@ -9,6 +9,7 @@ use crate::fetch::{ReadBlock, StageBlock, StagedBlock};
 use crate::publish::{Applied, Apply};
 use crate::registry::{Key, Registry};
 use crate::scan::{Findings, Scan, Scanned};
+use crate::suspect::Doubt;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct VolumeContext {
     pub change_owner: bool,
     /// The next slot that nobody uses.
     pub next_slot: AtomicU64,
+    /// Which files power loss has made doubtful.
+    pub doubt: Arc<Doubt>,
     /// Versions that the store keeps of one path.
     pub keep_versions: usize,
 }
@@ -88,6 +91,8 @@ pub enum Sweep {
     Retry,
     /// To let held deletions go, or take them back.
     Held,
+    /// To decide what power loss has made doubtful.
+    Suspects,
 }
 
 /// One piece of work.

@@ -36,6 +36,7 @@ pub mod session;
 pub mod stage;
 pub mod start;
 pub mod store;
+pub mod suspect;
 pub mod threads;
 pub mod tls;
 pub mod versions;

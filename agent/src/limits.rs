@@ -127,6 +127,9 @@ pub const STORE_AGE: Duration = Duration::from_secs(720 * 3600);
 /// How often the version store is pruned.
 pub const PRUNE: Duration = Duration::from_secs(600);
 
+/// When members stay away that must be heard after power loss, somebody is asked after this long.
+pub const SUSPECTS_ASK: Duration = Duration::from_secs(600);
+
 const _: () = assert!(SCAN_JOBS < JOBS);
 const _: () = assert!(EPOCH_ROWS_BYTES < OVERLAY_FULL_BYTES);
 const _: () = assert!(FETCH_WINDOW as usize <= FETCH_BLOCKS);

@@ -11,6 +11,7 @@ mod inspect;
 mod messages;
 mod outcomes;
 mod peers;
+pub mod suspects;
 
 pub use inspect::{PeerStatus, Status, VolumeStatus};
 
@@ -18,7 +19,7 @@ use crate::connection::Connection;
 use crate::fetch::StageBlock;
 use crate::job::{Done, Job};
 use crate::limits::{OVERLAY_FULL_BYTES, RECEIVE_BYTES};
-use crate::registry::{Registry, Stored, VolumeState};
+use crate::registry::{Last, Registry, Stored, VolumeState};
 use crate::session::Session;
 use crate::volume::{FetchWanted, Volume};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -106,6 +107,8 @@ pub struct Setup {
     pub replicas: BTreeMap<ReplicaId, String>,
     /// The registry.
     pub registry: Registry,
+    /// The last durable epoch.
+    pub last: Last,
     /// The open epoch's number, its journal, and the next one's.
     pub epoch: (u64, Log, Log),
     /// Most connections at the same time.
@@ -125,6 +128,7 @@ pub struct Node<I: Io> {
     registry: Registry,
     volumes: BTreeMap<u16, Volume>,
     unconfigured: BTreeMap<String, VolumeState>,
+    last: Last,
     peers: BTreeMap<String, Peer>,
     connections: BTreeMap<u64, Connection>,
     connection_limit: usize,
@@ -283,6 +287,7 @@ impl<I: Io> Node<I> {
         let mut node = Self {
             peers: peers.collect(),
             unconfigured: setup.unconfigured,
+            last: setup.last,
             sessions,
             node: setup.node,
             replica: setup.replica,
@@ -548,7 +553,7 @@ impl<I: Io> Node<I> {
     fn stored(&self) -> Stored {
         let current = self.volumes.values().map(|volume| (volume.name.clone(), volume.state.clone()));
         let volumes = self.unconfigured.clone().into_iter().chain(current).collect();
-        Stored { volumes, replicas: (*self.replicas).clone() }
+        Stored { last: self.last.clone(), ended: false, volumes, replicas: (*self.replicas).clone() }
     }
 
     /// Takes one outcome of a job.

@@ -5,6 +5,7 @@
 //! transaction when the epoch ends (SYNC 8).
 
 use crate::limits::REGISTRY_CACHE_BYTES;
+use crate::suspect::{Suspicion, is_suspect};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,6 +25,9 @@ const WANTED: TableDefinition<&[u8], ()> = TableDefinition::new("wanted");
 const VOLUMES: TableDefinition<&str, &[u8]> = TableDefinition::new("volumes");
 const REPLICAS: TableDefinition<u64, &str> = TableDefinition::new("replicas");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// Keys in it.
+const LAST: &str = "last";
+const ENDED: &str = "ended";
 
 /// Where a row lives: ordered so that a directory's children are neighbours.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -89,6 +93,10 @@ pub struct VolumeState {
     /// Where contents come from that a scan finds and no row knows. Until the first scan is over they lay there before;
     /// from then on they were written.
     pub finds: Origin,
+    /// The mount that the rows are about.
+    pub mount: u64,
+    /// What a power loss has made doubtful, until it is decided.
+    pub suspicion: Option<Suspicion>,
 }
 
 impl VolumeState {
@@ -124,6 +132,9 @@ pub struct Counts {
     /// Files and links among them that are gone from here, and that peers have still.
     #[serde(skip)]
     pub held_gone: u64,
+    /// Rows of files that power loss has made doubtful. Counted, too.
+    #[serde(skip)]
+    pub suspects: u64,
 }
 
 impl Counts {
@@ -145,11 +156,12 @@ impl Counts {
             counts.wanted = 1;
             counts.wanted_bytes = wanted.entries.first().map_or(0, |entry| entry.content.body.size());
         }
-        counts.add_held(row);
+        counts.add_waiting(row);
         counts
     }
 
-    fn add_held(&mut self, row: &Row) {
+    fn add_waiting(&mut self, row: &Row) {
+        self.suspects += u64::from(is_suspect(row));
         if let Some(wanted) = row.wanted.as_ref().filter(|wanted| wanted.why == syncmesh_core::entry::Why::Held) {
             let is_file = |entry: &syncmesh_core::entry::Entry| u64::from(entry.content.body.rank() == 1);
             self.held += 1;
@@ -171,6 +183,7 @@ impl Counts {
         self.held = self.held - old.held + new.held;
         self.held_here = self.held_here - old.held_here + new.held_here;
         self.held_gone = self.held_gone - old.held_gone + new.held_gone;
+        self.suspects = self.suspects - old.suspects + new.suspects;
     }
 }
 
@@ -267,6 +280,10 @@ impl Registry {
                     meta.insert("format", &FORMAT.to_le_bytes()[..])?;
                 }
             }
+            if let Some(bytes) = meta.get(LAST)? {
+                stored.last = postcard::from_bytes(bytes.value()).map_err(|_| RegistryError::Row(RowError::Damaged))?;
+            }
+            stored.ended = meta.remove(ENDED)?.is_some();
             transaction.open_table(ROWS)?;
             transaction.open_table(SEQUENCE)?;
             transaction.open_table(WANTED)?;
@@ -283,17 +300,17 @@ impl Registry {
         transaction.commit()?;
         let registry = Self(Arc::new(Inner { database, overlay: RwLock::default() }));
         for state in stored.volumes.values_mut().filter(|state| state.counts.wanted > 0) {
-            registry.count_held(state)?;
+            registry.count_waiting(state)?;
         }
         Ok((registry, stored))
     }
 
-    fn count_held(&self, state: &mut VolumeState) -> Result<(), RegistryError> {
+    fn count_waiting(&self, state: &mut VolumeState) -> Result<(), RegistryError> {
         const ROWS: usize = 1_024;
         let mut after = None;
         loop {
             let rows = self.wanted(state.number, after.as_ref(), ROWS)?;
-            rows.iter().for_each(|(_, row)| state.counts.add_held(row));
+            rows.iter().for_each(|(_, row)| state.counts.add_waiting(row));
             if rows.len() < ROWS {
                 return Ok(());
             }
@@ -524,6 +541,13 @@ impl Registry {
         overlay.open_bytes = 0;
     }
 
+    /// Notes that the run ends in order: nothing is open, and what was recorded is durable.
+    pub fn end(&self) -> Result<(), RegistryError> {
+        let transaction = self.0.database.begin_write()?;
+        transaction.open_table(META)?.insert(ENDED, &[1][..])?;
+        Ok(transaction.commit()?)
+    }
+
     /// Writes the closed epoch's rows and `stored` in one durable transaction, then lets the rows go.
     pub fn commit(&self, stored: &Stored) -> Result<(), RegistryError> {
         // Shared, not locked: the loop goes on putting rows of the next epoch while these are written.
@@ -555,6 +579,8 @@ impl Registry {
                 let bytes = postcard::to_stdvec(state).expect("a volume's state has no type that postcard refuses");
                 volumes.insert(name.as_str(), bytes.as_slice())?;
             }
+            let last = postcard::to_stdvec(&stored.last).expect("plain values, which postcard takes");
+            transaction.open_table(META)?.insert(LAST, last.as_slice())?;
             let mut replicas = transaction.open_table(REPLICAS)?;
             if replicas.len()? != stored.replicas.len() as u64 {
                 for (replica, node) in &stored.replicas {
@@ -575,9 +601,26 @@ impl Registry {
     }
 }
 
+/// The last epoch that became durable, and the run that it belongs to.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Last {
+    /// Its number: journals up to it have nothing more to tell.
+    pub epoch: u64,
+    /// When it began, in milliseconds since 1970.
+    pub began_millis: u64,
+    /// The system's boot id.
+    pub boot: String,
+    /// Members with which the run had sessions.
+    pub sessions: Vec<String>,
+}
+
 /// What the registry keeps beside rows.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stored {
+    /// See [`Last`].
+    pub last: Last,
+    /// The run before ended in order, with everything durable. Known once, to whoever opens the registry next.
+    pub ended: bool,
     /// Volumes by name.
     pub volumes: BTreeMap<String, VolumeState>,
     /// Which node each replica belongs to.
