@@ -288,6 +288,7 @@ impl Teller {
                 let path = key.path().as_bytes().to_vec();
                 let contents = self.ledger.contents(id, &path, 100);
                 let disk = self.mesh.machines[id as usize - 1].disk.clone();
+                self.ledger.supersede(&disk.user_read(&path).unwrap_or_default());
                 disk.user_write(&path, &contents).expect("a suspect is a file");
             }
         }
