@@ -5,6 +5,7 @@ mod act;
 
 use crate::contents;
 use crate::guard::is_approved;
+use crate::hash::{Hashed, hash};
 use crate::job::{Context, VolumeContext, identity};
 use crate::publish::act::{Act, Plan};
 use crate::registry::{Key, RegistryError};
@@ -377,6 +378,17 @@ impl Work<'_> {
                 return Ok(Step::Done(None, Fate::Visible));
             }
             let shown = directory.stat(item.name.as_bytes()).ok().filter(|stat| stat.kind == FileKind::File);
+            if let Some(stat) = &shown
+                && let Ok(Hashed::Body(body, stat)) = hash(directory, item.name.as_bytes(), stat)
+                && body.same_contents(&entry.content.body)
+            {
+                // It is whole, and what is known: nobody else may have it.
+                self.release(Some(directory), item);
+                let metadata = metadata(self.volume, &entry.content.body, &entry.attributes);
+                let (old, slot, act) =
+                    (Some(identity(&stat)), self.volume.slot(), Act::SetAttributes { id: stat.id, metadata });
+                return Ok(Step::Publish(Plan { index, entry, old, slot, act, copy: None, over: None }));
+            }
             suspect = shown.map(|stat| (entry, identity(&stat)));
         }
         let decision = match &suspect {
