@@ -124,6 +124,9 @@ pub const SETTLE_CAP: Duration = Duration::from_secs(1);
 /// Versions that the store keeps of one path, and for how long.
 pub const STORE_AGE: Duration = Duration::from_secs(720 * 3600);
 
+/// How often it is looked whether a volume's root is in its place.
+pub const PLACE: Duration = Duration::from_secs(5);
+
 /// How often the version store is pruned.
 pub const PRUNE: Duration = Duration::from_secs(600);
 

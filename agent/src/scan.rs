@@ -175,6 +175,9 @@ impl From<RegistryError> for Stop {
 impl Pass<'_> {
     fn whole(&mut self, watch: &mut Option<WatchDescriptor>) -> Result<Presence, Stop> {
         let fs = self.volume.fs.clone();
+        if !fs.is_in_place()? {
+            return Err(Stop::Disk(FsError::Outside));
+        }
         let components = self.scan.directory.components();
         let directory = match fs.open_directory(&components) {
             Ok(directory) => directory,

@@ -241,6 +241,8 @@ fn volume(spec: &VolumeSpec, state: VolumeState, doubt: Arc<Doubt>, now_millis: 
         remaking: BTreeSet::new(),
         retry: Retry::default(),
         fetch_queue: VecDeque::new(),
+        placed: 0,
+        is_elsewhere: false,
         failed: None,
         problems: BTreeMap::new(),
         last_sync: None,
