@@ -88,6 +88,9 @@ pub const COMPARE: (Duration, Duration) = (Duration::from_secs(10), Duration::fr
 /// Questions of a peer about differences that wait; what is beyond is found by the next comparison.
 pub const QUESTIONS: usize = 16;
 
+/// Paths that differ from a peer's and are remembered, so that they are joined if reading their files tells nothing.
+pub const DISPUTED: usize = 1_024;
+
 /// A volume's rows are counted again so long after its first scan, and then so often.
 pub const RECOUNT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(24 * 3600));
 

@@ -230,6 +230,7 @@ fn volume(spec: &VolumeSpec, state: VolumeState, doubt: Arc<Doubt>, now_millis: 
         suspects: Suspects::default(),
         guard: Guard::new(spec.guard, state.counts.held, now_millis),
         recount: Recount::default(),
+        disputed: BTreeSet::new(),
         differences: 0,
         state,
         dirty: Default::default(),

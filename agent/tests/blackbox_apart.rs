@@ -89,6 +89,11 @@ fn what_doesnt_conflict_is_joined_under_last_writer_wins() {
     what_doesnt_conflict("lastWriterWins");
 }
 
+#[test]
+fn what_doesnt_conflict_is_joined_under_manual() {
+    what_doesnt_conflict("manual");
+}
+
 /// A directory that one side deleted and in which the other wrote stays, with what was written, and only that.
 fn a_deleted_directory(policy: &str) {
     let mut mesh = filled(policy);
@@ -114,6 +119,11 @@ fn a_deleted_directory_in_which_somebody_wrote_stays_under_last_writer_wins() {
     a_deleted_directory("lastWriterWins");
 }
 
+#[test]
+fn a_deleted_directory_in_which_somebody_wrote_stays_under_manual() {
+    a_deleted_directory("manual");
+}
+
 /// A directory that one side renamed while the other edited a file in it: the old name stays for the edit alone.
 fn a_renamed_directory(policy: &str) {
     let mut mesh = filled(policy);
@@ -135,6 +145,11 @@ fn a_renamed_directory_in_which_somebody_edited_keeps_the_edit_under_keep_both()
 #[test]
 fn a_renamed_directory_in_which_somebody_edited_keeps_the_edit_under_last_writer_wins() {
     a_renamed_directory("lastWriterWins");
+}
+
+#[test]
+fn a_renamed_directory_in_which_somebody_edited_keeps_the_edit_under_manual() {
+    a_renamed_directory("manual");
 }
 
 /// A file on one side, a directory of its name on the other: the directory keeps the name, the file isn't lost.

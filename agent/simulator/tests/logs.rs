@@ -11,7 +11,7 @@ const SECOND: u64 = 1_000_000_000;
 #[test]
 fn a_large_file_that_grows_all_the_time_keeps_arriving() {
     for seed in 1..=10 {
-        let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec![], guard: Limits::default() };
+        let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec![], guard: Limits::default(), seed: None };
         let mut mesh = Mesh::new(seed, shape);
         mesh.machines[0].disk.user_write(b"log", &[b'.'; 200_000]).unwrap();
         mesh.run_until_in_sync(120 * SECOND).unwrap();

@@ -17,7 +17,7 @@ fn in_sync(mesh: &mut Mesh) {
 #[test]
 fn what_happens_in_a_root_that_was_moved_away_waits_until_it_is_back() {
     for seed in 1..=20 {
-        let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec![], guard: Limits::default() };
+        let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec![], guard: Limits::default(), seed: None };
         let mut mesh = Mesh::new(seed, shape);
         mesh.machines[0].disk.user_mkdir(b"d").unwrap();
         for number in 0..10 {
