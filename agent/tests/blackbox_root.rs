@@ -51,6 +51,28 @@ fn a_root_that_is_moved_away_and_replaced_deletes_nothing_and_goes_on_when_it_is
     assert!(mesh.agents[1].stored().is_empty(), "nothing was deleted or replaced");
 }
 
+#[test]
+fn a_marker_that_vanishes_while_the_agent_runs_deletes_nothing() {
+    let mut mesh = filled();
+    mesh.start();
+    mesh.converge();
+    let (a, b) = mesh.pair();
+    let kept = tree::read(&b.volume);
+    let marker = a.volume.join(".syncmesh/marker");
+    let own = fs::read(&marker).unwrap();
+    fs::remove_file(&marker).unwrap();
+    fs::remove_file(a.volume.join("d0/f0")).unwrap();
+    wait_until("a says that it doesn't know this directory", || {
+        let status = a.volume_status().unwrap_or_default();
+        let message = status["message"].as_str().unwrap_or_default();
+        if message.contains("nothing in it counts as changed") { Ok(()) } else { Err(status.to_string()) }
+    });
+    tree::assert_same(("before", &kept), ("b", &tree::read(&b.volume)));
+    fs::write(&marker, own).unwrap();
+    b.lacks("d0/f0");
+    mesh.converge();
+}
+
 /// A mount namespace of its own, with a small file system mounted where a directory is. None where that isn't allowed.
 fn namespace(agent: &Agent) -> Option<std::process::Child> {
     let script = format!("mount -t tmpfs -o size=64m none '{}' && echo mounted && exec cat", agent.volume.display());
