@@ -5,7 +5,7 @@ use crate::limits::{COLLECT_BYTES, COLLECT_ROWS};
 use crate::registry::{Key, Registry, RegistryError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use syncmesh_core::entry::{Body, Entry, Here};
+use syncmesh_core::entry::{Body, Entry, Here, Identity};
 use syncmesh_core::limits::INLINE_BYTES;
 use syncmesh_core::path::RelativePath;
 use syncmesh_core::version::{Knowledge, ReplicaId, Vector};
@@ -134,27 +134,35 @@ fn contents(volume: &VolumeContext, key: &Key, here: &Here) -> Option<Vec<u8>> {
     if size == 0 || size > INLINE_BYTES {
         return None;
     }
-    read(volume, key, here, 0, usize::try_from(size).ok()?).ok()
+    read(volume, key, here, 0, usize::try_from(size).ok()?, is_unchanged).ok()
 }
 
-/// Reads a part of the file that a row publishes. The file must be the row's before and after.
-pub fn read(volume: &VolumeContext, key: &Key, here: &Here, offset: u64, length: usize) -> Result<Vec<u8>, FsError> {
+/// A conflict copy's second name moves the ctime, contents can't change without moving the mtime.
+fn is_unchanged(row: &Identity, now: &Identity) -> bool {
+    (row.inode, row.size, row.mtime) == (now.inode, now.size, now.mtime)
+}
+
+/// Reads a part of the file that a row publishes, if the file is the row's before and after: `is_it` compares the row's
+/// identity with the file's.
+pub fn read(
+    volume: &VolumeContext,
+    key: &Key,
+    here: &Here,
+    offset: u64,
+    length: usize,
+    is_it: fn(&Identity, &Identity) -> bool,
+) -> Result<Vec<u8>, FsError> {
     let directory = volume.fs.open_directory(&key.directory.components())?;
     let file = directory.open(key.name.as_bytes())?;
-    let unchanged = || {
+    let check = || {
         let stat = file.stat()?;
-        // A conflict copy's second name moves the ctime, contents can't change without moving the mtime.
-        let same = stat.kind == FileKind::File
-            && here.identity.is_some_and(|old| {
-                let now = identity(&stat);
-                (old.inode, old.size, old.mtime) == (now.inode, now.size, now.mtime)
-            });
+        let same = stat.kind == FileKind::File && here.identity.is_some_and(|row| is_it(&row, &identity(&stat)));
         if same { Ok(()) } else { Err(FsError::NotFound) }
     };
-    unchanged()?;
+    check()?;
     let mut bytes = vec![0; length];
     let read = file.read_at(&mut bytes, offset)?;
     bytes.truncate(read);
-    unchanged()?;
+    check()?;
     Ok(bytes)
 }

@@ -7,7 +7,7 @@ use crate::job::VolumeContext;
 use crate::registry::{Key, Registry, RegistryError};
 use crate::stage::write;
 use crate::store;
-use syncmesh_core::entry::{ContentHash, Here};
+use syncmesh_core::entry::{ContentHash, Here, Identity};
 use syncmesh_core::path::Name;
 use syncmesh_io::FsError;
 
@@ -25,7 +25,7 @@ impl Found {
     /// Reads a part.
     pub fn read(&self, volume: &VolumeContext, offset: u64, length: usize) -> Result<Vec<u8>, FsError> {
         match self {
-            Self::Published(key, here) => read(volume, key, here, offset, length),
+            Self::Published(key, here) => read(volume, key, here, offset, length, may_have_it),
             Self::Stored(name) => {
                 let mut bytes = vec![0; length];
                 let read = volume.fs.open_stored(name)?.read_at(&mut bytes, offset)?;
@@ -34,6 +34,12 @@ impl Found {
             }
         }
     }
+}
+
+/// A file that is appended to all the time is never again what its row says, and has it still. Whoever takes contents
+/// verifies their hash before anything is published, so a file that was changed otherwise costs a transfer and no more.
+fn may_have_it(row: &Identity, now: &Identity) -> bool {
+    row.inode == now.inode && row.size <= now.size
 }
 
 /// Looks for a path's contents by their hash: under its name, under those of its conflict copies, in the store.

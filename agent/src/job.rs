@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use syncmesh_core::entry::{Identity, Owner, Row};
 use syncmesh_core::policy::Policies;
 use syncmesh_core::select::Selection;
-use syncmesh_io::{FileKind, Fs, Stat, StateFiles};
+use syncmesh_io::{FileKind, Fs, FsError, Stat, StateFiles};
 
 /// What jobs need of the world.
 pub struct Context {
@@ -113,6 +113,8 @@ pub enum Job {
     Compare(Comparison),
     /// Let go of stored versions beyond what is kept; the wall clock in milliseconds.
     Prune(u16, u64),
+    /// See whether a volume's root is in its place.
+    Place(u16),
     /// Remove what was staged for a fetch that ended.
     DropSlot(u16, u64),
     /// Answer somebody's question.
@@ -139,6 +141,8 @@ pub enum Done {
     BlockStaged(StagedBlock),
     /// Rows that want something, and whether there may be more.
     Wanted(u16, Sweep, Vec<(Key, Row)>, bool),
+    /// Whether a volume's root is in its place.
+    Placed(u16, Result<bool, FsError>),
     /// Rows were summed up, or compared with a peer's.
     Compared(Compared),
     /// Pruning, dropping a slot, or answering a question ended.
@@ -195,6 +199,7 @@ impl Job {
                 crate::store::prune(volume(number), now);
                 Ok(Done::Tidied)
             }
+            Self::Place(number) => Ok(Done::Placed(number, volume(number).fs.is_in_place())),
             Self::DropSlot(number, slot) => {
                 // What can't be dropped now is dropped at the next start: nothing in the registry names it.
                 let _ = volume(number).fs.drop_slot(slot);

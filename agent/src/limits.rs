@@ -88,6 +88,9 @@ pub const COMPARE: (Duration, Duration) = (Duration::from_secs(10), Duration::fr
 /// Questions of a peer about differences that wait; what is beyond is found by the next comparison.
 pub const QUESTIONS: usize = 16;
 
+/// Paths that differ from a peer's and are remembered, so that they are joined if reading their files tells nothing.
+pub const DISPUTED: usize = 1_024;
+
 /// A volume's rows are counted again so long after its first scan, and then so often.
 pub const RECOUNT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(24 * 3600));
 
@@ -123,6 +126,9 @@ pub const SETTLE_CAP: Duration = Duration::from_secs(1);
 
 /// Versions that the store keeps of one path, and for how long.
 pub const STORE_AGE: Duration = Duration::from_secs(720 * 3600);
+
+/// How often it is looked whether a volume's root is in its place.
+pub const PLACE: Duration = Duration::from_secs(5);
 
 /// How often the version store is pruned.
 pub const PRUNE: Duration = Duration::from_secs(600);

@@ -19,6 +19,7 @@ use syncmesh_core::decide::{Decision, Displaced, decide, merge};
 use syncmesh_core::entry::{Body, Content, ContentHash, Entry, Here, Identity, Row, Wanted, Why};
 use syncmesh_core::path::{Name, RelativePath};
 use syncmesh_core::policy::{Policy, conflict_name};
+use syncmesh_core::summary::Sum;
 use syncmesh_core::version::ReplicaId;
 use syncmesh_io::{Directory, FileKind, FsError, Log, Stat};
 
@@ -61,8 +62,7 @@ pub enum Errand {
     FewDeletions,
     /// It was tried before: a parent that was deleted is made again now instead of waited for.
     Again,
-    /// A peer knows it otherwise although both know the same: what is here is looked at again if nothing else tells who is
-    /// right.
+    /// A peer knows it otherwise although both know the same: if one version is two things, what is here is read again.
     Repair,
     /// The guard's verdict on a deletion that was held. It counts only as long as that is held.
     Judged,
@@ -367,6 +367,9 @@ impl Work<'_> {
         let target = target(row, item);
         let waits = |cause, why| Ok(Step::Done(Some(want(row, &target, why)), Fate::Waits(cause)));
         let published = row.and_then(|row| row.here.as_ref());
+        if let Some(row) = row.filter(|row| is_disputed(&path, item, row)) {
+            return Ok(Step::Done(Some(unseen(row)), Fate::Waits(Cause::LocalChange)));
+        }
         let decision = decide(published.map(|here| &here.entry), &target, self.policy(item));
         let mut old = published.and_then(|here| here.identity);
         // A suspect gives way to whatever is known beyond the row, and stays as it is if nothing is. What a user has done
@@ -396,10 +399,6 @@ impl Work<'_> {
             None => decision,
         };
         let (entry, displaced) = match decision {
-            Decision::Known if is_disputed(item, row) => {
-                let unseen = row.map(unseen);
-                return Ok(Step::Done(unseen, Fate::Waits(Cause::LocalChange)));
-            }
             Decision::Known => return Ok(Step::Done(without_wanted(row), Fate::Visible)),
             Decision::Hold => return waits(Cause::Undecided, Why::Conflict),
             Decision::Record(entry) => return Ok(Step::Done(Some(here(entry, old)), Fate::Visible)),
@@ -623,10 +622,13 @@ impl Work<'_> {
     }
 }
 
-/// Is it said of one version here and at a peer that it is two things?
-fn is_disputed(item: &Item, row: Option<&Row>) -> bool {
-    let here = row.and_then(Row::live);
-    item.errand == Errand::Repair && here.is_some_and(|here| here.entry.vector == item.entry.vector)
+/// Is it said of one version here and at a peer that it is two things? One of the two rows is wrong, and what would be
+/// joined from it is nowhere: the file is read first.
+fn is_disputed(path: &RelativePath, item: &Item, row: &Row) -> bool {
+    let is_other = |here: &Here| {
+        here.entry.vector == item.entry.vector && Sum::of_entry(path, &here.entry) != Sum::of_entry(path, &item.entry)
+    };
+    item.errand == Errand::Repair && row.live().is_some_and(is_other)
 }
 
 /// The row of what must be read again, whatever the disk shows of it.

@@ -175,6 +175,9 @@ impl From<RegistryError> for Stop {
 impl Pass<'_> {
     fn whole(&mut self, watch: &mut Option<WatchDescriptor>) -> Result<Presence, Stop> {
         let fs = self.volume.fs.clone();
+        if !fs.is_in_place()? {
+            return Err(Stop::Disk(FsError::Outside));
+        }
         let components = self.scan.directory.components();
         let directory = match fs.open_directory(&components) {
             Ok(directory) => directory,
@@ -276,12 +279,16 @@ impl Pass<'_> {
             return Ok(());
         };
         let deleted = row.as_ref().is_some_and(|row| row.here.is_some() && row.live().is_none());
+        let recurse = matches!(self.scan.scope, Scope::All { recurse: true });
         if is_directory && deleted && is_leftover(self.volume, self.registry, self.scan.volume, &path)? {
+            if recurse {
+                // Nothing of it is announced, and yet it is watched: somebody may write into it.
+                self.part.directories.push(name.clone());
+            }
             return Ok(());
         }
         let known = here.and_then(|here| here.identity);
         let same_directory = known.is_some_and(|known| known.same_directory(&identity(&stat)));
-        let recurse = matches!(self.scan.scope, Scope::All { recurse: true });
         if is_directory && (recurse || !same_directory) {
             self.part.directories.push(name.clone());
         }

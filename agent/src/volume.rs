@@ -64,8 +64,14 @@ pub struct Volume {
     pub suspects: Suspects,
     /// When its rows are counted again to see that their sum is right.
     pub recount: Recount,
+    /// Paths that differ from a peer's, and whose files were read again for that; the first thousand.
+    pub disputed: BTreeSet<RelativePath>,
     /// Paths that differed from a peer's although both knew the same.
     pub differences: u64,
+    /// When it was last asked whether the root is in its place, and whether it isn't.
+    pub placed: u64,
+    /// Somebody moved the root away, replaced or unmounted it.
+    pub is_elsewhere: bool,
     /// Why the volume as a whole can't be synchronised.
     pub failed: Option<String>,
     /// Paths that couldn't be read or written, and why; the first hundred.

@@ -188,9 +188,10 @@ impl Watches {
                 }
             }
             (_, None) => {
-                // About the directory itself: its mode or owner.
-                if let Some((parent, name)) = directory.split() {
-                    dirty.mark(&parent, name, now, settle);
+                // About the directory itself: its mode or owner, or it was moved.
+                match directory.split() {
+                    Some((parent, name)) => dirty.mark(&parent, name, now, settle),
+                    None => dirty.mark_all(&directory, false, now),
                 }
             }
             (WatchKind::Closed | WatchKind::Moved, Some(name)) => dirty.mark(&directory, name, now, 0),

@@ -68,6 +68,7 @@ pub fn run() -> Outcome<()> {
         complaints(repository::built().and_then(|packages| Ok(checks::duplicates::check(&packages, &Allowed::read()?))))
     });
     step(&mut steps, "links in documents", |_| complaints(checks::links::check()));
+    step(&mut steps, "tests that documents name", |_| complaints(checks::named_tests::check()));
     step(&mut steps, "unit, property and backend tests", |log| match metadata {
         Some(metadata) => tests(&mut everything_but_black_box(metadata), log),
         None => Verdict::NotRun("needs the crate graph".into()),

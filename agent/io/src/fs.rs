@@ -170,6 +170,10 @@ pub trait Fs: Send + Sync {
     /// in [`FsError::Outside`].
     fn open_directory(&self, components: &[&[u8]]) -> Result<Box<dyn Directory + '_>, FsError>;
 
+    /// Does the path at which the volume was opened still lead to its root? Not if that was moved away, replaced, or
+    /// unmounted, although it can be worked with as before.
+    fn is_in_place(&self) -> Result<bool, FsError>;
+
     /// Reads the root's marker, `None` where there is none.
     fn read_marker(&self) -> Result<Option<Vec<u8>>, FsError>;
 

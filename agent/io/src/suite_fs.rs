@@ -47,6 +47,7 @@ pub fn run_all(mut world: impl FnMut() -> Box<dyn FsWorld>) {
 pub const CASES: &[Case] = &[
     ("a probe can be repeated and leaves no slot", probe),
     ("before the marker is written there is none", marker),
+    ("a root that nobody moved is in its place", in_place),
     ("a staged file is published under a free name", publish_new),
     ("an exchange puts what was displaced into the slot", exchange),
     ("without replace a taken name is refused", no_replace),
@@ -127,6 +128,12 @@ fn probe(world: &dyn FsWorld) {
     assert_eq!(world.fs().list_slots().unwrap(), []);
     assert_eq!(names_of(root(world).as_ref()), Vec::<Vec<u8>>::new());
     world.fs().sync().unwrap();
+}
+
+fn in_place(world: &dyn FsWorld) {
+    world.mkdir(b"d");
+    world.rename(b"d", b"e");
+    assert_eq!(world.fs().is_in_place(), Ok(true));
 }
 
 fn marker(world: &dyn FsWorld) {

@@ -157,6 +157,22 @@ fn the_suite_passes_in_memory() {
 }
 
 #[test]
+fn a_root_that_is_moved_away_or_replaced_isnt_in_its_place_until_it_is_back() {
+    let home = tempfile::tempdir().unwrap();
+    let (root, away) = (home.path().join("root"), home.path().join("away"));
+    fs::create_dir(&root).unwrap();
+    let volume = LinuxFs::open(&root).unwrap();
+    assert_eq!(volume.is_in_place(), Ok(true));
+    fs::rename(&root, &away).unwrap();
+    assert_eq!(volume.is_in_place(), Ok(false));
+    fs::create_dir(&root).unwrap();
+    assert_eq!(volume.is_in_place(), Ok(false));
+    fs::remove_dir(&root).unwrap();
+    fs::rename(&away, &root).unwrap();
+    assert_eq!(volume.is_in_place(), Ok(true));
+}
+
+#[test]
 fn opening_a_volume_makes_nothing() {
     let world = LinuxWorld::new(&std::env::temp_dir());
     assert_eq!(world.volume.read_marker(), Ok(None));

@@ -5,7 +5,7 @@ use crate::inode::{Contents, Names, Node, Number};
 use crate::tree::{Rename, Tree};
 use crate::watch_queue::{QUEUE_EVENTS, WatchQueue};
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use syncmesh_io::{FileKind, FsError, Metadata, Owner, Stat, WatchEvent, Watcher};
 
@@ -20,7 +20,11 @@ const USER: Owner = Owner { uid: 1000, gid: 1000 };
 /// User actions take paths relative to the root, components divided by `/` and the root itself empty, follow no links,
 /// and report what the system call would. They may be called from a step hook.
 #[derive(Clone, Debug)]
-pub struct Disk(Arc<Mutex<Tree>>);
+pub struct Disk {
+    tree: Arc<Mutex<Tree>>,
+    /// Somebody moved the root away.
+    elsewhere: Arc<AtomicBool>,
+}
 
 /// A file that a user holds open for writing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -46,7 +50,7 @@ pub struct Snapshot {
 impl Disk {
     /// An empty disk. The clock has nanoseconds since 1970 and may be shared and set at any time.
     pub fn new(device: u64, clock: Arc<AtomicU64>) -> Self {
-        Self(Arc::new(Mutex::new(Tree::new(device, clock, USER))))
+        Self { tree: Arc::new(Mutex::new(Tree::new(device, clock, USER))), elsewhere: Arc::default() }
     }
 
     /// Time stamps are rounded down to this many nanoseconds, as those of kernels before 6.13 are. One at the start.
@@ -54,9 +58,13 @@ impl Disk {
         self.tree().tick = nanoseconds;
     }
 
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.elsewhere.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn tree(&self) -> MutexGuard<'_, Tree> {
         // No change of a tree can be left half done: it calls nothing of others.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Power fails: what wasn't synced may be gone, and a file's data more than its name. The agent must have ended.
@@ -95,6 +103,11 @@ impl Disk {
     }
 
     // Users.
+
+    /// Moves the whole root away, or back. What is done meanwhile is done in it where it is.
+    pub fn user_move_root(&self, away: bool) {
+        self.elsewhere.store(away, Ordering::Relaxed);
+    }
 
     /// Opens a file for writing as `O_CREAT` does, making it (0644) if it isn't there.
     pub fn user_create_open(&self, path: &[u8]) -> Result<UserFile, FsError> {

@@ -159,6 +159,10 @@ impl Fs for SimFs {
         })
     }
 
+    fn is_in_place(&self) -> Result<bool, FsError> {
+        self.call("is_in_place", || Ok(!self.disk.is_elsewhere()))
+    }
+
     fn read_marker(&self) -> Result<Option<Vec<u8>>, FsError> {
         self.on_tree("read_marker", |tree| {
             let Ok(meta) = self.meta() else {

@@ -76,6 +76,20 @@ fn a_directory_that_is_made_again_takes_over_the_leftover() {
     }
 }
 
+/// A start watches leftovers, too: what is written into one makes it a directory again, everywhere.
+#[test]
+fn a_leftover_is_watched_after_a_restart() {
+    for mut mesh in pairs() {
+        leftover(&mut mesh);
+        mesh.kill(2);
+        mesh.start(2);
+        in_sync(&mut mesh);
+        mesh.machines[1].disk.user_write(b"d/new", b"new").unwrap();
+        in_sync(&mut mesh);
+        assert_eq!(names(&mesh, 1), ["d", "d/new"], "seed {}", mesh.seed);
+    }
+}
+
 /// A file whose name a leftover holds waits, says so, and comes when the owner of the excluded file has taken it away.
 #[test]
 fn a_file_waits_for_the_leftover_that_has_its_name() {

@@ -160,3 +160,31 @@ fn a_row_that_says_what_its_file_isnt_is_put_right_by_reading_the_file() {
         disks_are_equal(&mesh);
     }
 }
+
+/// Two clones used one number twice, and both wrote: neither is lost.
+#[test]
+fn one_version_that_is_two_things_on_two_disks_is_kept_as_both() {
+    for mut mesh in meshes(5) {
+        mesh.machines[0].disk.user_write(b"f", b"contents").unwrap();
+        in_sync(&mut mesh);
+        let mut row = mesh.row(1, b"f").unwrap();
+        without_first(&mut mesh, |mesh| {
+            let disk = &mesh.machines[0].disk;
+            disk.user_write(b"f", b"of a clone").unwrap();
+            let here = row.here.as_mut().unwrap();
+            let shown = identity(&disk.user_stat(b"f").unwrap());
+            let Body::File { hash, size, mtime, .. } = &mut here.entry.content.body else { panic!("a file") };
+            (*hash, *size, *mtime) = (ContentHash::of(b"of a clone"), 10, shown.mtime);
+            here.identity = Some(shown);
+            mesh.damage(1, b"f", row);
+        });
+        repaired(&mut mesh);
+        for machine in &mesh.machines {
+            let files = machine.disk.snapshot().into_values().map(|shown| shown.contents).collect::<Vec<_>>();
+            for contents in [&b"contents"[..], b"of a clone"] {
+                assert!(files.iter().any(|file| file == contents), "seed {}: {files:?}", mesh.seed);
+            }
+        }
+        disks_are_equal(&mesh);
+    }
+}

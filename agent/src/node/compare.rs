@@ -5,7 +5,7 @@ use super::Node;
 use crate::compare::{Answer, Compared, Comparison, Question, Reply};
 use crate::connection::{Lane, Phase};
 use crate::job::Job;
-use crate::limits::{JOBS, QUESTIONS, RECOUNT};
+use crate::limits::{DISPUTED, JOBS, QUESTIONS, RECOUNT};
 use crate::publish::{Errand, Item};
 use crate::stage::Source;
 use syncmesh_core::entry::Entry;
@@ -28,7 +28,7 @@ impl<I: Io> Node<I> {
         if self.stopping.is_some() {
             return;
         }
-        let mut suspicious = Vec::new();
+        let (mut suspicious, mut settled) = (Vec::new(), Vec::new());
         for connection in self.connections.values_mut().filter(|connection| connection.phase == Phase::Ready) {
             let Some(peer) = connection.peer.as_deref() else { continue };
             for (&number, link) in &mut connection.links {
@@ -37,6 +37,9 @@ impl<I: Io> Node<I> {
                 let known = &volume.state.knowledge;
                 let other = comparing.told.as_ref().filter(|(_, sum)| *sum != volume.state.sum);
                 let Some((_, sum)) = other.filter(|(theirs, _)| theirs == known && is_exact(known)) else {
+                    if comparing.differs {
+                        settled.push(number);
+                    }
                     comparing.settle();
                     continue;
                 };
@@ -59,6 +62,11 @@ impl<I: Io> Node<I> {
                     let whole = Compare { knowledge: digest(known), after: None, parts };
                     comparing.questions.push_front(Question::Parts(whole));
                 }
+            }
+        }
+        for number in settled {
+            if let Some(volume) = self.volumes.get_mut(&number) {
+                volume.disputed.clear();
             }
         }
         for number in suspicious {
@@ -191,10 +199,13 @@ impl<I: Io> Node<I> {
                 volume = %volume.name, %path, %peer,
                 "the peer knows this path otherwise, and nobody wrote it since: both versions are joined, please report this"
             );
+            // The second time reading the files has told nothing: both are what their rows say.
+            let is_first = volume.disputed.len() < DISPUTED && volume.disputed.insert(path.clone());
+            let errand = if is_first { Errand::Repair } else { Errand::New };
             volume.problem(path, format!("differs from {peer}'s although nobody wrote it since; being repaired"));
             volume.differences += 1;
             self.counters.repaired_paths += 1;
-            let item = Item { name, entry, source: Source::None, stream: None, errand: Errand::Repair };
+            let item = Item { name, entry, source: Source::None, stream: None, errand };
             volume.queue(directory, item);
         }
     }

@@ -8,7 +8,7 @@ use crate::epoch::Commit;
 use crate::fetch::{FETCH_SLOT, StageBlock};
 use crate::job::{Job, Sweep};
 use crate::limits::{
-    APPLY_ITEMS, EPOCH, EPOCH_ROWS_BYTES, FETCH_BLOCKS, FETCH_WINDOW, FETCHES, JOBS, PRUNE, RECOUNT, SCAN_JOBS,
+    APPLY_ITEMS, EPOCH, EPOCH_ROWS_BYTES, FETCH_BLOCKS, FETCH_WINDOW, FETCHES, JOBS, PLACE, PRUNE, RECOUNT, SCAN_JOBS,
 };
 use crate::publish::Apply;
 use crate::registry::Last;
@@ -65,6 +65,7 @@ impl<I: Io> Node<I> {
             due.extend(volume.guard.due(&volume.state.counts, volume.settle));
             due.extend(volume.guard.overdue());
             due.extend(volume.recount.due);
+            due.extend((volume.scanned && self.stopping.is_none()).then_some(volume.placed + PLACE.as_nanos() as u64));
         }
         if self.epoch.used && !self.epoch.committing {
             due.push(self.epoch.opened + EPOCH.as_nanos() as u64);
@@ -430,6 +431,10 @@ impl<I: Io> Node<I> {
                 volume.retry.due = None;
                 volume.retry.running = true;
                 jobs.push(Job::Wanted(volume.number, Sweep::Retry, volume.retry.after.take()));
+            }
+            if now >= volume.placed + PLACE.as_nanos() as u64 && self.stopping.is_none() {
+                volume.placed = now;
+                jobs.push(Job::Place(volume.number));
             }
             if now >= volume.pruned + PRUNE.as_nanos() as u64 && self.stopping.is_none() {
                 volume.pruned = now;

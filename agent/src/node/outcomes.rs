@@ -41,6 +41,7 @@ impl<I: Io> Node<I> {
             Done::Wanted(number, Sweep::Retry, rows, more) => self.swept(number, rows, more),
             Done::Wanted(number, Sweep::Held, rows, more) => self.judged(number, rows, more),
             Done::Wanted(number, Sweep::Suspects, rows, more) => self.suspects(number, rows, more),
+            Done::Placed(number, placed) => self.placed(number, placed == Ok(true)),
             Done::Compared(compared) => self.compared(compared),
             Done::Tidied => {}
             Done::Resolved(peer, result) => self.resolved(&peer, result),
@@ -209,7 +210,7 @@ impl<I: Io> Node<I> {
                 tracing::warn!(volume = %volume.name, path = %directory, "{message}");
                 if directory.is_root() {
                     volume.failed = Some(format!(
-                        "the volume's directory isn't the one that this agent knows ({error}): mount it again, or remove the agent's stateDir to start anew"
+                        "the volume's directory isn't the one that this agent knows ({error}): mount it again or move it back, or remove the agent's stateDir to start anew"
                     ));
                 }
                 volume.problem(directory.clone(), message);
@@ -223,6 +224,16 @@ impl<I: Io> Node<I> {
                     }
                 }
             }
+        }
+    }
+
+    /// Looks at the root again when it is gone from its place, and at everything when it is back.
+    fn placed(&mut self, number: u16, is_in_place: bool) {
+        let now = self.io.now();
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        if volume.is_elsewhere == is_in_place {
+            volume.is_elsewhere = !is_in_place;
+            volume.dirty.mark_all(&RelativePath::root(), is_in_place, now);
         }
     }
 

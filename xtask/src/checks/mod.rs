@@ -6,6 +6,7 @@ pub mod duplicates;
 pub mod layers;
 pub mod licences;
 pub mod links;
+pub mod named_tests;
 pub mod sources;
 
 pub use allowed::Allowed;

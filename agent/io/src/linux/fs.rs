@@ -14,12 +14,12 @@ use super::metadata::{check_name, error, mount_number, pin, set_pinned, stat_des
 use crate::{Directory, FileKind, Fs, FsError, Metadata, OpenFile, Probe, Stat, Watcher};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, RenameFlags, fchmod, fstatfs, fstatvfs, fsync, inotify, mkdirat, openat, renameat,
-    renameat_with, symlinkat, syncfs, unlinkat,
+    AtFlags, CWD, Mode, OFlags, RenameFlags, fchmod, fstat, fstatfs, fstatvfs, fsync, inotify, mkdirat, openat,
+    renameat, renameat_with, statat, symlinkat, syncfs, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -38,6 +38,8 @@ const OPEN_META: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 pub struct LinuxFs {
     /// Open since the start and not `O_PATH`: `syncfs` reports the errors since its descriptor was opened.
     root: OwnedFd,
+    /// Where it was opened.
+    path: PathBuf,
     /// Found at the start, or made by the probe.
     meta: OnceLock<Meta>,
     inotify: OwnedFd,
@@ -69,7 +71,8 @@ impl LinuxFs {
     /// [`Fs::probe`] does, and until it did everything about slots, store and marker answers [`FsError::NotFound`].
     pub fn open(root: &Path) -> Result<Self, FsError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(CWD, root, flags, Mode::empty()).map_err(error)?;
+        let path = std::path::absolute(root).map_err(|error| FsError::Os(error.raw_os_error().unwrap_or_default()))?;
+        let root = openat(CWD, &path, flags, Mode::empty()).map_err(error)?;
         // Not O_NONBLOCK: the ring reads it, and would get EAGAIN instead of waiting.
         let inotify = inotify::init(inotify::CreateFlags::CLOEXEC).map_err(error)?;
         let meta = OnceLock::new();
@@ -80,7 +83,7 @@ impl LinuxFs {
             Err(FsError::NotFound) => {}
             Err(why) => return Err(why),
         }
-        Ok(Self { root, meta, inotify, walk: AtomicBool::new(false) })
+        Ok(Self { root, path, meta, inotify, walk: AtomicBool::new(false) })
     }
 
     pub(super) fn meta(&self) -> Result<&Meta, FsError> {
@@ -252,6 +255,15 @@ impl Fs for LinuxFs {
             other => error(other),
         })?;
         Ok(Box::new(LinuxDirectory { volume: self, descriptor, is_root: components.is_empty() }))
+    }
+
+    fn is_in_place(&self) -> Result<bool, FsError> {
+        let own = fstat(&self.root).map_err(error)?;
+        match statat(CWD, &self.path, AtFlags::empty()) {
+            Ok(shown) => Ok((shown.st_dev, shown.st_ino) == (own.st_dev, own.st_ino)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(errno) => Err(error(errno)),
+        }
     }
 
     fn read_marker(&self) -> Result<Option<Vec<u8>>, FsError> {
