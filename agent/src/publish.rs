@@ -128,6 +128,8 @@ pub enum Cause {
     Overtaken,
     /// A person must decide between it and what is here.
     Undecided,
+    /// The file system takes its name for another one that is here, or can't hold it.
+    Collision,
     /// It isn't selected here.
     Unselected,
     /// The disk refused.
@@ -301,7 +303,11 @@ fn may_delete(item: &Item, entry: &Entry) -> bool {
 }
 
 fn why(error: &FsError) -> Why {
-    if *error == FsError::NoSpace { Why::NoSpace } else { Why::Fetching }
+    match error {
+        FsError::NoSpace => Why::NoSpace,
+        FsError::Collision => Why::Collision,
+        _ => Why::Fetching,
+    }
 }
 
 fn here(entry: Entry, identity: Option<Identity>) -> Row {
@@ -361,7 +367,7 @@ impl Work<'_> {
         row: Option<&Row>,
     ) -> Result<Step, RegistryError> {
         let Ok(path) = self.job.directory.join(&item.name) else {
-            return Ok(Step::Done(Some(want(row, &item.entry, Why::Collision)), Fate::Waits(Cause::Unselected)));
+            return Ok(Step::Done(Some(want(row, &item.entry, Why::Collision)), Fate::Waits(Cause::Collision)));
         };
         let target = target(row, item);
         let waits = |cause, why| Ok(Step::Done(Some(want(row, &target, why)), Fate::Waits(cause)));
@@ -401,7 +407,9 @@ impl Work<'_> {
         // The disk must show what the row says; anything else is a local change that a scan records first.
         let shown = match directory.stat(item.name.as_bytes()) {
             Ok(stat) => Some(stat),
-            Err(FsError::NotFound) => None,
+            Err(FsError::Collision) if entry.is_live() => return waits(Cause::Collision, Why::Collision),
+            // What has another spelling of the name is something else, and none of this one's business.
+            Err(FsError::NotFound | FsError::Collision) => None,
             Err(error) => return waits(Cause::Disk(error.clone()), why(&error)),
         };
         let was_directory = shown.is_some_and(|stat| stat.kind == FileKind::Directory);
@@ -551,7 +559,7 @@ impl Work<'_> {
         let waits = |cause, why| Step::Done(Some(want(row, &item.entry, why)), Fate::Waits(cause));
         let shown = match directory.stat(item.name.as_bytes()) {
             Ok(stat) => stat,
-            Err(FsError::NotFound) => return waits(Cause::LocalChange, Why::Fetching),
+            Err(FsError::NotFound | FsError::Collision) => return waits(Cause::LocalChange, Why::Fetching),
             Err(error) => return waits(Cause::Disk(error.clone()), why(&error)),
         };
         let old = row.and_then(Row::live).and_then(|here| here.identity);

@@ -54,6 +54,16 @@ impl Disk {
         self.tree().tick = nanoseconds;
     }
 
+    /// Another disk with the same on it.
+    pub fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.tree().copy())))
+    }
+
+    /// From now on names that differ in the case of ASCII letters only are the same, as on a file system that folds case.
+    pub fn fold_case(&self) {
+        self.tree().folds = true;
+    }
+
     pub(crate) fn tree(&self) -> MutexGuard<'_, Tree> {
         // No change of a tree can be left half done: it calls nothing of others.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -306,6 +306,10 @@ impl<I: Io> Node<I> {
                         }
                     }
                     Cause::Unselected | Cause::Undecided => {}
+                    Cause::Collision => {
+                        volume.problem(path, format!("held back here: {}. Rename one of the two", FsError::Collision));
+                        volume.retry.later(now);
+                    }
                     Cause::Disk(error) => {
                         volume.problem(path, format!("can't be written: {error}"));
                         volume.retry.later(now);
@@ -329,6 +333,9 @@ impl<I: Io> Node<I> {
         let reopened = item.row.as_ref().filter(|row| row.here != old.as_ref().and_then(|old| old.here.clone()));
         let reopened = reopened.and_then(|row| row.wanted.as_ref()).filter(|wanted| wanted.why == Why::Conflict);
         let reopened = reopened.and_then(|wanted| wanted.entries.first()).cloned();
+        if let Some(row) = &item.row {
+            self.look_for_duplicates(row);
+        }
         if let Some(row) = item.row {
             let vectors = |row: &Row| row.entries().map(|entry| entry.vector.clone()).collect::<Vec<_>>();
             let news = old.as_ref().is_none_or(|old| vectors(old) != vectors(&row));
@@ -534,8 +541,8 @@ impl<I: Io> Node<I> {
         volume.retry.running = false;
         let last = rows.last().map(|(key, _)| key.clone());
         for (key, row) in rows {
-            let Some(wanted) = row.wanted.filter(|w| matches!(w.why, Why::Fetching | Why::NoSpace | Why::Suspect))
-            else {
+            let waits = |why| matches!(why, Why::Fetching | Why::NoSpace | Why::Suspect | Why::Collision);
+            let Some(wanted) = row.wanted.filter(|wanted| waits(wanted.why)) else {
                 continue;
             };
             let queued = volume.fetch_queue.iter().any(|queued| queued.key == key)
