@@ -65,6 +65,8 @@ pub enum Errand {
     Repair,
     /// The guard's verdict on a deletion that was held. It counts only as long as that is held.
     Judged,
+    /// Somebody decided a conflict. It becomes a version only if what was decided about is still so, and its contents are here.
+    Decision,
 }
 
 /// What came of an [`Apply`].
@@ -191,6 +193,9 @@ impl Apply {
             // no peer could give it to us.
             let step = match (step, &item.source) {
                 (Step::Done(_, Fate::Waits(_)), Source::Displaced(_)) => Step::Done(None, Fate::Visible),
+                (Step::Done(_, Fate::Waits(cause)), _) if item.errand == Errand::Decision => {
+                    Step::Done(None, Fate::Waits(cause))
+                }
                 (step, _) => step,
             };
             match step {
@@ -223,6 +228,8 @@ impl Apply {
                 }
             }
         }
+        let is_lapsed = |result: &&mut AppliedItem| result.errand == Errand::Decision && result.fate != Fate::Visible;
+        results.iter_mut().filter(is_lapsed).for_each(|result| result.row = None);
         let dirty = work.dirty;
         drop(opened);
         Ok(Applied { volume: self.volume, directory: self.directory, items: results, dirty })

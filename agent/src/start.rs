@@ -241,6 +241,7 @@ fn volume(spec: &VolumeSpec, state: VolumeState, doubt: Arc<Doubt>, now_millis: 
         remaking: BTreeSet::new(),
         retry: Retry::default(),
         fetch_queue: VecDeque::new(),
+        decisions: BTreeMap::new(),
         failed: None,
         problems: BTreeMap::new(),
         last_sync: None,

@@ -258,8 +258,13 @@ impl<I: Io> Node<I> {
         let key = Key { volume: number, directory: directory.clone(), name: item.name.clone() };
         let path = key.path();
         let old = item.old;
+        if item.errand == Errand::Decision {
+            self.decided(&key, &item.fate);
+        }
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         match &item.fate {
+            // It wasn't recorded, and nothing waits for it.
+            Fate::Waits(_) if item.errand == Errand::Decision => {}
             Fate::Visible => {
                 self.counters.versions_applied += 1;
                 volume.problems.remove(&path);
@@ -507,6 +512,9 @@ impl<I: Io> Node<I> {
             Ok(row) => row,
             Err(error) => return self.fail(error.to_string()),
         };
+        if self.decide_for(&fetched, row.as_ref(), slot) {
+            return;
+        }
         let number = fetched.key.volume;
         let other = row.as_ref().and_then(|row| FetchWanted::of(&fetched.key, row));
         let entry = row.and_then(|row| row.wanted).and_then(|wanted| wanted.entries.into_iter().next());
@@ -565,6 +573,7 @@ impl<I: Io> Node<I> {
             if volume.state.counts.wanted > 0 {
                 volume.retry.later(now);
             }
+            self.fetch_decided(number);
         }
     }
 }
