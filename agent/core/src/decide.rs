@@ -191,6 +191,9 @@ pub fn conflicts(entry: &Entry) -> usize {
 
 /// The replica that gave one number to two contents of an entry; a correct one does so only if it runs twice.
 pub fn duplicated(entry: &Entry) -> Option<ReplicaId> {
+    if entry.losers.is_empty() {
+        return None;
+    }
     let mut dots: Vec<Dot> = contents_of(entry).map(|content| content.stamp.dot).collect();
     dots.sort_unstable();
     dots.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0].replica)

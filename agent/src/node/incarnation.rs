@@ -107,7 +107,7 @@ impl<I: Io> Node<I> {
         for replica in &self.duplicates {
             let node = self.replicas.get(replica).map_or("unknown", String::as_str);
             warnings.push(format!(
-                "two copies of {node} gave one number to two versions; both versions were kept (DuplicateReplica). Stop one of the copies; files that only one node has may have to be touched to be sent again"
+                "two copies of {node} gave one number to two versions; both were kept (DuplicateReplica). If both copies still run, stop one of them"
             ));
         }
         warnings.extend(self.clock_warning());
