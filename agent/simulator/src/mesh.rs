@@ -54,6 +54,8 @@ pub struct Machine {
     pub id: u32,
     /// The node that it is: its number, unless it is a copy of another machine.
     node: u32,
+    /// The machine whose random numbers its agent draws at a start: its own, unless it was copied while that ran.
+    lineage: u32,
     /// How far its wall clock is ahead, in nanoseconds.
     skew: i64,
     /// The volume's disk.
@@ -133,6 +135,7 @@ impl Mesh {
         let machines = (1..=shape.nodes).map(|id| Machine {
             id,
             node: id,
+            lineage: id,
             skew: 0,
             disk: Disk::new(u64::from(id), clock.clone()),
             state: StateDisk::new(),
@@ -226,7 +229,7 @@ impl Mesh {
             max_clock_skew_millis: 300_000,
             now_millis: world_now / 1_000_000,
             boot: format!("boot {}", machine.boots),
-            replica: ReplicaId(u64::from(id) << 32 | u64::from(machine.starts)),
+            replica: ReplicaId(u64::from(machine.lineage) << 32 | u64::from(machine.starts)),
             random: u64::from(id),
         };
         let storage = machine.storage.clone();
@@ -285,18 +288,30 @@ impl Mesh {
     pub fn clone_of(&mut self, node: u32, image: &Image) -> u32 {
         let id = self.machines.len() as u32 + 1;
         self.note(&format!("n{id} is a copy of n{node}"));
+        let boots = self.machine(node).boots;
         let Image { disk, state, storage } = image;
         self.machines.push(Machine {
             id,
             node,
+            lineage: id,
             skew: 0,
             disk: disk.copy(),
             state: state.copy(),
             storage: storage.copy(),
             starts: 0,
+            boots,
             watcher: Watcher(0),
             agent: None,
         });
+        id
+    }
+
+    /// The same, of a machine that was copied while its agent ran: started next, both go on under one number.
+    pub fn running_clone_of(&mut self, node: u32, image: &Image) -> u32 {
+        let id = self.clone_of(node, image);
+        let starts = self.machine(node).starts;
+        let copy = self.machine(id);
+        (copy.lineage, copy.starts) = (node, starts);
         id
     }
 

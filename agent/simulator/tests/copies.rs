@@ -141,3 +141,32 @@ fn a_node_whose_clock_is_ahead_of_most_is_told_so() {
         assert_eq!(tree(&mesh, 3)[0].1, "from the present", "seed {}", mesh.seed);
     }
 }
+
+/// Two copies of a machine that was copied while its agent ran give one number to two versions: both versions are kept as
+/// concurrent, the duplicate is reported, and who gave the number takes a new one (SYNC 2).
+#[test]
+fn two_versions_with_one_number_are_both_kept_and_reported() {
+    for mut mesh in meshes() {
+        mesh.kill(2);
+        let image = mesh.image(2);
+        let twin = mesh.running_clone_of(2, &image);
+        // What each writes first gets the same number.
+        write(&mesh, 2, "a", "by the one");
+        write(&mesh, twin, "a", "by the other");
+        mesh.start(2);
+        mesh.run_for(5 * SECOND);
+        mesh.start(twin);
+        mesh.run_for(120 * SECOND);
+        let warnings: Vec<String> = (1..=4).flat_map(|id| mesh.status(id).unwrap().warnings).collect();
+        let reported = warnings.iter().any(|warning| warning.contains("gave one number to two versions"));
+        assert!(reported, "seed {}: {warnings:?}", mesh.seed);
+        mesh.kill(2);
+        mesh.run_for(60 * SECOND);
+        for node in [1, 3, twin] {
+            let contents: Vec<String> = tree(&mesh, node).into_iter().map(|(_, contents)| contents).collect();
+            for written in ["by the one", "by the other"] {
+                assert!(contents.iter().any(|found| found == written), "seed {}, n{node}: {contents:?}", mesh.seed);
+            }
+        }
+    }
+}
