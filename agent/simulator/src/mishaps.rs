@@ -1,5 +1,8 @@
 //! What befalls a machine while its agent is off, in random stories: its registry is lost, it is set back to an older image, its
 //! clock is set wrong.
+//!
+//! Not in stories in which power is lost: what power loss leaves of a file can't be told from what a user wrote once the
+//! registry and the journal that could tell are gone, too.
 
 use crate::ledger::Ledger;
 use crate::mesh::{Image, Mesh};
@@ -13,6 +16,8 @@ pub struct Mishaps {
     images: BTreeMap<u32, Image>,
     /// Machines whose registry was lost: they declare what they find.
     pub rebuilt: BTreeSet<u32>,
+    /// Something befell the data of a machine.
+    pub befell: bool,
 }
 
 impl Mishaps {
@@ -21,6 +26,7 @@ impl Mishaps {
         match mesh.random.between(0, 15) {
             0 => {
                 mesh.lose_state(node);
+                self.befell = true;
                 self.rebuilt.insert(node);
             }
             1..=3 => {
@@ -34,6 +40,7 @@ impl Mishaps {
                     let lost = everything(mesh, |id| id == node);
                     lost.difference(&kept).for_each(|contents| ledger.supersede(contents));
                     mesh.restore(node, image);
+                    self.befell = true;
                 }
             }
             6 => {

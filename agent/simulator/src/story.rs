@@ -106,11 +106,13 @@ impl Teller {
                     self.count_differences(node);
                     self.mesh.kill(node);
                 } else {
-                    self.mishaps.befall(&mut self.mesh, &mut self.ledger, node);
+                    if !self.power_lost {
+                        self.mishaps.befall(&mut self.mesh, &mut self.ledger, node);
+                    }
                     self.mesh.start(node);
                 }
             }
-            87..=89 => self.lose_power(node),
+            87..=89 if !self.mishaps.befell => self.lose_power(node),
             _ => self.cut_or_heal(node),
         }
     }
