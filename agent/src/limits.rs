@@ -115,6 +115,10 @@ pub const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duratio
 /// The node with the higher name leaves the first tries to the other.
 pub const SECOND_DIALER: Duration = Duration::from_secs(3);
 
+/// A wall clock that moves by more than this against the boot-time clock, from one turn of the loop to the next, may mean that
+/// the machine was copied while it ran.
+pub const CLOCK_JUMP: Duration = Duration::from_secs(10);
+
 /// First and longest wait before what is wanted is tried again.
 pub const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 

@@ -7,6 +7,7 @@ mod compare;
 mod conflicts;
 mod dispatch;
 mod holds;
+mod incarnation;
 mod inspect;
 mod messages;
 mod outcomes;
@@ -50,8 +51,8 @@ pub struct Peer {
     last_error: Option<String>,
     /// When the last session ended, on the loop's clock; the start before that.
     away_since: u64,
-    /// Sessions that it lists.
-    sessions: BTreeSet<String>,
+    /// Runs of agents with which it has sessions.
+    sessions: BTreeSet<ReplicaId>,
     /// Its replica in the current or last session.
     replica: Option<ReplicaId>,
     /// Round trip of the last heartbeat.
@@ -59,6 +60,12 @@ pub struct Peer {
     /// Bytes of sessions that ended.
     sent_bytes: u64,
     received_bytes: u64,
+    /// How far its clock was behind ours at the last hello, in milliseconds.
+    clock_behind: Option<i64>,
+    /// Since when another run of it wants a session while one lasts, and when it last tried.
+    twin: Option<(u64, u64)>,
+    /// It has a session with another run of this node.
+    told_of_twin: bool,
     /// Where its streams stood when its last session ended, by volume: its replica, and the recorded position.
     resume: BTreeMap<String, (ReplicaId, u64)>,
 }
@@ -137,6 +144,10 @@ pub struct Node<I: Io> {
     listener: Listener,
     listen_address: SocketAddr,
     clock: HlcClock,
+    /// How far the wall clock was ahead of the loop's at the last turn, in nanoseconds.
+    wall_ahead: i128,
+    /// Replicas of whose versions two with one number were met.
+    duplicates: BTreeSet<ReplicaId>,
     max_clock_skew_millis: u64,
     epoch: Epoch,
     journal: Journal,
@@ -277,6 +288,9 @@ impl<I: Io> Node<I> {
                 sessions: BTreeSet::new(),
                 replica: None,
                 rtt: None,
+                clock_behind: None,
+                twin: None,
+                told_of_twin: false,
                 sent_bytes: 0,
                 received_bytes: 0,
                 resume: BTreeMap::new(),
@@ -302,6 +316,8 @@ impl<I: Io> Node<I> {
             listener,
             listen_address,
             clock: HlcClock::default(),
+            wall_ahead: i128::from(io.wall()) - i128::from(now),
+            duplicates: BTreeSet::new(),
             max_clock_skew_millis: setup.max_clock_skew_millis,
             epoch: Epoch {
                 number,

@@ -66,6 +66,8 @@ pub enum Errand {
     Repair,
     /// The guard's verdict on a deletion that was held. It counts only as long as that is held.
     Judged,
+    /// Somebody decided a conflict. It becomes a version only if what was decided about is still so, and its contents are here.
+    Decision,
 }
 
 /// What came of an [`Apply`].
@@ -129,6 +131,8 @@ pub enum Cause {
     Overtaken,
     /// A person must decide between it and what is here.
     Undecided,
+    /// The file system takes its name for another one that is here, or can't hold it.
+    Collision,
     /// It isn't selected here.
     Unselected,
     /// The disk refused.
@@ -190,6 +194,9 @@ impl Apply {
             // no peer could give it to us.
             let step = match (step, &item.source) {
                 (Step::Done(_, Fate::Waits(_)), Source::Displaced(_)) => Step::Done(None, Fate::Visible),
+                (Step::Done(_, Fate::Waits(cause)), _) if item.errand == Errand::Decision => {
+                    Step::Done(None, Fate::Waits(cause))
+                }
                 (step, _) => step,
             };
             match step {
@@ -222,6 +229,8 @@ impl Apply {
                 }
             }
         }
+        let is_lapsed = |result: &&mut AppliedItem| result.errand == Errand::Decision && result.fate != Fate::Visible;
+        results.iter_mut().filter(is_lapsed).for_each(|result| result.row = None);
         let dirty = work.dirty;
         drop(opened);
         Ok(Applied { volume: self.volume, directory: self.directory, items: results, dirty })
@@ -302,7 +311,11 @@ fn may_delete(item: &Item, entry: &Entry) -> bool {
 }
 
 fn why(error: &FsError) -> Why {
-    if *error == FsError::NoSpace { Why::NoSpace } else { Why::Fetching }
+    match error {
+        FsError::NoSpace => Why::NoSpace,
+        FsError::Collision => Why::Collision,
+        _ => Why::Fetching,
+    }
 }
 
 fn here(entry: Entry, identity: Option<Identity>) -> Row {
@@ -362,7 +375,7 @@ impl Work<'_> {
         row: Option<&Row>,
     ) -> Result<Step, RegistryError> {
         let Ok(path) = self.job.directory.join(&item.name) else {
-            return Ok(Step::Done(Some(want(row, &item.entry, Why::Collision)), Fate::Waits(Cause::Unselected)));
+            return Ok(Step::Done(Some(want(row, &item.entry, Why::Collision)), Fate::Waits(Cause::Collision)));
         };
         let target = target(row, item);
         let waits = |cause, why| Ok(Step::Done(Some(want(row, &target, why)), Fate::Waits(cause)));
@@ -412,7 +425,9 @@ impl Work<'_> {
         // The disk must show what the row says; anything else is a local change that a scan records first.
         let shown = match directory.stat(item.name.as_bytes()) {
             Ok(stat) => Some(stat),
-            Err(FsError::NotFound) => None,
+            Err(FsError::Collision) if entry.is_live() => return waits(Cause::Collision, Why::Collision),
+            // What has another spelling of the name is something else, and none of this one's business.
+            Err(FsError::NotFound | FsError::Collision) => None,
             Err(error) => return waits(Cause::Disk(error.clone()), why(&error)),
         };
         let was_directory = shown.is_some_and(|stat| stat.kind == FileKind::Directory);
@@ -562,7 +577,7 @@ impl Work<'_> {
         let waits = |cause, why| Step::Done(Some(want(row, &item.entry, why)), Fate::Waits(cause));
         let shown = match directory.stat(item.name.as_bytes()) {
             Ok(stat) => stat,
-            Err(FsError::NotFound) => return waits(Cause::LocalChange, Why::Fetching),
+            Err(FsError::NotFound | FsError::Collision) => return waits(Cause::LocalChange, Why::Fetching),
             Err(error) => return waits(Cause::Disk(error.clone()), why(&error)),
         };
         let old = row.and_then(Row::live).and_then(|here| here.identity);

@@ -187,7 +187,7 @@ fn resolve(
             .fs
             .open_directory(&intent.key.directory.components())
             .and_then(|directory| directory.stat(intent.key.name.as_bytes()));
-        let is_absent = matches!(looked, Err(FsError::NotFound));
+        let is_absent = matches!(looked, Err(FsError::NotFound | FsError::Collision));
         let shown = looked.ok().map(|stat| identity(&stat));
         let carried_out = match intent.staged {
             Some(staged) => shown.is_some_and(|shown| shown.inode == staged.inode),

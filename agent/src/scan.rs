@@ -247,7 +247,7 @@ impl Pass<'_> {
             return Ok(()); // too deep to be named: counted as unreadable by whoever made it
         };
         let stat = match directory.map(|directory| directory.stat(name.as_bytes())) {
-            None | Some(Err(FsError::NotFound)) => None,
+            None | Some(Err(FsError::NotFound | FsError::Collision)) => None,
             Some(Ok(stat)) if stat.kind == FileKind::Special => None,
             Some(Ok(stat)) => Some(stat),
             Some(Err(error)) => {
@@ -433,7 +433,7 @@ fn is_gone(volume: &VolumeContext, components: &[&[u8]]) -> Result<bool, FsError
     for (depth, component) in components.iter().enumerate() {
         let parent = volume.fs.open_directory(&components[..depth])?;
         match parent.stat(component) {
-            Err(FsError::NotFound) => return Ok(true),
+            Err(FsError::NotFound | FsError::Collision) => return Ok(true),
             Err(error) => return Err(error),
             Ok(stat) if stat.kind != FileKind::Directory => return Ok(true),
             Ok(stat) if stat.id.device != volume.device => return Ok(false),

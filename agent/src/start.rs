@@ -244,6 +244,7 @@ fn volume(spec: &VolumeSpec, state: VolumeState, doubt: Arc<Doubt>, now_millis: 
         fetch_queue: VecDeque::new(),
         placed: 0,
         is_elsewhere: false,
+        decisions: BTreeMap::new(),
         failed: None,
         problems: BTreeMap::new(),
         last_sync: None,

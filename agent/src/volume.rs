@@ -13,7 +13,7 @@ use crate::watch::{Dirty, Watches};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use syncmesh_core::entry::{ContentHash, Row};
+use syncmesh_core::entry::{Body, Content, ContentHash, Row};
 use syncmesh_core::path::RelativePath;
 use syncmesh_core::version::Dot;
 use syncmesh_io::Watcher;
@@ -56,6 +56,8 @@ pub struct Volume {
     pub retry: Retry,
     /// Files to fetch.
     pub fetch_queue: VecDeque<FetchWanted>,
+    /// Contents for which somebody has decided a conflict, and which must be here before that becomes a version.
+    pub decisions: BTreeMap<Key, Content>,
     /// Deletions that wait.
     pub guard: Guard,
     /// What power loss has made doubtful, for jobs.
@@ -109,6 +111,12 @@ impl FetchWanted {
         let (hash, size, sparse) = fetch::wanted_file(row)?;
         let dot = row.wanted.as_ref()?.entries.first()?.content.stamp.dot;
         Some(Self { key: key.clone(), hash, size, sparse, dot, refused: Vec::new() })
+    }
+
+    /// One of several versions of a path, if it is a file.
+    pub fn of_content(key: &Key, content: &Content) -> Option<Self> {
+        let Body::File { hash, size, sparse, .. } = content.body else { return None };
+        Some(Self { key: key.clone(), hash, size, sparse, dot: content.stamp.dot, refused: Vec::new() })
     }
 }
 

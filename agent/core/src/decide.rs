@@ -22,6 +22,7 @@
 use crate::entry::{Attributes, Body, Content, ContentHash, Entry, Origin};
 use crate::limits::LOSERS;
 use crate::policy::Policy;
+use crate::version::{Dot, ReplicaId};
 
 /// What to do with a remote version.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -188,6 +189,16 @@ pub fn conflicts(entry: &Entry) -> usize {
     rivals(&entry.content, entry).count()
 }
 
+/// The replica that gave one number to two contents of an entry; a correct one does so only if it runs twice.
+pub fn duplicated(entry: &Entry) -> Option<ReplicaId> {
+    if entry.losers.is_empty() {
+        return None;
+    }
+    let mut dots: Vec<Dot> = contents_of(entry).map(|content| content.stamp.dot).collect();
+    dots.sort_unstable();
+    dots.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0].replica)
+}
+
 /// What is known of a path as a whole, also where a person has still to decide.
 pub fn joined<'a>(mut entries: impl Iterator<Item = &'a Entry>) -> Option<Entry> {
     let first = entries.next()?.clone();
@@ -207,7 +218,7 @@ mod tests {
     use super::*;
     use crate::clock::HlcClock;
     use crate::entry::Stamp;
-    use crate::version::{Dot, ReplicaId, Vector};
+    use crate::version::Vector;
     use proptest::prelude::*;
 
     /// Replicas that write and exchange in any order, as the properties need causally possible entries.
@@ -241,10 +252,17 @@ mod tests {
         };
         let (content, losers) = match (only_attributes, old) {
             (true, Some(old)) => (old.content, old.losers),
+            // Somebody decides that the others stand beside it.
+            (false, Some(old)) if what / 5 % 4 == 3 && body.rank() == 1 => {
+                let files = contents_of(&old).filter(|content| content.body.rank() == 1).take(LOSERS);
+                let losers = files.map(|content| Content { origin: Origin::Beside, ..content.clone() }).collect();
+                (Content { stamp, body, origin }, losers)
+            }
             _ => (Content { stamp, body, origin }, Vec::new()),
         };
         let attributes = Attributes { stamp, mode: u32::from(what), owner: None };
-        replica.entry = Some(Entry { vector, content, losers, attributes });
+        let entry = Entry { vector, content, losers, attributes };
+        replica.entry = Some(merge(&entry, &entry));
     }
 
     fn file(n: u8) -> Body {
@@ -360,6 +378,7 @@ mod tests {
         let (a, b) = (version(1, 10, file(1)), version(1, 10, file(2)));
         let ab = merge(&a, &b);
         assert_eq!((&merge(&b, &a), conflicts(&ab)), (&ab, 1));
+        assert_eq!((duplicated(&ab), duplicated(&a)), (Some(ReplicaId(1)), None));
         assert_eq!((&merge(&ab, &a), &merge(&b, &ab)), (&ab, &ab));
     }
 

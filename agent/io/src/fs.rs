@@ -2,7 +2,8 @@
 //!
 //! Names are single components as bytes; a [`Directory`] is reached from the root component by component without
 //! following links or leaving the mount, and everything else is relative to such a handle, so nothing outside of the
-//! volume can be named. Slots are small numbers that name places in the volume's meta directory, on the same mount as
+//! volume can be named. A name stands for itself alone, also where the file system ignores case or Unicode form: what such a
+//! name leads to under another spelling isn't there ([`FsError::NotFound`]), or is in the way ([`FsError::Collision`]). Slots are small numbers that name places in the volume's meta directory, on the same mount as
 //! the data, where contents are assembled before and kept after they were visible.
 
 use crate::{Log, Watcher};
@@ -124,6 +125,8 @@ pub enum FsError {
     NotFound,
     /// The name is taken.
     Exists,
+    /// Another name is taken that this file system takes for the same, or it can't hold such a name at all.
+    Collision,
     /// A directory still has names in it.
     NotEmpty,
     /// A component on the way is a link, a file, or another mount: we don't go there.
@@ -147,6 +150,9 @@ impl fmt::Display for FsError {
         match self {
             Self::NotFound => f.write_str("no such file or directory"),
             Self::Exists => f.write_str("the name is taken"),
+            Self::Collision => f.write_str(
+                "this file system takes the name for another one that is there (they differ in case or Unicode form only), or can't hold it",
+            ),
             Self::NotEmpty => f.write_str("the directory isn't empty"),
             Self::Outside => f.write_str("a link, a file or another mount is in the way"),
             Self::WrongKind => f.write_str("it is another kind of file"),
@@ -235,7 +241,7 @@ pub trait Directory {
     /// What the directory itself is.
     fn stat_self(&self) -> Result<Stat, FsError>;
 
-    /// What a name stands for, without following links.
+    /// What a name stands for, without following links. [`FsError::Collision`] if only another spelling of it is there.
     fn stat(&self, name: &[u8]) -> Result<Stat, FsError>;
 
     /// Opens a regular file for reading.
@@ -246,7 +252,7 @@ pub trait Directory {
 
     /// Gives what lies in a slot this name. What had the name before is in the slot afterwards: one atomic exchange.
     /// Fails with [`FsError::Exists`] if the name is taken and `replace` is false, with [`FsError::NotFound`] if this
-    /// directory was removed.
+    /// directory was removed, with [`FsError::Collision`] if another spelling of the name is taken.
     fn publish(&self, slot: u64, name: &[u8], replace: bool) -> Result<Displaced, FsError>;
 
     /// Takes a name away: what had it is in the slot, which must be empty, afterwards.

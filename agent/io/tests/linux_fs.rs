@@ -230,3 +230,23 @@ fn state_files_append_replace_and_lock() {
     drop(state);
     other.lock().unwrap();
 }
+
+/// What the file system can't hold is told apart from what isn't there, and what differs in case only isn't in the way where both
+/// can be held.
+#[test]
+fn a_name_that_cant_be_held_collides() {
+    let world = LinuxWorld::new(&std::env::temp_dir());
+    let volume = &world.volume;
+    volume.probe().unwrap();
+    let root = volume.open_directory(&[]).unwrap();
+    let long = [b'x'; 256];
+    assert_eq!(root.stat(&long).unwrap_err(), FsError::Collision);
+    drop(volume.stage_file(1).unwrap());
+    assert_eq!(root.publish(1, &long, false).unwrap_err(), FsError::Collision);
+    world.write(b"a", b"small");
+    assert_eq!(root.stat(b"A").unwrap_err(), FsError::NotFound);
+    root.publish(1, b"A", false).unwrap();
+    assert_eq!(world.read(b"a").unwrap(), b"small");
+    let left = fs::read_dir(world.path(b".syncmesh/stage")).unwrap().count();
+    assert_eq!(left, 0, "the probe leaves nothing behind");
+}

@@ -196,6 +196,10 @@ pub enum Farewell {
     Name,
     /// The other broke the protocol.
     Protocol,
+    /// Another run of the other's node has a session here, and is alive: two copies of one machine.
+    Twin,
+    /// It goes on under a new incarnation.
+    Renewed,
 }
 
 impl Farewell {
@@ -210,6 +214,8 @@ impl Farewell {
             Self::Redundant => "another connection with it serves already",
             Self::Name => "the name in its hello isn't its certificate's, or is this node's own",
             Self::Protocol => "it broke the protocol",
+            Self::Twin => "two agents run under its name: stop one of them, and issue it an identity of its own",
+            Self::Renewed => "this agent goes on under a new incarnation",
         }
     }
 }
@@ -223,6 +229,10 @@ impl fmt::Display for Farewell {
             Self::Redundant => "another connection serves already",
             Self::Name => "the name in the hello isn't the certificate's",
             Self::Protocol => "the protocol was broken",
+            Self::Twin => {
+                "another agent with this node's name has a session there: two copies of one machine run, stop one of them and issue it an identity of its own"
+            }
+            Self::Renewed => "it goes on under a new incarnation",
         })
     }
 }
@@ -250,8 +260,8 @@ pub enum Message<'a> {
     Ping(u64),
     /// The number of a [`Message::Ping`].
     Pong(u64),
-    /// Nodes with which the sender has a session. Sent after the hello and whenever it changes.
-    Sessions(Vec<String>),
+    /// Runs of agents with which the sender has a session. Sent after the hello and whenever it changes.
+    Sessions(Vec<ReplicaId>),
     /// Which node a replica belongs to. Sent before the first entry that names the replica.
     Replicas(Vec<(ReplicaId, String)>),
     /// The sender ends the session.

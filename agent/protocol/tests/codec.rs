@@ -46,7 +46,7 @@ proptest! {
             Message::Repair(Repair { rows: vec![(path.clone(), entry(2))] }),
             Message::Block(Block { id, offset: id, bytes: &contents, proof: &[] }),
             Message::Refused(id, Refusal::Changed),
-            Message::Sessions(vec!["a".into()]),
+            Message::Sessions(vec![ReplicaId(7)]),
             Message::Replicas(vec![(ReplicaId(id), "a".into())]),
             Message::Goodbye(Farewell::Stopping),
         ];

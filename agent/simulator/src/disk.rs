@@ -62,6 +62,17 @@ impl Disk {
         self.elsewhere.load(Ordering::Relaxed)
     }
 
+    /// Another disk with the same on it.
+    pub fn copy(&self) -> Self {
+        let tree = Arc::new(Mutex::new(self.tree().copy()));
+        Self { tree, elsewhere: Arc::default() }
+    }
+
+    /// From now on names that differ in the case of ASCII letters only are the same, as on a file system that folds case.
+    pub fn fold_case(&self) {
+        self.tree().folds = true;
+    }
+
     pub(crate) fn tree(&self) -> MutexGuard<'_, Tree> {
         // No change of a tree can be left half done: it calls nothing of others.
         self.tree.lock().unwrap_or_else(PoisonError::into_inner)

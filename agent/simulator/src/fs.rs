@@ -147,7 +147,7 @@ impl Fs for SimFs {
                 let mut tree = self.disk.tree();
                 let mut here = tree.root;
                 for component in components {
-                    here = tree.lookup(here, component)?;
+                    here = lookup_spelled(&tree, here, component)?;
                     if !tree.inode(here).is_directory() {
                         return Err(FsError::Outside);
                     }
@@ -311,8 +311,16 @@ impl SimFs {
     }
 }
 
+/// As the trait wants it: another spelling of a name isn't the name.
+fn lookup_spelled(tree: &Tree, directory: Number, name: &[u8]) -> Result<Number, FsError> {
+    match tree.spelled(directory, name)? {
+        Some(spelled) if spelled == name => tree.lookup(directory, name),
+        _ => Err(FsError::NotFound),
+    }
+}
+
 fn open_file(tree: &mut Tree, directory: Number, name: &[u8], writes: bool) -> Result<u64, FsError> {
-    let inode = tree.lookup(directory, name)?;
+    let inode = lookup_spelled(tree, directory, name)?;
     match tree.inode(inode).kind() {
         FileKind::File => Ok(tree.open(inode, Some((directory, name)), writes)),
         _ => Err(FsError::WrongKind),
@@ -375,9 +383,10 @@ impl Directory for SimDirectory<'_> {
     }
 
     fn stat(&self, name: &[u8]) -> Result<Stat, FsError> {
-        self.call("stat", &[name], |tree| {
-            let inode = tree.lookup(self.directory, name)?;
-            Ok(tree.stat(inode))
+        self.call("stat", &[name], |tree| match tree.spelled(self.directory, name)? {
+            Some(spelled) if spelled == name => Ok(tree.stat(tree.lookup(self.directory, name)?)),
+            Some(_) => Err(FsError::Collision),
+            None => Err(FsError::NotFound),
         })
     }
 
@@ -390,7 +399,7 @@ impl Directory for SimDirectory<'_> {
     }
 
     fn read_link(&self, name: &[u8]) -> Result<Vec<u8>, FsError> {
-        self.call("read_link", &[name], |tree| match &tree.inode(tree.lookup(self.directory, name)?).node {
+        self.call("read_link", &[name], |tree| match &tree.inode(lookup_spelled(tree, self.directory, name)?).node {
             Node::Symlink(target) => Ok(target.clone()),
             _ => Err(FsError::WrongKind),
         })
@@ -401,6 +410,9 @@ impl Directory for SimDirectory<'_> {
             let stage = self.fs.meta()?.stage;
             let from = slot_name(slot);
             let (from, to) = ((stage, from.as_slice()), (self.directory, name));
+            if tree.spelled(self.directory, name)?.is_some_and(|spelled| spelled != name) {
+                return Err(FsError::Collision);
+            }
             if replace {
                 match tree.rename(from, to, Rename::Exchange) {
                     Ok(()) => {
@@ -420,17 +432,24 @@ impl Directory for SimDirectory<'_> {
         self.call("withdraw", &[name], |tree| {
             let stage = self.fs.meta()?.stage;
             let to = slot_name(slot);
+            lookup_spelled(tree, self.directory, name)?;
             tree.rename((self.directory, name), (stage, &to), Rename::NoReplace)?;
             Ok(tree.stat(tree.lookup(stage, &to)?))
         })
     }
 
     fn link(&self, name: &[u8], other: &[u8]) -> Result<(), FsError> {
-        self.call("link", &[name, other], |tree| tree.link(self.directory, name, other))
+        self.call("link", &[name, other], |tree| {
+            lookup_spelled(tree, self.directory, name)?;
+            tree.link(self.directory, name, other)
+        })
     }
 
     fn remove_directory(&self, name: &[u8]) -> Result<(), FsError> {
-        self.call("remove_directory", &[name], |tree| tree.remove_directory(self.directory, name))
+        self.call("remove_directory", &[name], |tree| {
+            lookup_spelled(tree, self.directory, name)?;
+            tree.remove_directory(self.directory, name)
+        })
     }
 
     fn set_metadata(&self, name: &[u8], id: FileId, metadata: &Metadata) -> Result<Stat, FsError> {
@@ -440,7 +459,7 @@ impl Directory for SimDirectory<'_> {
         let mtime = Metadata { mtime: metadata.mtime, ..Metadata::default() };
         for part in [owner, mode, mtime].iter().filter(|part| **part != Metadata::default()) {
             self.call("set_metadata", &[name], |tree| {
-                let inode = tree.lookup(self.directory, name)?;
+                let inode = lookup_spelled(tree, self.directory, name)?;
                 if tree.stat(inode).id != id {
                     return Err(FsError::NotFound);
                 }

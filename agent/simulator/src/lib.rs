@@ -9,6 +9,7 @@ mod inode;
 mod io;
 pub mod ledger;
 pub mod mesh;
+mod mishaps;
 mod network;
 mod session;
 mod state_files;

@@ -52,6 +52,12 @@ pub struct Shape {
 pub struct Machine {
     /// Its number, from 1.
     pub id: u32,
+    /// The node that it is: its number, unless it is a copy of another machine.
+    node: u32,
+    /// The machine whose random numbers its agent draws at a start: its own, unless it was copied while that ran.
+    lineage: u32,
+    /// How far its wall clock is ahead, in nanoseconds.
+    skew: i64,
     /// The volume's disk.
     pub disk: Disk,
     state: StateDisk,
@@ -69,6 +75,13 @@ struct Agent {
     running: Vec<Running>,
     outcomes: Rc<RefCell<VecDeque<Done>>>,
     findings: Rc<RefCell<VecDeque<Done>>>,
+}
+
+/// All that a machine keeps, at some time.
+pub struct Image {
+    disk: Disk,
+    state: StateDisk,
+    storage: Storage,
 }
 
 /// A mesh.
@@ -121,6 +134,9 @@ impl Mesh {
         let clock = Arc::new(AtomicU64::new(0));
         let machines = (1..=shape.nodes).map(|id| Machine {
             id,
+            node: id,
+            lineage: id,
+            skew: 0,
             disk: Disk::new(u64::from(id), clock.clone()),
             state: StateDisk::new(),
             storage: Storage::default(),
@@ -181,7 +197,8 @@ impl Mesh {
         self.note(&format!("n{id} starts"));
         self.watchers += 1;
         let watcher = Watcher(self.watchers);
-        let mut io = SimIo::new(self.world.clone(), id, 0);
+        let (node, skew) = (self.machine(id).node, self.machine(id).skew);
+        let mut io = SimIo::new(self.world.clone(), id, skew);
         let shape = self.shape.clone();
         let world_now = io.wall();
         let machine = self.machine(id);
@@ -192,9 +209,9 @@ impl Mesh {
         let state = Arc::new(SimStateFiles::new(machine.state.clone(), Faults::none(), hook));
         let policies = Policies::new(shape.policy, &[]).expect("no rules, nothing to refuse");
         let selection = Selection::new(&shape.exclude).expect("the scenario's patterns are valid");
-        let peers = (1..=shape.nodes).filter(|peer| *peer != id);
+        let peers = (1..=shape.nodes).filter(|peer| *peer != node);
         let setup = Start {
-            node: name(id),
+            node: name(node),
             peers: peers.map(|peer| (name(peer), Some(World::address(peer, PORT).to_string()))).collect(),
             volumes: vec![VolumeSpec {
                 name: "v".into(),
@@ -212,7 +229,7 @@ impl Mesh {
             max_clock_skew_millis: 300_000,
             now_millis: world_now / 1_000_000,
             boot: format!("boot {}", machine.boots),
-            replica: ReplicaId(u64::from(id) << 32 | u64::from(machine.starts)),
+            replica: ReplicaId(u64::from(machine.lineage) << 32 | u64::from(machine.starts)),
             random: u64::from(id),
         };
         let storage = machine.storage.clone();
@@ -220,7 +237,7 @@ impl Mesh {
         let (context, setup) = start(storage, setup).expect("a simulated start has no reason to fail");
         let sink = move |to, bytes: &[u8]| log.append_from_io(to, bytes).expect("the journal is open");
         self.world.set_log_sink(id, Rc::new(sink));
-        let sessions = Box::new(PlainSessions { node: name(id) });
+        let sessions = Box::new(PlainSessions { node: name(node) });
         let listener = io.listen(World::address(id, PORT)).expect("the simulated port is free");
         let node = Node::new(io, sessions, setup, listener);
         self.machine(id).agent = Some(Agent {
@@ -243,6 +260,59 @@ impl Mesh {
         // Unwinds the jobs' stacks, then closes the registry in order, which a killed process wouldn't: hence the copy.
         machine.agent = None;
         machine.storage = storage;
+    }
+
+    /// Sets a machine's wall clock ahead of the world's, or behind it.
+    pub fn set_clock(&mut self, id: u32, ahead: i64) {
+        self.note(&format!("the clock of n{id} is set {ahead} ns ahead"));
+        self.machine(id).skew = ahead;
+        self.world.set_clock_skew(id, ahead);
+    }
+
+    /// Copies all that a machine keeps, while its agent doesn't run.
+    pub fn image(&mut self, id: u32) -> Image {
+        let machine = self.machine(id);
+        assert!(machine.agent.is_none(), "an image of a running machine isn't whole");
+        Image { disk: machine.disk.copy(), state: machine.state.copy(), storage: machine.storage.copy() }
+    }
+
+    /// Sets a machine, whose agent doesn't run, back to an image: disk, state directory and registry together.
+    pub fn restore(&mut self, id: u32, image: &Image) {
+        self.note(&format!("n{id} is set back to an image"));
+        let machine = self.machine(id);
+        assert!(machine.agent.is_none(), "a machine is set back while it is off");
+        (machine.disk, machine.state, machine.storage) = (image.disk.copy(), image.state.copy(), image.storage.copy());
+    }
+
+    /// Another machine that is a copy of a node's: the same name and identity. Its number, under which it can be started.
+    pub fn clone_of(&mut self, node: u32, image: &Image) -> u32 {
+        let id = self.machines.len() as u32 + 1;
+        self.note(&format!("n{id} is a copy of n{node}"));
+        let boots = self.machine(node).boots;
+        let Image { disk, state, storage } = image;
+        self.machines.push(Machine {
+            id,
+            node,
+            lineage: id,
+            skew: 0,
+            disk: disk.copy(),
+            state: state.copy(),
+            storage: storage.copy(),
+            starts: 0,
+            boots,
+            watcher: Watcher(0),
+            agent: None,
+        });
+        id
+    }
+
+    /// The same, of a machine that was copied while its agent ran: started next, both go on under one number.
+    pub fn running_clone_of(&mut self, node: u32, image: &Image) -> u32 {
+        let id = self.clone_of(node, image);
+        let starts = self.machine(node).starts;
+        let copy = self.machine(id);
+        (copy.lineage, copy.starts) = (node, starts);
+        id
     }
 
     /// Takes the state directory of a node whose agent doesn't run: its registry is rebuilt at the next start.
@@ -382,6 +452,11 @@ impl Mesh {
         let resolved = agent.node.resolve(&Resolve { path, choice, contents: None });
         self.turn(id);
         resolved
+    }
+
+    /// How many replicas a running node knows, itself included.
+    pub fn replicas(&self, id: u32) -> usize {
+        self.machines[id as usize - 1].agent.as_ref().map_or(0, |agent| agent.node.replicas().len())
     }
 
     /// Rows of a running node that want something.

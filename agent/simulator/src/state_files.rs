@@ -85,6 +85,19 @@ impl StateDisk {
         names.map(|(name, file)| (name.clone(), contents.files[file].clone())).collect()
     }
 
+    /// Another directory with the same files; nobody has it open.
+    pub fn copy(&self) -> Self {
+        let files = self.snapshot();
+        let copy = Self::new();
+        {
+            let mut contents = copy.contents();
+            for (name, bytes) in files {
+                contents.new_file(&name, &bytes);
+            }
+        }
+        copy
+    }
+
     fn contents(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,6 +3,7 @@
 
 use crate::ledger::Ledger;
 use crate::mesh::{Mesh, Shape};
+use crate::mishaps::Mishaps;
 use crate::{Cut, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use syncmesh_agent::guard::Verdict;
@@ -42,6 +43,7 @@ struct Teller {
     differences: u64,
     /// Some machine lost power at some time.
     power_lost: bool,
+    mishaps: Mishaps,
 }
 
 /// Tells the story of a seed. The error names the broken invariant.
@@ -64,6 +66,7 @@ pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
         made_up: 0,
         differences: 0,
         power_lost: false,
+        mishaps: Mishaps::default(),
     };
     let calm = choice.once_in(4);
     let actions = choice.between(10, 60);
@@ -103,17 +106,20 @@ impl Teller {
                     self.count_differences(node);
                     self.mesh.kill(node);
                 } else {
+                    if !self.power_lost {
+                        self.mishaps.befall(&mut self.mesh, &mut self.ledger, node);
+                    }
                     self.mesh.start(node);
                 }
             }
-            87..=89 => self.lose_power(node),
+            87..=89 if !self.mishaps.befell => self.lose_power(node),
             _ => self.cut_or_heal(node),
         }
     }
 
     /// Where one node alone writes there is nothing to decide, and no other may declare anything.
     fn count_made_up(&mut self, node: u32) {
-        if self.writer.is_some_and(|writer| writer != node) {
+        if self.writer.is_some_and(|writer| writer != node) && !self.mishaps.rebuilt.contains(&node) {
             self.made_up += self.mesh.activity(node).map_or(0, |(versions, _)| versions);
         }
     }

@@ -50,6 +50,8 @@ pub(crate) struct Tree {
     pub watchers: BTreeMap<u32, WatchQueue>,
     clock: Arc<AtomicU64>,
     pub tick: u64,
+    /// Names that differ in the case of ASCII letters only are the same.
+    pub folds: bool,
 }
 
 impl Tree {
@@ -69,11 +71,33 @@ impl Tree {
             watchers: BTreeMap::new(),
             clock,
             tick: 1,
+            folds: false,
         };
         let root = Inode::new(Node::Directory(Names::default()), 0o755, owner, tree.now());
         tree.inodes.insert(tree.root, root);
         tree.sync();
         tree
+    }
+
+    /// The same tree on a disk of its own, as a copy of the disk has it: nothing is open, nobody watches.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            device: self.device,
+            mount: self.mount,
+            root: self.root,
+            inodes: self.inodes.clone(),
+            durable: self.durable.clone(),
+            since: self.since.clone(),
+            changes: self.changes,
+            unsynced: self.unsynced.clone(),
+            last_inode: self.last_inode,
+            handles: BTreeMap::new(),
+            last_handle: 0,
+            watchers: BTreeMap::new(),
+            clock: self.clock.clone(),
+            tick: self.tick,
+            folds: self.folds,
+        }
     }
 
     // Durability.
@@ -169,7 +193,17 @@ impl Tree {
     }
 
     pub(crate) fn lookup(&self, directory: Number, name: &[u8]) -> Result<Number, FsError> {
-        self.names(directory)?.get(name).copied().ok_or(FsError::NotFound)
+        let spelled = self.spelled(directory, name)?.ok_or(FsError::NotFound)?;
+        Ok(self.names(directory)?[&spelled])
+    }
+
+    /// The name that is there, as it is spelled: the same, or one that this file system takes for it.
+    pub(crate) fn spelled(&self, directory: Number, name: &[u8]) -> Result<Option<Vec<u8>>, FsError> {
+        let names = self.names(directory)?;
+        if names.contains_key(name) || !self.folds {
+            return Ok(names.get_key_value(name).map(|(name, _)| name.clone()));
+        }
+        Ok(names.keys().find(|other| other.eq_ignore_ascii_case(name)).cloned())
     }
 
     // Events.
@@ -210,7 +244,7 @@ impl Tree {
         owner: Owner,
     ) -> Result<Number, FsError> {
         self.changing();
-        if self.names(directory)?.contains_key(name) {
+        if self.spelled(directory, name)?.is_some() {
             return Err(FsError::Exists);
         }
         if let Node::Directory(names) = &mut node {
@@ -235,8 +269,9 @@ impl Tree {
     }
 
     fn detach(&mut self, directory: Number, name: &[u8]) -> Number {
+        let spelled = self.spelled(directory, name).ok().flatten().expect("looked up before");
         let names = self.entries_mut(directory);
-        let inode = names.entries.remove(name).expect("looked up before");
+        let inode = names.entries.remove(&spelled).expect("it is there as it is spelled");
         let is_directory = self.inode(inode).is_directory();
         self.entries_mut(directory).subdirectories -= u32::from(is_directory);
         self.touch(directory);
@@ -249,7 +284,7 @@ impl Tree {
         if matches!(self.inode(inode).node, Node::Directory(_)) {
             return Err(FsError::WrongKind);
         }
-        if self.names(directory)?.contains_key(other) {
+        if self.spelled(directory, other)?.is_some() {
             return Err(FsError::Exists);
         }
         let now = self.now();
@@ -329,7 +364,10 @@ impl Tree {
     pub(crate) fn rename(&mut self, from: (Number, &[u8]), to: (Number, &[u8]), how: Rename) -> Result<(), FsError> {
         self.changing();
         let source = self.lookup(from.0, from.1)?;
-        let target = self.names(to.0)?.get(to.1).copied();
+        let target = self.spelled(to.0, to.1)?.map(|spelled| self.lookup(to.0, &spelled)).transpose()?;
+        // Another spelling of the same name: nothing is in the way.
+        let respelled = self.folds && from.0 == to.0 && from.1 != to.1 && from.1.eq_ignore_ascii_case(to.1);
+        let target = target.filter(|_| !respelled);
         match (target, how) {
             (Some(_), Rename::NoReplace) => return Err(FsError::Exists),
             (None, Rename::Exchange) => return Err(FsError::NotFound),

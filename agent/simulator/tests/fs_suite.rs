@@ -74,6 +74,37 @@ fn the_suite_passes() {
     });
 }
 
+/// On a disk that ignores case a name stands for itself alone, and another spelling of it is in the way of nothing but a new
+/// name.
+#[test]
+fn names_are_exact_where_the_disk_ignores_case() {
+    let disk = disk();
+    disk.fold_case();
+    let volume = volume(&disk);
+    volume.probe().unwrap();
+    disk.user_mkdir(b"d").unwrap();
+    disk.user_write(b"a", b"theirs").unwrap();
+    disk.user_write(b"A", b"the same file").unwrap();
+    assert_eq!(disk.user_list(b"").unwrap(), [b".syncmesh".to_vec(), b"a".to_vec(), b"d".to_vec()]);
+    let root = volume.open_directory(&[]).unwrap();
+    assert_eq!(root.stat(b"A").unwrap_err(), FsError::Collision);
+    assert_eq!(root.stat(b"B").unwrap_err(), FsError::NotFound);
+    assert_eq!(root.open(b"A").err(), Some(FsError::NotFound));
+    assert_eq!(root.withdraw(b"A", 1).unwrap_err(), FsError::NotFound);
+    assert_eq!(root.remove_directory(b"D").unwrap_err(), FsError::NotFound);
+    assert_eq!(volume.open_directory(&[b"D"]).err(), Some(FsError::NotFound));
+    let id = root.stat(b"a").unwrap().id;
+    let metadata = syncmesh_io::Metadata { mode: Some(0o600), ..Default::default() };
+    assert_eq!(root.set_metadata(b"A", id, &metadata).unwrap_err(), FsError::NotFound);
+    drop(volume.stage_file(2).unwrap());
+    for replace in [false, true] {
+        assert_eq!(root.publish(2, b"A", replace).unwrap_err(), FsError::Collision);
+    }
+    assert_eq!(disk.user_read(b"a").unwrap(), b"the same file");
+    root.publish(2, b"a", true).unwrap();
+    assert_eq!(disk.user_read(b"a").unwrap(), b"");
+}
+
 /// A hook that counts its steps, and acts as a user on one of them.
 fn acting(at: usize, act: impl Fn() + Send + Sync + 'static) -> (StepHook, Arc<Mutex<Vec<&'static str>>>) {
     let steps = Arc::new(Mutex::new(Vec::new()));

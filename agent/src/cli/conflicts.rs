@@ -121,7 +121,13 @@ fn resolve(arguments: &Resolve) -> Result<(), Failure> {
         Output::Json => {
             print(&format!("{}\n", serde_json::to_string(&resolved).expect("a decision is a plain struct")))
         }
-        Output::Table => print(&format!("decided: {} has the name on all nodes\n", clean(&resolved.contents))),
+        Output::Table => {
+            let when = match arguments.choice {
+                Word::Remote => " as soon as its contents are here",
+                Word::Local | Word::Both => "",
+            };
+            print(&format!("decided: {} has the name on all nodes{when}\n", clean(&resolved.contents)))
+        }
     }
 }
 

@@ -87,6 +87,9 @@ fn show(status: &Status, now: u64) -> String {
     for one in status.volumes.iter().filter(|one| !one.message.is_empty()) {
         text.push_str(&format!("\n{}: {}\n", clean(&one.name), clean(&one.message)));
     }
+    for warning in &status.warnings {
+        text.push_str(&format!("\nwarning: {}\n", clean(warning)));
+    }
     text
 }
 
@@ -147,5 +150,7 @@ docs: no session with b: see PEERS for the reason
 ";
         assert_eq!(text, expected);
         assert!(show(&status(true, 7), 0).contains("now\n"));
+        let warned = Status { warnings: vec!["two agents run under the name b".into()], ..status(true, 7) };
+        assert!(show(&warned, 0).ends_with("\nwarning: two agents run under the name b\n"));
     }
 }

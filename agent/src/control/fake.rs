@@ -94,5 +94,6 @@ pub fn status(in_sync: bool, sequence: u64) -> Status {
             sum: "00".into(),
             differences: 0,
         }],
+        warnings: Vec::new(),
     }
 }

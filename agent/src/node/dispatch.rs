@@ -25,6 +25,7 @@ impl<I: Io> Node<I> {
     pub(super) fn tick(&mut self) {
         let now = self.io.now();
         self.now = now;
+        self.watch_clock(now);
         self.tend_peers(now);
         self.tend_epoch(now);
         self.start_blocks();

@@ -32,6 +32,8 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// Volumes.
     pub volumes: Vec<VolumeStatus>,
+    /// What is wrong with the node as a whole, and what to do.
+    pub warnings: Vec<String>,
 }
 
 /// A peer, as seen from here.
@@ -140,6 +142,7 @@ impl<I: Io> Node<I> {
             memory_bytes: 0,
             peers,
             volumes,
+            warnings: self.warnings(now),
         }
     }
 

@@ -25,8 +25,7 @@ use syncmesh_protocol::message::{self, Announced, Covers, Farewell, Hello, Messa
 /// session. Versions of earlier incarnations aren't among them: a crash may have lost them there.
 pub(super) fn elsewhere(peers: &BTreeMap<String, Peer>, name: &str) -> BTreeSet<ReplicaId> {
     let Some(peer) = peers.get(name) else { return BTreeSet::new() };
-    let makers = peer.sessions.iter().filter_map(|node| peers.get(node)).filter_map(|maker| maker.replica);
-    makers.chain(peer.replica).collect()
+    peer.sessions.iter().copied().chain(peer.replica).collect()
 }
 
 /// Why a session must end; the text goes to the log and the status.
@@ -88,7 +87,11 @@ impl<I: Io> Node<I> {
             (Phase::Handshake { .. }, Message::Hello(hello)) => return self.greet(id, &hello),
             (_, Message::Goodbye(why)) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.turned_away = matches!(why, Farewell::NotAMember | Farewell::Name | Farewell::Version);
+                    connection.turned_away =
+                        matches!(why, Farewell::NotAMember | Farewell::Name | Farewell::Version | Farewell::Twin);
+                }
+                if why == Farewell::Twin {
+                    self.told_of_twin(id);
                 }
                 return Some(format!("the peer said goodbye: {why}"));
             }
@@ -104,7 +107,7 @@ impl<I: Io> Node<I> {
                 let name = self.connections.get(&id)?.peer.clone()?;
                 self.peers.get_mut(&name)?.rtt = Some(now.saturating_sub(sent));
             }
-            (Phase::Ready, Message::Sessions(nodes)) => self.sessions_message(id, nodes),
+            (Phase::Ready, Message::Sessions(runs)) => self.sessions_message(id, runs),
             (Phase::Ready, Message::Replicas(list)) => self.replicas_message(list),
             // From here on messages are about a volume; ours may have gone, or theirs may be unknown here.
             (Phase::Ready, Message::Entries(entries)) => {
@@ -173,7 +176,11 @@ impl<I: Io> Node<I> {
         if hello.lowest > VERSIONS.1 || hello.highest < VERSIONS.0 {
             return refuse(self, Farewell::Version);
         }
-        let skew = hello.wall_millis.abs_diff(self.wall_millis());
+        let ahead = self.wall_millis().cast_signed() - hello.wall_millis.cast_signed();
+        if let Some(peer) = self.peers.get_mut(&verified) {
+            peer.clock_behind = Some(ahead);
+        }
+        let skew = ahead.unsigned_abs();
         if skew > self.max_clock_skew_millis {
             tracing::warn!(peer = %verified, seconds = skew / 1000, "the peer's clock differs: set both by NTP");
         }
@@ -192,6 +199,10 @@ impl<I: Io> Node<I> {
             let same_run = self.peers.get(&verified).is_some_and(|peer| peer.replica == Some(hello.replica));
             if theirs && !preferred(dialled) && same_run {
                 return refuse(self, Farewell::Redundant);
+            }
+            if !same_run && self.is_alive(other, now) {
+                self.met_twin(&verified, now);
+                return refuse(self, Farewell::Twin);
             }
             self.farewell(other, Farewell::Redundant);
             self.send(other);
@@ -231,6 +242,7 @@ impl<I: Io> Node<I> {
             }
             peer.state = PeerState::Session(id);
             peer.replica = Some(hello.replica);
+            peer.told_of_twin = false;
         }
         self.replicas_message(vec![(hello.replica, verified)]);
         self.tell_sessions();
@@ -275,12 +287,14 @@ impl<I: Io> Node<I> {
         None
     }
 
-    fn sessions_message(&mut self, id: u64, nodes: Vec<String>) {
+    fn sessions_message(&mut self, id: u64, runs: Vec<ReplicaId>) {
         let Some(name) = self.connections.get(&id).and_then(|connection| connection.peer.clone()) else { return };
+        let own = self.replica;
         let Some(peer) = self.peers.get_mut(&name) else { return };
-        let nodes: BTreeSet<String> = nodes.into_iter().collect();
-        let lost = peer.sessions.difference(&nodes).next().is_some();
-        peer.sessions = nodes;
+        // It hears from us what is ours.
+        let runs: BTreeSet<ReplicaId> = runs.into_iter().filter(|run| *run != own).collect();
+        let lost = peer.sessions.difference(&runs).next().is_some();
+        peer.sessions = runs;
         if !lost {
             return;
         }

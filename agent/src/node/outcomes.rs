@@ -269,8 +269,13 @@ impl<I: Io> Node<I> {
         let key = Key { volume: number, directory: directory.clone(), name: item.name.clone() };
         let path = key.path();
         let old = item.old;
+        if item.errand == Errand::Decision {
+            self.decided(&key, &item.fate);
+        }
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         match &item.fate {
+            // It wasn't recorded, and nothing waits for it.
+            Fate::Waits(_) if item.errand == Errand::Decision => {}
             Fate::Visible => {
                 self.counters.versions_applied += 1;
                 volume.problems.remove(&path);
@@ -317,6 +322,10 @@ impl<I: Io> Node<I> {
                         }
                     }
                     Cause::Unselected | Cause::Undecided => {}
+                    Cause::Collision => {
+                        volume.problem(path, format!("held back here: {}. Rename one of the two", FsError::Collision));
+                        volume.retry.later(now);
+                    }
                     Cause::Disk(error) => {
                         volume.problem(path, format!("can't be written: {error}"));
                         volume.retry.later(now);
@@ -340,6 +349,9 @@ impl<I: Io> Node<I> {
         let reopened = item.row.as_ref().filter(|row| row.here != old.as_ref().and_then(|old| old.here.clone()));
         let reopened = reopened.and_then(|row| row.wanted.as_ref()).filter(|wanted| wanted.why == Why::Conflict);
         let reopened = reopened.and_then(|wanted| wanted.entries.first()).cloned();
+        if let Some(row) = &item.row {
+            self.look_for_duplicates(row);
+        }
         if let Some(row) = item.row {
             let vectors = |row: &Row| row.entries().map(|entry| entry.vector.clone()).collect::<Vec<_>>();
             let news = old.as_ref().is_none_or(|old| vectors(old) != vectors(&row));
@@ -511,6 +523,9 @@ impl<I: Io> Node<I> {
             Ok(row) => row,
             Err(error) => return self.fail(error.to_string()),
         };
+        if self.decide_for(&fetched, row.as_ref(), slot) {
+            return;
+        }
         let number = fetched.key.volume;
         let other = row.as_ref().and_then(|row| FetchWanted::of(&fetched.key, row));
         let entry = row.and_then(|row| row.wanted).and_then(|wanted| wanted.entries.into_iter().next());
@@ -545,8 +560,8 @@ impl<I: Io> Node<I> {
         volume.retry.running = false;
         let last = rows.last().map(|(key, _)| key.clone());
         for (key, row) in rows {
-            let Some(wanted) = row.wanted.filter(|w| matches!(w.why, Why::Fetching | Why::NoSpace | Why::Suspect))
-            else {
+            let waits = |why| matches!(why, Why::Fetching | Why::NoSpace | Why::Suspect | Why::Collision);
+            let Some(wanted) = row.wanted.filter(|wanted| waits(wanted.why)) else {
                 continue;
             };
             let queued = volume.fetch_queue.iter().any(|queued| queued.key == key)
@@ -569,6 +584,7 @@ impl<I: Io> Node<I> {
             if volume.state.counts.wanted > 0 {
                 volume.retry.later(now);
             }
+            self.fetch_decided(number);
         }
     }
 }

@@ -264,9 +264,11 @@ impl<I: Io> Node<I> {
         }
     }
 
-    /// Tells all peers with which nodes we have sessions.
+    /// Tells all peers with whom we have sessions.
     pub(super) fn tell_sessions(&mut self) {
-        let sessions = self.session_nodes();
+        let ready = self.connections.values().filter(|connection| connection.phase == Phase::Ready);
+        let names = ready.filter_map(|connection| connection.peer.as_ref());
+        let sessions: Vec<_> = names.filter_map(|name| self.peers.get(name)?.replica).collect();
         for connection in self.connections.values_mut().filter(|connection| connection.phase == Phase::Ready) {
             connection.send(Lane::Control, 0, &Message::Sessions(sessions.clone()));
         }

@@ -174,6 +174,7 @@ impl Work<'_> {
                     FsError::Exists => Cause::LocalChange,
                     FsError::NotFound => Cause::Parent { deleted: false },
                     FsError::NotEmpty => Cause::NotEmpty,
+                    FsError::Collision => Cause::Collision,
                     _ => Cause::Disk(error.clone()),
                 };
                 result.fate = Fate::Waits(cause);

@@ -10,6 +10,8 @@ use rustix::fs::{
     readlinkat, renameat_with, statx, unlinkat,
 };
 use rustix::io::Errno;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 /// How often a name may appear and vanish under us before we say that it is taken.
 const PUBLISH_ATTEMPTS: u32 = 16;
@@ -107,9 +109,31 @@ pub(super) struct LinuxDirectory<'a> {
     pub(super) descriptor: OwnedFd,
     /// The volume's root, where the meta directory is hidden.
     pub(super) is_root: bool,
+    /// The names as they are spelled, as far as they were listed; used only where the file system takes others for them.
+    spelled: RefCell<BTreeSet<Vec<u8>>>,
 }
 
-impl LinuxDirectory<'_> {
+impl<'a> LinuxDirectory<'a> {
+    pub(super) fn new(volume: &'a LinuxFs, descriptor: OwnedFd, is_root: bool) -> Self {
+        Self { volume, descriptor, is_root, spelled: RefCell::default() }
+    }
+
+    /// Whether the name is there as it is spelled, once it is known that the file system finds something under it.
+    fn is_spelled(&self, name: &[u8]) -> Result<bool, FsError> {
+        if !self.volume.folds() || self.spelled.borrow().contains(name) {
+            return Ok(true);
+        }
+        let names = list_names(self.descriptor.as_fd())?;
+        *self.spelled.borrow_mut() = names.into_iter().map(|(name, _)| name).collect();
+        Ok(self.spelled.borrow().contains(name))
+    }
+
+    /// For what changes or reads something that must be there: under another spelling it isn't. Looked up anew, because what
+    /// was listed may have been renamed since.
+    fn must_be_spelled(&self, name: &[u8]) -> Result<(), FsError> {
+        self.spelled.borrow_mut().clear();
+        if self.is_spelled(name)? { Ok(()) } else { Err(FsError::NotFound) }
+    }
     fn check(&self, name: &[u8]) -> Result<(), FsError> {
         check_name(name)?;
         if self.is_root && name == META {
@@ -160,7 +184,12 @@ impl Directory for LinuxDirectory<'_> {
 
     fn stat(&self, name: &[u8]) -> Result<Stat, FsError> {
         self.check(name)?;
-        stat_name(&self.descriptor, name)
+        let found = stat_name(&self.descriptor, name).map_err(|why| match why {
+            // A name that isn't UTF-8, where the file system insists on it.
+            FsError::Os(code) if code == Errno::INVAL.raw_os_error() => FsError::Collision,
+            other => other,
+        })?;
+        if self.is_spelled(name)? { Ok(found) } else { Err(FsError::Collision) }
     }
 
     fn open(&self, name: &[u8]) -> Result<Box<dyn OpenFile + '_>, FsError> {
@@ -177,6 +206,9 @@ impl Directory for LinuxDirectory<'_> {
             Errno::LOOP | Errno::NXIO => FsError::WrongKind,
             other => error(other),
         })?;
+        if !self.is_spelled(name)? {
+            return Err(FsError::NotFound);
+        }
         let file = LinuxFile(descriptor);
         match file.stat()?.kind {
             FileKind::File => Ok(Box::new(file)),
@@ -194,6 +226,9 @@ impl Directory for LinuxDirectory<'_> {
 
     fn publish(&self, slot: u64, name: &[u8], replace: bool) -> Result<Displaced, FsError> {
         self.check(name)?;
+        if self.volume.folds() && stat_name(&self.descriptor, name).is_ok() {
+            self.must_be_spelled(name).map_err(|_| FsError::Collision)?;
+        }
         let from = slot_name(slot);
         for _ in 0..PUBLISH_ATTEMPTS {
             if replace {
@@ -218,6 +253,7 @@ impl Directory for LinuxDirectory<'_> {
 
     fn withdraw(&self, name: &[u8], slot: u64) -> Result<Stat, FsError> {
         self.check(name)?;
+        self.must_be_spelled(name)?;
         let stage = &self.volume.meta()?.stage;
         let to = slot_name(slot);
         renameat_with(&self.descriptor, name, stage, to.as_str(), RenameFlags::NOREPLACE).map_err(error)?;
@@ -227,6 +263,7 @@ impl Directory for LinuxDirectory<'_> {
     fn link(&self, name: &[u8], other: &[u8]) -> Result<(), FsError> {
         self.check(name)?;
         self.check(other)?;
+        self.must_be_spelled(name)?;
         // Only for a clear answer: of a link it is the link itself that gets the second name.
         if stat_name(&self.descriptor, name)?.kind == FileKind::Directory {
             return Err(FsError::WrongKind);
@@ -236,11 +273,13 @@ impl Directory for LinuxDirectory<'_> {
 
     fn remove_directory(&self, name: &[u8]) -> Result<(), FsError> {
         self.check(name)?;
+        self.must_be_spelled(name)?;
         unlinkat(&self.descriptor, name, AtFlags::REMOVEDIR).map_err(error)
     }
 
     fn set_metadata(&self, name: &[u8], id: FileId, metadata: &Metadata) -> Result<Stat, FsError> {
         self.check(name)?;
+        self.must_be_spelled(name)?;
         let pinned = pin(&self.descriptor, name)?;
         let found = stat_descriptor(&pinned)?;
         if found.id != id {

@@ -30,6 +30,8 @@ const MARKER: &str = "marker";
 const NEW_MARKER: &str = "marker.new";
 /// Names in the stage that aren't slots, for the probe.
 const TRIALS: [&str; 2] = ["trial-a", "trial-b"];
+/// A name, and other spellings of it: in case, and in Unicode form.
+const SPELLINGS: [&str; 3] = ["trial-\u{e9}", "TRIAL-\u{e9}", "trial-e\u{301}"];
 
 const OPEN_META: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -44,6 +46,8 @@ pub struct LinuxFs {
     meta: OnceLock<Meta>,
     inotify: OwnedFd,
     walk: AtomicBool,
+    /// It takes different names for the same. Found by the probe.
+    folds: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -83,7 +87,7 @@ impl LinuxFs {
             Err(FsError::NotFound) => {}
             Err(why) => return Err(why),
         }
-        Ok(Self { root, path, meta, inotify, walk: AtomicBool::new(false) })
+        Ok(Self { root, path, meta, inotify, walk: AtomicBool::new(false), folds: AtomicBool::new(false) })
     }
 
     pub(super) fn meta(&self) -> Result<&Meta, FsError> {
@@ -127,6 +131,34 @@ impl LinuxFs {
         let no_replace = refused == Err(Errno::EXIST);
         clean()?;
         Ok((exchange, no_replace))
+    }
+
+    /// Whether a name is found under another spelling, on this very mount.
+    fn try_spellings(&self, stage: BorrowedFd<'_>) -> Result<bool, FsError> {
+        let [name, others @ ..] = SPELLINGS;
+        remove(stage, name.as_bytes()).or_else(absent_is_fine)?;
+        create(stage, name)?;
+        let found = others.iter().any(|other| stat_name(stage, other.as_bytes()).is_ok());
+        remove(stage, name.as_bytes())?;
+        Ok(found)
+    }
+
+    /// Whether each component is there as it is spelled; only looked at where the file system takes others for it.
+    fn is_spelled(&self, components: &[&[u8]]) -> Result<bool, FsError> {
+        if !self.folds() {
+            return Ok(true);
+        }
+        for (depth, component) in components.iter().enumerate() {
+            let parent = open_below(self.root.as_fd(), &components[..depth], Resolve::Walk).map_err(error)?;
+            if !list_names(parent.as_fd())?.iter().any(|(name, _)| name == component) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn folds(&self) -> bool {
+        self.folds.load(Ordering::Relaxed)
     }
 
     fn open_staged(&self, slot: u64) -> Result<OwnedFd, FsError> {
@@ -214,6 +246,7 @@ impl Fs for LinuxFs {
     fn probe(&self) -> Result<Probe, FsError> {
         let meta = self.make_meta()?;
         let (exchange, no_replace) = self.try_renames(meta.stage.as_fd())?;
+        self.folds.store(self.try_spellings(meta.stage.as_fd())?, Ordering::Relaxed);
         let space = fstatvfs(&self.root).map_err(error)?;
         let magic = fstatfs(&self.root).map_err(error)?.f_type;
         let capabilities = rustix::thread::capabilities(None).map_err(error)?;
@@ -254,7 +287,10 @@ impl Fs for LinuxFs {
             Errno::NOTDIR => FsError::Outside,
             other => error(other),
         })?;
-        Ok(Box::new(LinuxDirectory { volume: self, descriptor, is_root: components.is_empty() }))
+        if !self.is_spelled(components)? {
+            return Err(FsError::NotFound);
+        }
+        Ok(Box::new(LinuxDirectory::new(self, descriptor, components.is_empty())))
     }
 
     fn is_in_place(&self) -> Result<bool, FsError> {

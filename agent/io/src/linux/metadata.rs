@@ -13,6 +13,7 @@ pub(super) fn error(errno: Errno) -> FsError {
     match errno {
         Errno::NOENT => FsError::NotFound,
         Errno::EXIST => FsError::Exists,
+        Errno::NAMETOOLONG | Errno::ILSEQ => FsError::Collision,
         Errno::NOTEMPTY => FsError::NotEmpty,
         // A name that is a mount point answers renames and removals with EBUSY.
         Errno::LOOP | Errno::XDEV | Errno::BUSY => FsError::Outside,
