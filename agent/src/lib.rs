@@ -33,6 +33,7 @@ pub mod registry;
 pub mod run;
 pub mod scan;
 pub mod session;
+pub mod space;
 pub mod stage;
 pub mod start;
 pub mod store;

@@ -339,6 +339,7 @@ impl<I: Io> Node<I> {
         }
         for volume in node.volumes.values_mut() {
             volume.dirty.mark_all(&syncmesh_core::path::RelativePath::root(), true, now);
+            (volume.pruned, volume.thoroughly_pruned) = (now, now);
             if volume.state.counts.wanted > 0 {
                 volume.retry.at(now);
             }

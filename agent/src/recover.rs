@@ -7,7 +7,7 @@ use crate::fetch::FETCH_SLOT;
 use crate::job::{Context, VolumeContext, identity};
 use crate::journal::{self, Intent, Record};
 use crate::registry::{Key, RegistryError, Stored};
-use crate::store;
+use crate::store::{self, Kind};
 use std::collections::BTreeMap;
 use std::fmt;
 use syncmesh_core::entry::{Body, Here, Identity, Row};
@@ -102,11 +102,7 @@ pub fn recover(context: &Context, stored: &mut Stored, now_millis: u64) -> Resul
                 // Staged and never exchanged: an intent is always written before. Fetched contents come again.
                 None if slot & FETCH_SLOT != 0 => drop_staged(volume, slot)?,
                 // What couldn't be moved to the store when it was displaced looks the same as what was only staged.
-                None if volume
-                    .fs
-                    .store_slot(slot, &format!("{:016x}-{now_millis:013}-{slot:016x}-{:016x}", 0, 0))
-                    .is_ok() =>
-                {
+                None if volume.fs.store_slot(slot, &store::nameless(now_millis, slot)).is_ok() => {
                     recovered.kept += 1;
                 }
                 None => drop_staged(volume, slot)?,
@@ -267,7 +263,9 @@ fn keep(volume: &VolumeContext, intent: &Intent, expected: bool, now_millis: u64
             return Ok(());
         }
     }
-    store::keep(volume, intent.slot, &path, now_millis, None).map_err(RecoverError::Volume)
+    // What a conflict was about may be the loser, and that is pinned.
+    let kind = if expected && intent.new.losers.is_empty() { Kind::Superseded } else { Kind::Loser };
+    store::keep(volume, intent.slot, &path, now_millis, None, kind).map_err(RecoverError::Volume)
 }
 
 /// Removes what an agent staged: never what a user wrote.

@@ -124,6 +124,12 @@ pub struct Counts {
     /// Files and links among them that are gone from here, and that peers have still.
     #[serde(skip)]
     pub held_gone: u64,
+    /// Rows that wait for space, and bytes of the files among them; counted when the registry is opened, too.
+    #[serde(skip)]
+    pub no_space: u64,
+    /// See `no_space`.
+    #[serde(skip)]
+    pub no_space_bytes: u64,
 }
 
 impl Counts {
@@ -145,11 +151,15 @@ impl Counts {
             counts.wanted = 1;
             counts.wanted_bytes = wanted.entries.first().map_or(0, |entry| entry.content.body.size());
         }
-        counts.add_held(row);
+        counts.add_waiting(row);
         counts
     }
 
-    fn add_held(&mut self, row: &Row) {
+    fn add_waiting(&mut self, row: &Row) {
+        if let Some(wanted) = row.wanted.as_ref().filter(|wanted| wanted.why == syncmesh_core::entry::Why::NoSpace) {
+            self.no_space += 1;
+            self.no_space_bytes += wanted.entries.first().map_or(0, |entry| entry.content.body.size());
+        }
         if let Some(wanted) = row.wanted.as_ref().filter(|wanted| wanted.why == syncmesh_core::entry::Why::Held) {
             let is_file = |entry: &syncmesh_core::entry::Entry| u64::from(entry.content.body.rank() == 1);
             self.held += 1;
@@ -171,6 +181,8 @@ impl Counts {
         self.held = self.held - old.held + new.held;
         self.held_here = self.held_here - old.held_here + new.held_here;
         self.held_gone = self.held_gone - old.held_gone + new.held_gone;
+        self.no_space = self.no_space - old.no_space + new.no_space;
+        self.no_space_bytes = self.no_space_bytes - old.no_space_bytes + new.no_space_bytes;
     }
 }
 
@@ -283,17 +295,17 @@ impl Registry {
         transaction.commit()?;
         let registry = Self(Arc::new(Inner { database, overlay: RwLock::default() }));
         for state in stored.volumes.values_mut().filter(|state| state.counts.wanted > 0) {
-            registry.count_held(state)?;
+            registry.count_waiting(state)?;
         }
         Ok((registry, stored))
     }
 
-    fn count_held(&self, state: &mut VolumeState) -> Result<(), RegistryError> {
+    fn count_waiting(&self, state: &mut VolumeState) -> Result<(), RegistryError> {
         const ROWS: usize = 1_024;
         let mut after = None;
         loop {
             let rows = self.wanted(state.number, after.as_ref(), ROWS)?;
-            rows.iter().for_each(|(_, row)| state.counts.add_held(row));
+            rows.iter().for_each(|(_, row)| state.counts.add_waiting(row));
             if rows.len() < ROWS {
                 return Ok(());
             }

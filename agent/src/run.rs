@@ -21,6 +21,7 @@ use std::time::Duration;
 use syncmesh_config::{Config, NodeName};
 use syncmesh_core::guard::Limits;
 use syncmesh_core::policy::{Policies, Policy};
+use syncmesh_core::retention::{self, Share};
 use syncmesh_core::select::Selection;
 use syncmesh_core::version::ReplicaId;
 use syncmesh_io::linux::{LinuxFs, LinuxStateFiles, Uring};
@@ -225,8 +226,20 @@ fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, String> {
         selection: Selection::new(&config.exclude).map_err(|error| at(&error))?,
         policies: Policies::new(policy(config.conflicts.policy), &rules).map_err(|error| at(&error))?,
         settle: u64::try_from(config.settle.as_nanos()).unwrap_or(u64::MAX),
-        keep_versions: config.versions_kept as usize,
+        limits: retention::Limits {
+            keep: config.versions.keep as usize,
+            max_age_millis: u64::try_from(config.versions.max_age.as_millis()).unwrap_or(u64::MAX),
+            budget: share(config.versions.budget),
+            reserve: config.reserve.map(share),
+        },
         guard: Limits { files: config.deletion_guard.files, percent: config.deletion_guard.percent },
         seed: config.seed.as_ref().map(ToString::to_string),
     })
+}
+
+fn share(config: syncmesh_config::Share) -> Share {
+    match config {
+        syncmesh_config::Share::Percent(percent) => Share::Percent(percent),
+        syncmesh_config::Share::Size(size) => Share::Bytes(size.0),
+    }
 }

@@ -7,6 +7,7 @@ use crate::journal;
 use crate::node::Setup;
 use crate::recover::{RecoverError, recover};
 use crate::registry::{Registry, RegistryError, VolumeState};
+use crate::store::{self, Stock};
 use crate::volume::{Retry, Volume};
 use redb::StorageBackend;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,6 +18,7 @@ use std::sync::atomic::AtomicU64;
 use syncmesh_core::entry::Origin;
 use syncmesh_core::guard::Limits;
 use syncmesh_core::policy::Policies;
+use syncmesh_core::retention;
 use syncmesh_core::select::Selection;
 use syncmesh_core::version::ReplicaId;
 use syncmesh_io::{Fs, FsError, StateFiles};
@@ -35,8 +37,8 @@ pub struct VolumeSpec {
     pub policies: Policies,
     /// How long a file that is being written must be quiet, in nanoseconds.
     pub settle: u64,
-    /// Versions that the store keeps of one path.
-    pub keep_versions: usize,
+    /// What the version store keeps, and what stays free of the file system.
+    pub limits: retention::Limits,
     /// From how many on deletions wait for approval.
     pub guard: Limits,
     /// The node whose contents win when this directory meets the mesh for the first time.
@@ -143,7 +145,8 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
             device: probe.device,
             change_owner: probe.change_owner,
             next_slot: AtomicU64::new(1),
-            keep_versions: spec.keep_versions,
+            limits: spec.limits,
+            stock: Arc::default(),
         };
         contexts.insert(state.number, context);
         specs.push(spec);
@@ -153,12 +156,17 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
     if recovered != Default::default() {
         tracing::info!(?recovered, "recovered what the run before hadn't made durable");
     }
+    for volume in context.volumes.values() {
+        // What the stores have is counted before anything is added.
+        store::prune(volume, start.now_millis, true);
+    }
     let epoch = recovered.epoch + 1;
     let open = |epoch| start.state.open_log(&journal::file_name(epoch)).map_err(StartError::State);
     let logs = (open(epoch)?, open(epoch + 1)?);
     let volumes = specs.iter().filter_map(|spec| {
         let state = stored.volumes.get(&spec.name)?.clone();
-        Some(volume(spec, state, start.now_millis))
+        let stock = context.volumes.get(&state.number)?.stock.clone();
+        Some(volume(spec, state, stock, start.now_millis))
     });
     let setup = Setup {
         node: start.node,
@@ -190,7 +198,7 @@ fn finds(was_replica: bool, seed: Option<&str>, node: &str) -> Origin {
     }
 }
 
-fn volume(spec: &VolumeSpec, state: VolumeState, now_millis: u64) -> Volume {
+fn volume(spec: &VolumeSpec, state: VolumeState, stock: Arc<Stock>, now_millis: u64) -> Volume {
     Volume {
         number: state.number,
         name: spec.name.clone(),
@@ -217,7 +225,9 @@ fn volume(spec: &VolumeSpec, state: VolumeState, now_millis: u64) -> Volume {
         problems: BTreeMap::new(),
         last_sync: None,
         touched: false,
+        stock,
         pruned: 0,
+        thoroughly_pruned: 0,
         wanted_since: None,
     }
 }

@@ -7,9 +7,11 @@ use crate::job::Done;
 use crate::limits::RETRY;
 use crate::publish::Item;
 use crate::registry::{Key, VolumeState};
+use crate::store::Stock;
 use crate::watch::{Dirty, Watches};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use syncmesh_core::entry::{ContentHash, Row};
 use syncmesh_core::path::RelativePath;
 use syncmesh_core::version::Dot;
@@ -67,8 +69,12 @@ pub struct Volume {
     pub last_sync: Option<u64>,
     /// Files changed on its file system in the open epoch.
     pub touched: bool,
-    /// The last pruning of its store, on the loop's clock.
+    /// How much its store has.
+    pub stock: Arc<Stock>,
+    /// When its store was looked at for what may go, and when at all that it has, on the loop's clock; the start before that.
     pub pruned: u64,
+    /// See `pruned`.
+    pub thoroughly_pruned: u64,
     /// The oldest stamp among what is wanted, in milliseconds since 1970, as far as known.
     pub wanted_since: Option<u64>,
 }

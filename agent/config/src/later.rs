@@ -25,16 +25,6 @@ enum Only {
 
 const LATER: &[Later] = &[
     Later {
-        field: "versions.maxAge",
-        today: Only::Nothing,
-        instead: "versions are kept by their number (versions.keep), and for 720 hours",
-    },
-    Later {
-        field: "versions.budget",
-        today: Only::Nothing,
-        instead: "versions are kept by their number (versions.keep), and for 720 hours",
-    },
-    Later {
         field: "durability",
         today: Only::Text { today: "epoch", later: &["strict"] },
         instead: "each epoch is made durable as a whole (durability: epoch)",
@@ -44,7 +34,6 @@ const LATER: &[Later] = &[
         today: Only::Nothing,
         instead: "a file is published whether or not a program has it open",
     },
-    Later { field: "reserve", today: Only::Nothing, instead: "a replica fetches until the file system is full" },
     Later { field: "bandwidth.limit", today: Only::Number(0), instead: "nothing is limited (bandwidth.limit: 0)" },
     Later {
         field: "mode",

@@ -109,7 +109,12 @@ pub struct Probe {
     pub no_replace: bool,
     /// This process may give files to other users.
     pub change_owner: bool,
-    /// Bytes that are free for us, and bytes in total.
+}
+
+/// How much room a file system has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    /// Bytes that anybody may still fill.
     pub free_bytes: u64,
     /// Bytes in total.
     pub total_bytes: u64,
@@ -164,6 +169,9 @@ pub trait Fs: Send + Sync {
     /// Tries what the file system can do, and makes the meta directory if it isn't there.
     fn probe(&self) -> Result<Probe, FsError>;
 
+    /// How much room there is now.
+    fn space(&self) -> Result<Space, FsError>;
+
     /// Opens a directory below the root; no component at all opens the root itself. Links, other mounts and `..` end
     /// in [`FsError::Outside`].
     fn open_directory(&self, components: &[&[u8]]) -> Result<Box<dyn Directory + '_>, FsError>;
@@ -204,6 +212,9 @@ pub trait Fs: Send + Sync {
 
     /// Names in the version store, in no order.
     fn list_store(&self) -> Result<Vec<String>, FsError>;
+
+    /// What a stored version is.
+    fn stat_stored(&self, name: &str) -> Result<Stat, FsError>;
 
     /// Opens a stored version, if it is a regular file, for reading.
     fn open_stored(&self, name: &str) -> Result<Box<dyn OpenFile + '_>, FsError>;

@@ -21,6 +21,7 @@ use syncmesh_core::entry::Row;
 use syncmesh_core::guard::Limits;
 use syncmesh_core::path::RelativePath;
 use syncmesh_core::policy::{Policies, Policy};
+use syncmesh_core::retention;
 use syncmesh_core::select::Selection;
 use syncmesh_core::version::ReplicaId;
 use syncmesh_io::{Io, Watcher};
@@ -46,6 +47,16 @@ pub struct Shape {
     pub guard: Limits,
     /// The node whose contents win at a first meeting.
     pub seed: Option<u32>,
+    /// What version stores keep, and what stays free of disks.
+    pub limits: retention::Limits,
+}
+
+impl Default for Shape {
+    /// Two nodes that keep both, and every version.
+    fn default() -> Self {
+        let limits = retention::Limits { keep: 1_000, ..retention::Limits::default() };
+        Self { nodes: 2, policy: Policy::KeepBoth, exclude: Vec::new(), guard: Limits::default(), seed: None, limits }
+    }
 }
 
 /// A simulated machine with its disks; its agent may run or not.
@@ -200,7 +211,7 @@ impl Mesh {
                 selection,
                 policies,
                 settle: 50_000_000,
-                keep_versions: 1_000,
+                limits: shape.limits,
                 guard: shape.guard,
                 seed: shape.seed.map(name),
             }],

@@ -423,9 +423,11 @@ impl<I: Io> Node<I> {
                 volume.retry.running = true;
                 jobs.push(Job::Wanted(volume.number, Sweep::Retry, volume.retry.after.take()));
             }
-            if now >= volume.pruned + PRUNE.as_nanos() as u64 && self.stopping.is_none() {
+            if now >= volume.pruned + PRUNE.0.as_nanos() as u64 && self.stopping.is_none() {
+                let thorough = now >= volume.thoroughly_pruned + PRUNE.1.as_nanos() as u64;
                 volume.pruned = now;
-                jobs.push(Job::Prune(volume.number, self.io.wall() / 1_000_000));
+                volume.thoroughly_pruned = if thorough { now } else { volume.thoroughly_pruned };
+                jobs.push(Job::Prune(volume.number, self.io.wall() / 1_000_000, thorough));
             }
         }
         jobs.into_iter().for_each(|job| self.start(job));

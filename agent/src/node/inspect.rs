@@ -7,6 +7,7 @@ use crate::guard::State;
 use crate::inquiry::Place;
 use crate::job::{Job, Look};
 use crate::limits::SYNC_NOTED;
+use crate::registry::Counts;
 use crate::volume::Volume;
 use serde::{Deserialize, Serialize};
 use std::os::unix::ffi::OsStrExt;
@@ -80,6 +81,12 @@ pub struct VolumeStatus {
     pub conflicts: u64,
     /// Bulk deletions that wait for approval.
     pub holds: u64,
+    /// Paths whose known version waits for space, among the pending ones.
+    pub no_space_files: u64,
+    /// Versions in this node's store.
+    pub stored_files: u64,
+    /// Bytes of the file system that they take.
+    pub stored_bytes: u64,
     /// When it was last in sync, in milliseconds since 1970.
     pub last_sync: Option<u64>,
     /// What is wrong, or going on, and what to do.
@@ -193,6 +200,10 @@ impl<I: Io> Node<I> {
                 message.push_str(&format!(" (and {more} more)"));
             }
         }
+        if counts.no_space > 0 {
+            let space = no_space(&counts);
+            message = if message.is_empty() || state == "Syncing" { space } else { format!("{space}; {message}") };
+        }
         let last_sync = if in_sync { Some(wall) } else { volume.last_sync };
         VolumeStatus {
             name: volume.name.clone(),
@@ -211,6 +222,9 @@ impl<I: Io> Node<I> {
             } else {
                 0
             },
+            no_space_files: counts.no_space,
+            stored_files: volume.stock.files(),
+            stored_bytes: volume.stock.bytes(),
             last_sync,
             message,
             sequence: volume.state.sequence,
@@ -338,4 +352,12 @@ impl<I: Io> Node<I> {
     pub fn counters(&self) -> Counters {
         self.counters
     }
+}
+
+/// What waits for space, and what to do.
+fn no_space(counts: &Counts) -> String {
+    format!(
+        "{} paths ({} bytes) wait for space: below `reserve` nothing is fetched, and the version store has given what it may; delete something or enlarge the file system, then it goes on by itself",
+        counts.no_space, counts.no_space_bytes
+    )
 }

@@ -301,6 +301,8 @@ impl<I: Io> Node<I> {
                         }
                     }
                     Cause::Unselected | Cause::Undecided => {}
+                    // How many they are and what to do says the status for all of them.
+                    Cause::Disk(FsError::NoSpace) => volume.retry.later(now),
                     Cause::Disk(error) => {
                         volume.problem(path, format!("can't be written: {error}"));
                         volume.retry.later(now);
@@ -478,6 +480,8 @@ impl<I: Io> Node<I> {
                 tracing::warn!(path = %fetch.wanted.key.path(), "fetched contents aren't what was announced; fetching again");
                 self.end_fetch(staged.fetch);
             }
+            // The next try finds out whether there is room, and marks it if there isn't.
+            Err(FsError::NoSpace) => self.end_fetch(staged.fetch),
             Err(error) => {
                 let (number, path) = (fetch.volume, fetch.wanted.key.path());
                 if let Some(volume) = self.volumes.get_mut(&number) {
@@ -517,7 +521,7 @@ impl<I: Io> Node<I> {
     }
 
     /// What is wanted is tried again: what waited for others may go on now.
-    fn swept(&mut self, number: u16, rows: Vec<(Key, Row)>, more: bool) {
+    fn swept(&mut self, number: u16, rows: Vec<(Key, Row)>, more: Option<Key>) {
         let now = self.io.now();
         let fetching: Vec<Key> = self
             .fetches
@@ -527,7 +531,6 @@ impl<I: Io> Node<I> {
             .collect();
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         volume.retry.running = false;
-        let last = rows.last().map(|(key, _)| key.clone());
         for (key, row) in rows {
             let Some(wanted) = row.wanted.filter(|w| matches!(w.why, Why::Fetching | Why::NoSpace)) else { continue };
             let queued = volume.fetch_queue.iter().any(|queued| queued.key == key)
@@ -541,8 +544,8 @@ impl<I: Io> Node<I> {
                 volume.queue(key.directory.clone(), item);
             }
         }
-        if more {
-            volume.retry.after = last;
+        if more.is_some() {
+            volume.retry.after = more;
             volume.retry.at(now + 1_000_000);
         } else {
             volume.retry.after = None;
