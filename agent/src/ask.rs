@@ -24,6 +24,12 @@ pub enum Ask {
     Conflicts(Option<String>, Sender<Result<Vec<Conflicts>, String>>),
     /// Decide a conflict.
     Resolve(Resolve, Sender<Result<Resolved, String>>),
+    /// Stand still: one volume or all. The answer is their names.
+    Pause(Option<String>, Sender<Result<Vec<String>, String>>),
+    /// Go on.
+    Resume(Option<String>, Sender<Result<Vec<String>, String>>),
+    /// Look at everything again, and read all contents if so.
+    Rescan(Option<String>, bool, Sender<Result<Vec<String>, String>>),
     /// Say goodbye, end the epoch, and return.
     Stop,
 }

@@ -7,6 +7,7 @@ mod ca;
 mod check_config;
 mod conflicts;
 mod holds;
+mod pause;
 mod plan;
 mod reach;
 mod run;
@@ -68,6 +69,12 @@ enum Command {
     /// See conflicts, and decide them
     #[command(subcommand)]
     Conflicts(conflicts::Command),
+    /// Let volumes stand still
+    Pause(pause::Pause),
+    /// Let paused volumes go on
+    Resume(pause::Resume),
+    /// Look at everything again
+    Rescan(pause::Rescan),
     /// List the stored versions of a path
     Versions(versions::Versions),
     /// Bring back a stored version, or all deleted files of a directory
@@ -113,6 +120,9 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::main(&arguments),
         Command::Holds(command) => holds::main(&command),
         Command::Conflicts(command) => conflicts::main(&command),
+        Command::Pause(arguments) => pause::pause(&arguments),
+        Command::Resume(arguments) => pause::resume(&arguments),
+        Command::Rescan(arguments) => pause::rescan(&arguments),
         Command::Versions(arguments) => versions::list(&arguments),
         Command::Restore(arguments) => versions::restore(&arguments),
         Command::Wait(arguments) => wait::main(&arguments),
@@ -198,6 +208,11 @@ mod tests {
             "x conflicts resolve a/b local",
             "x conflicts resolve a/b remote --contents 0a1b2c3d --volume docs -o json",
             "x conflicts resolve a/b both --config f",
+            "x pause",
+            "x pause --volume docs -o json --socket s",
+            "x resume --volume docs --config f",
+            "x rescan",
+            "x rescan --contents --volume docs -o json",
             "x versions a/b",
             "x versions --volume docs a/b -o json",
             "x restore a/b",
@@ -221,6 +236,8 @@ mod tests {
             "x conflicts",
             "x conflicts resolve a",
             "x conflicts resolve a mine",
+            "x pause docs",
+            "x pause --contents",
             "x versions",
             "x restore a --at now",
             "x restore a --at 2h --version 1",

@@ -11,6 +11,7 @@ use crate::registry::{Key, Registry};
 use crate::scan::{Findings, Scan, Scanned};
 use crate::space::{self, Room};
 use crate::store::Stock;
+use crate::verify::{Verified, Verify};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -115,6 +116,8 @@ pub enum Job {
     Prune(u16, u64, bool),
     /// Remove what was staged for a fetch that ended.
     DropSlot(u16, u64),
+    /// See [`Verify`].
+    Verify(Verify),
     /// Answer somebody's question.
     Look(Look),
     /// Find a peer's address: its name, and `host:port`.
@@ -143,6 +146,8 @@ pub enum Done {
     Compared(Compared),
     /// Pruning, dropping a slot, or answering a question ended.
     Tidied,
+    /// Files were read again.
+    Verified(Verified),
     /// A peer's address, or why there is none.
     Resolved(String, Result<SocketAddr, String>),
     /// An epoch is durable, or failed to become so.
@@ -205,6 +210,10 @@ impl Job {
                 // What can't be dropped now is dropped at the next start: nothing in the registry names it.
                 let _ = volume(number).fs.drop_slot(slot);
                 Ok(Done::Tidied)
+            }
+            Self::Verify(verify) => {
+                let volume = volume(verify.volume);
+                verify.run(volume, &context.registry).map(Done::Verified)
             }
             Self::Look(look) => {
                 look(context);

@@ -39,6 +39,7 @@ pub mod start;
 pub mod store;
 pub mod threads;
 pub mod tls;
+pub mod verify;
 pub mod versions;
 pub mod volume;
 pub mod watch;

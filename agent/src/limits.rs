@@ -121,6 +121,12 @@ pub const COVERS_DELAY: Duration = Duration::from_millis(50);
 /// A file that is written again and again is looked at this often at least.
 pub const SETTLE_CAP: Duration = Duration::from_secs(1);
 
+/// Rows and bytes that one job reads of those that are read again: a worker has other work, too.
+pub const VERIFY_ROWS: usize = 64;
+
+/// See [`VERIFY_ROWS`].
+pub const VERIFY_BYTES: u64 = 256 * 1024 * 1024;
+
 /// How often it is looked whether a version store exceeds its budget or the file system's reserve, and how often each of its
 /// versions is looked at.
 pub const PRUNE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));

@@ -9,6 +9,7 @@ mod dispatch;
 mod holds;
 mod inspect;
 mod messages;
+mod orders;
 mod outcomes;
 mod peers;
 

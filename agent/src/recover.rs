@@ -85,6 +85,11 @@ pub fn recover(context: &Context, stored: &mut Stored, now_millis: u64) -> Resul
                 Record::Replica(replica, node) => {
                     stored.replicas.insert(replica, node);
                 }
+                Record::Paused(number, paused) => {
+                    if let Some(state) = stored.volumes.values_mut().find(|state| state.number == number) {
+                        state.paused = paused;
+                    }
+                }
                 Record::Intent(intent) => {
                     intents.insert((intent.key.volume, intent.slot), intent);
                 }

@@ -89,6 +89,8 @@ pub struct VolumeState {
     /// Where contents come from that a scan finds and no row knows. Until the first scan is over they lay there before;
     /// from then on they were written.
     pub finds: Origin,
+    /// Somebody has ordered it to pause.
+    pub paused: bool,
 }
 
 impl VolumeState {

@@ -168,6 +168,9 @@ fn turn(node: &mut Node<Uring>, workers: &Workers, asks: &Receiver<Ask>) -> Resu
                     })),
                     Err(why) => drop(reply.try_send(Err(why))),
                 },
+                Ask::Pause(name, reply) => drop(reply.try_send(node.pause(name.as_deref()))),
+                Ask::Resume(name, reply) => drop(reply.try_send(node.resume(name.as_deref()))),
+                Ask::Rescan(name, contents, reply) => drop(reply.try_send(node.rescan(name.as_deref(), contents))),
                 Ask::Restore(order, reply) => restore(node, order, reply),
                 Ask::Conflicts(name, reply) => match node.volumes_named(name.as_deref()) {
                     Ok(volumes) => {
@@ -232,6 +235,7 @@ fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, String> {
             budget: share(config.versions.budget),
             reserve: config.reserve.map(share),
         },
+        paused: config.paused,
         guard: Limits { files: config.deletion_guard.files, percent: config.deletion_guard.percent },
         seed: config.seed.as_ref().map(ToString::to_string),
     })

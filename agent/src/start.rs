@@ -8,7 +8,7 @@ use crate::node::Setup;
 use crate::recover::{RecoverError, recover};
 use crate::registry::{Registry, RegistryError, VolumeState};
 use crate::store::{self, Stock};
-use crate::volume::{Retry, Volume};
+use crate::volume::{Reading, Retry, Volume};
 use redb::StorageBackend;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -43,6 +43,8 @@ pub struct VolumeSpec {
     pub guard: Limits,
     /// The node whose contents win when this directory meets the mesh for the first time.
     pub seed: Option<String>,
+    /// It doesn't run, whatever was ordered.
+    pub paused: bool,
 }
 
 /// What a start needs besides the volumes.
@@ -226,6 +228,8 @@ fn volume(spec: &VolumeSpec, state: VolumeState, stock: Arc<Stock>, now_millis: 
         last_sync: None,
         touched: false,
         stock,
+        paused_by_configuration: spec.paused,
+        reading: Reading::Not,
         pruned: 0,
         thoroughly_pruned: 0,
         wanted_since: None,

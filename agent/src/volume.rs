@@ -75,6 +75,10 @@ pub struct Volume {
     pub pruned: u64,
     /// See `pruned`.
     pub thoroughly_pruned: u64,
+    /// Its configuration says that it doesn't run. See also [`VolumeState::paused`].
+    pub paused_by_configuration: bool,
+    /// Whether its files are read again.
+    pub reading: Reading,
     /// The oldest stamp among what is wanted, in milliseconds since 1970, as far as known.
     pub wanted_since: Option<u64>,
 }
@@ -103,6 +107,17 @@ impl FetchWanted {
         let dot = row.wanted.as_ref()?.entries.first()?.content.stamp.dot;
         Some(Self { key: key.clone(), hash, size, sparse, dot, refused: Vec::new() })
     }
+}
+
+/// How far reading all files again has got.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reading {
+    /// They aren't.
+    Not,
+    /// It goes on behind this row.
+    Next(Option<Key>),
+    /// A job reads some.
+    Running,
 }
 
 /// The sweep over what is wanted.
@@ -139,6 +154,11 @@ impl Volume {
         Dot { replica, counter: self.counter }
     }
 
+    /// Does it stand still, until somebody says otherwise?
+    pub fn is_paused(&self) -> bool {
+        self.paused_by_configuration || self.state.paused
+    }
+
     /// Counts one row's change.
     pub fn count(&mut self, key: &Key, old: Option<&Row>, new: &Row) {
         self.state.count(key, old, new);
@@ -157,6 +177,8 @@ impl Volume {
         self.scanned
             && self.failed.is_none()
             && self.problems.is_empty()
+            && !self.is_paused()
+            && self.reading == Reading::Not
             && self.dirty.is_empty()
             && self.busy.is_empty()
             && self.incoming.is_empty()

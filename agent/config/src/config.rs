@@ -121,6 +121,8 @@ pub struct Volume {
     pub settle: Duration,
     /// The member whose contents win when this directory meets the mesh for the first time. Default none.
     pub seed: Option<NodeName>,
+    /// It doesn't run, whatever was ordered. Default false.
+    pub paused: bool,
 }
 
 /// What a node keeps of versions that it replaced or deleted.

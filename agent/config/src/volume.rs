@@ -80,6 +80,10 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
         Some(field) => field.quantity(report, |text| Share::parse(text, limits::RESERVE_PERCENT)).map(Some),
         None => Some(None),
     };
+    let paused = match fields.take("paused") {
+        Some(field) => field.flag(report),
+        None => Some(false),
+    };
     let settle = read::duration(&mut fields, "settle", limits::SETTLE, Duration::from_millis(50), report);
     if let Some(field) = fields.take("bandwidth")
         && let Some(mut below) = field.fields(report)
@@ -95,7 +99,7 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
         Some(field) => seed(&field, report),
         None => Some(None),
     };
-    for name in ["durability", "openWait", "mode", "paused"] {
+    for name in ["durability", "openWait", "mode"] {
         check_later(&mut fields, name, name, report);
     }
     fields.finish(report);
@@ -111,6 +115,7 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
             settle: settle?,
             deletion_guard: deletion_guard?,
             seed: seed.as_ref()?.as_ref().map(|seed| seed.value.clone()),
+            paused: paused?,
         })
     };
     let volume = whole();

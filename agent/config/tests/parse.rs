@@ -106,6 +106,11 @@ fn a_reserve_is_a_percentage_or_a_size() {
 }
 
 #[test]
+fn a_volume_may_be_paused() {
+    assert!(parse(&FULL.replace("paused: false", "paused: true")).unwrap().volumes[0].paused);
+}
+
+#[test]
 fn absolute_paths_stay_as_they_are() {
     let config = parse(&SMALL.replace("path: docs", "path: /srv/docs")).unwrap();
     assert_eq!(config.volumes[0].path, PathBuf::from("/srv/docs"));
@@ -185,8 +190,7 @@ const BAD: &[(&str, &str, u32, &str, &str)] = &[
     ("ReadWriteMany", "SingleWriter", 20, "volumes[0].mode", "comes with a later version"),
     ("seed: \"\"", "seed: c", 21, "volumes[0].seed", "neither this node nor among `peers`"),
     ("seed: \"\"", "seed: [ b ]", 21, "volumes[0].seed", "a list where one value"),
-    ("paused: false", "paused: true", 22, "volumes[0].paused", "comes with a later version"),
-    ("paused: false", "paused: maybe", 22, "volumes[0].paused", "is not a value for this field"),
+    ("paused: false", "paused: maybe", 22, "volumes[0].paused", "write true or false"),
     // One field against another.
     ("{ node: b,", "{ node: a,", 5, "peers[0].node", "this node itself (line 1)"),
     (

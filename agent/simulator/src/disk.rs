@@ -207,6 +207,13 @@ impl Disk {
         tree.rename(from, to, Rename::Replace)
     }
 
+    /// The medium turns a bit of a file's first byte. Nothing shows it, and nobody is told.
+    pub fn rot(&self, path: &[u8]) {
+        let mut tree = self.tree();
+        let inode = find(&tree, path).expect("the file is there");
+        tree.rot(inode);
+    }
+
     /// Sets permission bits.
     pub fn user_chmod(&self, path: &[u8], mode: u32) -> Result<(), FsError> {
         let metadata = Metadata { mode: Some(mode), ..Metadata::default() };

@@ -212,6 +212,7 @@ impl Mesh {
                 policies,
                 settle: 50_000_000,
                 limits: shape.limits,
+                paused: false,
                 guard: shape.guard,
                 seed: shape.seed.map(name),
             }],
@@ -376,6 +377,19 @@ impl Mesh {
         let resolved = agent.node.resolve(&Resolve { path, choice, contents: None });
         self.turn(id);
         resolved
+    }
+
+    /// Somebody orders a running node's volume to pause, or to go on.
+    pub fn pause(&mut self, id: u32, paused: bool) {
+        let agent = self.machine(id).agent.as_mut().expect("only a running agent can be told");
+        let done = if paused { agent.node.pause(None) } else { agent.node.resume(None) };
+        done.expect("the volume is there, and not paused by its configuration");
+    }
+
+    /// Somebody orders a running node to look at everything again.
+    pub fn rescan(&mut self, id: u32, contents: bool) {
+        let agent = self.machine(id).agent.as_mut().expect("only a running agent can be told");
+        agent.node.rescan(None, contents).expect("the volume is there");
     }
 
     /// Rows of a running node that want something.

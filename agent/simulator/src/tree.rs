@@ -440,6 +440,15 @@ impl Tree {
         Ok(())
     }
 
+    /// See [`crate::Disk::rot`].
+    pub(crate) fn rot(&mut self, inode: Number) {
+        if let Node::File(contents) = &mut self.inode_mut(inode).node {
+            let mut first = [0];
+            contents.read(&mut first, 0);
+            contents.write(&[first[0] ^ 1], 0);
+        }
+    }
+
     // Metadata.
 
     /// Where a handle's events are told.

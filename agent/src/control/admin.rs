@@ -5,6 +5,7 @@
 //! {"wait":{"volume":"docs","timeoutMs":60000}}   -> {"ok":true} or {"ok":false,"why":"…"}
 //! {"holds":{}}                                   -> [{"volume":"docs","files":600,"paths":[…]}]
 //! {"approveHolds":{"volume":"docs"}}             -> {"decided":600}; {"rejectHolds":…} alike
+//! {"pause":{}}, {"resume":{}}, {"rescan":{"contents":true}} -> {"volumes":["docs"]}
 //! {"versions":{"volume":null,"typed":…,"absolute":…}} -> [{"version":1764000000000,"size":12,…}]
 //! {"restore":{"path":{…},"which":"newest","to":null}} -> {"files":1,"bytes":12,"left":[]}
 //! {"conflicts":{"volume":"docs"}}               -> [{"volume":"docs","paths":[…]}]
@@ -57,6 +58,24 @@ pub enum Request {
     },
     /// Decide a conflict.
     Resolve(Resolve),
+    /// Stand still.
+    Pause {
+        /// The volume; none means all.
+        volume: Option<String>,
+    },
+    /// Go on.
+    Resume {
+        /// The volume; none means all.
+        volume: Option<String>,
+    },
+    /// Look at everything again.
+    Rescan {
+        /// The volume; none means all.
+        volume: Option<String>,
+        /// Read all contents, too.
+        #[serde(default)]
+        contents: bool,
+    },
     /// Let held deletions go.
     ApproveHolds {
         /// The volume; none means all.
@@ -75,6 +94,14 @@ pub enum Request {
 pub struct Decided {
     /// Deletions of files and links that were decided.
     pub decided: u64,
+}
+
+/// The answer to [`Request::Pause`], [`Request::Resume`] and [`Request::Rescan`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ordered {
+    /// The volumes that it is about.
+    pub volumes: Vec<String>,
 }
 
 /// The answer to [`Request::Wait`].
@@ -223,6 +250,11 @@ async fn answer(request: &[u8], agent: &Loop) -> Vec<u8> {
         Ok(Request::Restore(order)) => reply(agent.question(RESTORE, |to| Ask::Restore(order, to)).await),
         Ok(Request::Conflicts { volume }) => reply(agent.question(ANSWER, |to| Ask::Conflicts(volume, to)).await),
         Ok(Request::Resolve(order)) => reply(agent.question(ANSWER, |to| Ask::Resolve(order, to)).await),
+        Ok(Request::Pause { volume }) => ordered(agent.question(ANSWER, |to| Ask::Pause(volume, to)).await),
+        Ok(Request::Resume { volume }) => ordered(agent.question(ANSWER, |to| Ask::Resume(volume, to)).await),
+        Ok(Request::Rescan { volume, contents }) => {
+            ordered(agent.question(ANSWER, |to| Ask::Rescan(volume, contents, to)).await)
+        }
         Ok(Request::ApproveHolds { volume }) => decide(agent, volume, Verdict::Approve).await,
         Ok(Request::RejectHolds { volume }) => decide(agent, volume, Verdict::Reject).await,
         Err(error) => line(&refuse(format!(
@@ -235,6 +267,10 @@ async fn answer(request: &[u8], agent: &Loop) -> Vec<u8> {
 async fn decide(agent: &Loop, volume: Option<String>, verdict: Verdict) -> Vec<u8> {
     let decided = agent.question(ANSWER, |to| Ask::DecideHolds(volume, verdict, to)).await;
     reply(decided.map(|decided| Decided { decided }))
+}
+
+fn ordered(answer: Result<Vec<String>, String>) -> Vec<u8> {
+    reply(answer.map(|volumes| Ordered { volumes }))
 }
 
 fn reply(answer: Result<impl Serialize, String>) -> Vec<u8> {

@@ -35,6 +35,7 @@ impl Fake {
                     Ask::Holds(_, to) => drop(to.send(Ok(Vec::new()))),
                     Ask::DecideHolds(_, _, to) => drop(to.send(Err("no deletions are held".into()))),
                     Ask::Versions(_, to) => drop(to.send(Ok(Vec::new()))),
+                    Ask::Pause(_, to) | Ask::Resume(_, to) | Ask::Rescan(_, _, to) => drop(to.send(Ok(Vec::new()))),
                     Ask::Restore(_, to) => drop(to.send(Err("it has no such version".into()))),
                     Ask::Conflicts(_, to) => drop(to.send(Ok(Vec::new()))),
                     Ask::Resolve(_, to) => drop(to.send(Err("it has no conflict".into()))),

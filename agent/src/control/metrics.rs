@@ -8,7 +8,7 @@ use prometheus::{Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Regi
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// States that a volume can have today, for one series each.
-const STATES: [&str; 5] = ["Failed", "Held", "Degraded", "Syncing", "InSync"];
+const STATES: [&str; 6] = ["Failed", "Held", "Paused", "Degraded", "Syncing", "InSync"];
 
 /// What is known of the process beside its status.
 #[derive(Clone, Copy, Debug)]

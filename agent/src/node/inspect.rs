@@ -8,7 +8,7 @@ use crate::inquiry::Place;
 use crate::job::{Job, Look};
 use crate::limits::SYNC_NOTED;
 use crate::registry::Counts;
-use crate::volume::Volume;
+use crate::volume::{Reading, Volume};
 use serde::{Deserialize, Serialize};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -59,7 +59,7 @@ pub struct PeerStatus {
 pub struct VolumeStatus {
     /// Its name.
     pub name: String,
-    /// `Failed`, `Held`, `Degraded`, `Syncing` or `InSync`: the first that holds.
+    /// `Failed`, `Held`, `Paused`, `Degraded`, `Syncing` or `InSync`: the first that holds.
     pub state: String,
     /// Every member is connected, and nothing is pending on either side.
     pub in_sync: bool,
@@ -155,6 +155,10 @@ impl<I: Io> Node<I> {
         let away: Vec<&str> =
             peers.iter().filter(|peer| peer.state != "connected").map(|peer| peer.node.as_str()).collect();
         let waiting = self.waiting_for(number);
+        let ready = self.connections.values().filter(|connection| connection.phase == Phase::Ready);
+        let paused_there = ready
+            .filter(|connection| connection.links.get(&number).is_some_and(|link| link.paused_there))
+            .find_map(|connection| connection.peer.clone());
         let durable_lag = if self.epoch.used { (now - self.epoch.opened) / 1_000_000 } else { 0 };
         let volume = &self.volumes[&number];
         let in_sync = away.is_empty() && waiting.is_none();
@@ -178,8 +182,16 @@ impl<I: Io> Node<I> {
         } else if counts.undecided > 0 {
             message = undecided(counts.undecided);
             "Held"
+        } else if volume.is_paused() {
+            message = paused(volume.paused_by_configuration);
+            "Paused"
         } else if !away.is_empty() {
             message = format!("no session with {}: see PEERS for the reason", away.join(", "));
+            "Degraded"
+        } else if let Some(peer) = paused_there {
+            message = format!(
+                "{peer} has paused this volume: nothing is exchanged with it until `syncmesh-agent resume` there"
+            );
             "Degraded"
         } else if in_sync {
             if volume.differences > 0 {
@@ -237,6 +249,9 @@ impl<I: Io> Node<I> {
     /// What keeps a volume from being in sync with the peers that are connected; `None` if nothing does.
     pub(super) fn waiting_for(&self, number: u16) -> Option<String> {
         let volume = self.volumes.get(&number)?;
+        if volume.is_paused() {
+            return Some(paused(volume.paused_by_configuration));
+        }
         if !volume.scanned {
             return Some("the first scan is under way".into());
         }
@@ -252,6 +267,7 @@ impl<I: Io> Node<I> {
                 return Some(format!("{wanted} deletions wait for others that may come with them, or for approval"));
             }
             return Some(match wanted {
+                0 if volume.reading != Reading::Not => "all files are being read again".into(),
                 0 => format!("looking at changes in {} directories", volume.dirty.len() + volume.busy.len()),
                 _ => format!("{wanted} paths aren't here yet"),
             });
@@ -261,6 +277,9 @@ impl<I: Io> Node<I> {
             let Some(link) = connection.links.get(&number) else {
                 return Some(format!("{peer} doesn't have this volume: add it there, or remove {peer} from `peers`"));
             };
+            if link.paused_there {
+                return Some(format!("{peer} has paused this volume"));
+            }
             if !link.incoming.is_idle() || link.incoming.recorded() != link.incoming.journalled {
                 return Some(format!("changes of {peer} are being recorded"));
             }
@@ -360,4 +379,13 @@ fn no_space(counts: &Counts) -> String {
         "{} paths ({} bytes) wait for space: below `reserve` nothing is fetched, and the version store has given what it may; delete something or enlarge the file system, then it goes on by itself",
         counts.no_space, counts.no_space_bytes
     )
+}
+
+/// Why a volume stands still, and what to do.
+fn paused(by_configuration: bool) -> String {
+    if by_configuration {
+        "it is paused by `paused: true` in the configuration".into()
+    } else {
+        "it is paused: `syncmesh-agent resume` goes on".into()
+    }
 }

@@ -115,6 +115,11 @@ impl<I: Io> Node<I> {
                     self.covers_message(id, number, covers);
                 }
             }
+            (Phase::Ready, Message::Paused(paused)) => {
+                if let Some(number) = number {
+                    self.connections.get_mut(&id)?.links.get_mut(&number)?.paused_there = paused;
+                }
+            }
             (Phase::Ready, Message::Progress(progress)) => {
                 let link = self.connections.get_mut(&id)?.links.get_mut(&number?)?;
                 if !link.outgoing.advance(progress) {
@@ -216,6 +221,7 @@ impl<I: Io> Node<I> {
                 forgotten: Knowledge::default(),
                 resume,
                 files: volume.state.counts.files,
+                paused: volume.is_paused(),
             });
             connection.send(Lane::Control, volume.number, &message);
         }
@@ -265,6 +271,7 @@ impl<I: Io> Node<I> {
             outgoing: Stream::new(position, message.knowledge),
             incoming: Incoming::new(resume.map_or(0, |(_, position)| position)),
             comparing: Comparing::default(),
+            paused_there: message.paused,
         };
         connection.numbers.insert(theirs, number);
         connection.links.insert(number, link);
@@ -392,7 +399,7 @@ impl<I: Io> Node<I> {
             let mut messages = Vec::new();
             let elsewhere = connection.peer.as_ref().map(|name| elsewhere(&self.peers, name)).unwrap_or_default();
             for (&number, link) in &mut connection.links {
-                let Some(volume) = self.volumes.get(&number) else { continue };
+                let Some(volume) = self.volumes.get(&number).filter(|volume| !volume.is_paused()) else { continue };
                 let out = &mut link.outgoing;
                 let end = volume.state.sequence;
                 let at_end = out.position >= end && !out.collecting && volume.journalled == end;
