@@ -2,9 +2,11 @@
 
 use crate::conflicts::{Choice, Conflicts, Resolved};
 use crate::guard::Verdict;
+use crate::history::Change;
 use crate::inquiry::Held;
 use crate::node::{Counters, Status};
 use crate::versions::{Restored, Version, Which};
+use crate::worst::Worst;
 use crossbeam_channel::Sender;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,10 @@ pub enum Ask {
     Resume(Option<String>, Sender<Result<Vec<String>, String>>),
     /// Look at everything again, and read all contents if so.
     Rescan(Option<String>, bool, Sender<Result<Vec<String>, String>>),
+    /// What changed?
+    History(Past, Sender<Result<Vec<Change>, String>>),
+    /// Which paths of each volume are worst?
+    Worst(Sender<Result<Vec<(String, Vec<Worst>)>, String>>),
     /// Say goodbye, end the epoch, and return.
     Stop,
 }
@@ -68,6 +74,16 @@ pub struct Restore {
     pub which: Which,
     /// Under which path; none means its own.
     pub to: Option<Named>,
+}
+
+/// A question about the past.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Past {
+    /// Of which path.
+    pub path: Named,
+    /// How many changes.
+    pub number: u32,
 }
 
 /// Questions that may wait; more are refused by the control thread.

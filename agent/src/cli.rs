@@ -6,6 +6,7 @@
 mod ca;
 mod check_config;
 mod conflicts;
+mod history;
 mod holds;
 mod pause;
 mod plan;
@@ -75,6 +76,8 @@ enum Command {
     Resume(pause::Resume),
     /// Look at everything again
     Rescan(pause::Rescan),
+    /// Show what changed, when, and on which node
+    History(history::Arguments),
     /// List the stored versions of a path
     Versions(versions::Versions),
     /// Bring back a stored version, or all deleted files of a directory
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Pause(arguments) => pause::pause(&arguments),
         Command::Resume(arguments) => pause::resume(&arguments),
         Command::Rescan(arguments) => pause::rescan(&arguments),
+        Command::History(arguments) => history::main(&arguments),
         Command::Versions(arguments) => versions::list(&arguments),
         Command::Restore(arguments) => versions::restore(&arguments),
         Command::Wait(arguments) => wait::main(&arguments),
@@ -208,6 +212,9 @@ mod tests {
             "x conflicts resolve a/b local",
             "x conflicts resolve a/b remote --contents 0a1b2c3d --volume docs -o json",
             "x conflicts resolve a/b both --config f",
+            "x history",
+            "x history a/b -n 100 -o json",
+            "x history --volume docs --number 5 --socket s",
             "x pause",
             "x pause --volume docs -o json --socket s",
             "x resume --volume docs --config f",
@@ -236,6 +243,7 @@ mod tests {
             "x conflicts",
             "x conflicts resolve a",
             "x conflicts resolve a mine",
+            "x history -n 0",
             "x pause docs",
             "x pause --contents",
             "x versions",

@@ -3,6 +3,7 @@
 use crate::ask::{Ask, Restore};
 use crate::conflicts;
 use crate::control::process::unix_now;
+use crate::history;
 use crate::identity::Identity;
 use crate::inquiry;
 use crate::node::{Node, Sessions};
@@ -11,6 +12,7 @@ use crate::start::{Start, VolumeSpec, start};
 use crate::threads::Workers;
 use crate::tls::TlsSession;
 use crate::versions::{self, Restored};
+use crate::worst;
 use crossbeam_channel::{Receiver, Sender};
 use redb::backends::FileBackend;
 use std::fs::{DirBuilder, OpenOptions};
@@ -168,6 +170,19 @@ fn turn(node: &mut Node<Uring>, workers: &Workers, asks: &Receiver<Ask>) -> Resu
                     })),
                     Err(why) => drop(reply.try_send(Err(why))),
                 },
+                Ask::History(past, reply) => match node.place(&past.path) {
+                    Ok(place) => {
+                        let replicas = node.replicas();
+                        node.look(Box::new(move |context| {
+                            drop(reply.try_send(history::look(context, &place, &replicas, past.number as usize)));
+                        }));
+                    }
+                    Err(why) => drop(reply.try_send(Err(why))),
+                },
+                Ask::Worst(reply) => {
+                    let troubles = node.troubles();
+                    node.look(Box::new(move |context| drop(reply.try_send(worst::look(context, &troubles)))));
+                }
                 Ask::Pause(name, reply) => drop(reply.try_send(node.pause(name.as_deref()))),
                 Ask::Resume(name, reply) => drop(reply.try_send(node.resume(name.as_deref()))),
                 Ask::Rescan(name, contents, reply) => drop(reply.try_send(node.rescan(name.as_deref(), contents))),

@@ -8,15 +8,16 @@
 //! {"pause":{}}, {"resume":{}}, {"rescan":{"contents":true}} -> {"volumes":["docs"]}
 //! {"versions":{"volume":null,"typed":…,"absolute":…}} -> [{"version":1764000000000,"size":12,…}]
 //! {"restore":{"path":{…},"which":"newest","to":null}} -> {"files":1,"bytes":12,"left":[]}
+//! {"history":{"path":{…},"number":20}}          -> [{"at":1764000000000,"path":"f","what":"written",…}]
 //! {"conflicts":{"volume":"docs"}}               -> [{"volume":"docs","paths":[…]}]
 //! {"resolve":{"path":{…},"choice":"local","contents":null}} -> {"contents":"0a1b2c3d","over":1}
 //! anything else                                  -> {"error":"…"}
 //! ```
 
-use super::limits::{ADMIN_CONNECTIONS, ADMIN_IDLE, ANSWER, LINE_BYTES, RESTORE};
+use super::limits::{ADMIN_CONNECTIONS, ADMIN_IDLE, ANSWER, HISTORY, LINE_BYTES, RESTORE, WORST};
 use super::question::Loop;
 use super::wait;
-use crate::ask::{Ask, Named, Resolve, Restore};
+use crate::ask::{Ask, Named, Past, Resolve, Restore};
 use crate::guard::Verdict;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -51,6 +52,8 @@ pub enum Request {
     Versions(Named),
     /// Bring a path back.
     Restore(Restore),
+    /// What changed.
+    History(Past),
     /// Which conflicts there are.
     Conflicts {
         /// The volume; none means all.
@@ -238,7 +241,16 @@ async fn left(reading: &mut (impl AsyncBufReadExt + Unpin)) {
 async fn answer(request: &[u8], agent: &Loop) -> Vec<u8> {
     match serde_json::from_slice(request) {
         Ok(Request::Status {}) => match agent.status().await {
-            Ok((status, _)) => line(&status),
+            Ok((mut status, _)) => {
+                // Who asks how the node is hears it also while jobs are slow.
+                let worst = agent.question(WORST, Ask::Worst).await.unwrap_or_default();
+                for (name, paths) in worst {
+                    if let Some(volume) = status.volumes.iter_mut().find(|volume| volume.name == name) {
+                        volume.worst = paths;
+                    }
+                }
+                line(&status)
+            }
             Err(no_answer) => line(&refuse(no_answer.to_string())),
         },
         Ok(Request::Wait { volume, timeout_ms }) => {
@@ -248,6 +260,7 @@ async fn answer(request: &[u8], agent: &Loop) -> Vec<u8> {
         Ok(Request::Holds { volume }) => reply(agent.question(ANSWER, |to| Ask::Holds(volume, to)).await),
         Ok(Request::Versions(named)) => reply(agent.question(ANSWER, |to| Ask::Versions(named, to)).await),
         Ok(Request::Restore(order)) => reply(agent.question(RESTORE, |to| Ask::Restore(order, to)).await),
+        Ok(Request::History(past)) => reply(agent.question(HISTORY, |to| Ask::History(past, to)).await),
         Ok(Request::Conflicts { volume }) => reply(agent.question(ANSWER, |to| Ask::Conflicts(volume, to)).await),
         Ok(Request::Resolve(order)) => reply(agent.question(ANSWER, |to| Ask::Resolve(order, to)).await),
         Ok(Request::Pause { volume }) => ordered(agent.question(ANSWER, |to| Ask::Pause(volume, to)).await),

@@ -39,6 +39,8 @@ impl Fake {
                     Ask::Restore(_, to) => drop(to.send(Err("it has no such version".into()))),
                     Ask::Conflicts(_, to) => drop(to.send(Ok(Vec::new()))),
                     Ask::Resolve(_, to) => drop(to.send(Err("it has no conflict".into()))),
+                    Ask::History(_, to) => drop(to.send(Err("nothing is known of it".into()))),
+                    Ask::Worst(to) => drop(to.send(Ok(Vec::new()))),
                     Ask::Stop => stopping = true,
                 }
             }
@@ -95,6 +97,7 @@ pub fn status(in_sync: bool, sequence: u64) -> Status {
             message: pick("", "no session with b: see PEERS for the reason"),
             sequence,
             watches: 4,
+            worst: Vec::new(),
             sum: "00".into(),
             differences: 0,
         }],

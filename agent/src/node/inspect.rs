@@ -9,9 +9,11 @@ use crate::job::{Job, Look};
 use crate::limits::SYNC_NOTED;
 use crate::registry::Counts;
 use crate::volume::{Reading, Volume};
+use crate::worst::{Troubles, Worst};
 use serde::{Deserialize, Serialize};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use syncmesh_core::path::RelativePath;
 use syncmesh_io::Io;
 
@@ -95,6 +97,9 @@ pub struct VolumeStatus {
     pub sequence: u64,
     /// Directories that are watched.
     pub watches: u64,
+    /// The ten paths that are worst, and why; filled in by the control thread.
+    #[serde(default)]
+    pub worst: Vec<Worst>,
     /// The sum over what is known of all paths: nodes that are in sync with each other show the same.
     pub sum: String,
     /// Paths that differed from a peer's since the start although both knew the same. More than none is a bug, or a disk
@@ -241,6 +246,7 @@ impl<I: Io> Node<I> {
             message,
             sequence: volume.state.sequence,
             watches: volume.watches.len() as u64,
+            worst: Vec::new(),
             sum: volume.state.sum.to_string(),
             differences: volume.differences,
         }
@@ -359,6 +365,22 @@ impl<I: Io> Node<I> {
         let path = if path == b"." { b"" } else { path };
         let path = RelativePath::new(path).map_err(|error| format!("{}: {error}", named.typed))?;
         Ok(Place { number, path })
+    }
+
+    /// What keeps each volume from being as it should, as far as the loop knows.
+    pub fn troubles(&self) -> Vec<Troubles> {
+        let ready = || self.connections.values().filter(|connection| connection.phase == Phase::Ready);
+        let of = |volume: &Volume| Troubles {
+            number: volume.number,
+            name: volume.name.clone(),
+            problems: volume.problems.iter().map(|(path, problem)| (path.clone(), problem.clone())).collect(),
+            known: ready()
+                .filter_map(|connection| connection.links.get(&volume.number))
+                .map(|link| Arc::clone(&link.outgoing.knowledge))
+                .collect(),
+            wall: self.io.wall() / 1_000_000,
+        };
+        self.volumes.values().map(of).collect()
     }
 
     /// Has a job answer a question.
