@@ -1,6 +1,7 @@
 //! What the control thread asks of the loop. Answers go into a channel that the asker made with room for them.
 
 use crate::conflicts::{Choice, Conflicts, Resolved};
+use crate::forget::Forgotten;
 use crate::guard::Verdict;
 use crate::history::Change;
 use crate::inquiry::Held;
@@ -36,6 +37,8 @@ pub enum Ask {
     History(Past, Sender<Result<Vec<Change>, String>>),
     /// Which paths of each volume are worst?
     Worst(Sender<Result<Vec<(String, Vec<Worst>)>, String>>),
+    /// Forget a node that is no member any more.
+    Forget(String, Sender<Result<Forgotten, String>>),
     /// Say goodbye, end the epoch, and return.
     Stop,
 }

@@ -9,6 +9,7 @@ mod conflicts;
 mod history;
 mod holds;
 mod pause;
+mod peers;
 mod plan;
 mod reach;
 mod run;
@@ -76,6 +77,9 @@ enum Command {
     Resume(pause::Resume),
     /// Look at everything again
     Rescan(pause::Rescan),
+    /// Forget nodes that left the mesh
+    #[command(subcommand)]
+    Peers(peers::Command),
     /// Show what changed, when, and on which node
     History(history::Arguments),
     /// List the stored versions of a path
@@ -126,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Pause(arguments) => pause::pause(&arguments),
         Command::Resume(arguments) => pause::resume(&arguments),
         Command::Rescan(arguments) => pause::rescan(&arguments),
+        Command::Peers(command) => peers::main(&command),
         Command::History(arguments) => history::main(&arguments),
         Command::Versions(arguments) => versions::list(&arguments),
         Command::Restore(arguments) => versions::restore(&arguments),
@@ -212,6 +217,8 @@ mod tests {
             "x conflicts resolve a/b local",
             "x conflicts resolve a/b remote --contents 0a1b2c3d --volume docs -o json",
             "x conflicts resolve a/b both --config f",
+            "x peers forget b",
+            "x peers forget b.site -o json --socket s",
             "x history",
             "x history a/b -n 100 -o json",
             "x history --volume docs --number 5 --socket s",
@@ -243,6 +250,9 @@ mod tests {
             "x conflicts",
             "x conflicts resolve a",
             "x conflicts resolve a mine",
+            "x peers",
+            "x peers forget",
+            "x peers forget B",
             "x history -n 0",
             "x pause docs",
             "x pause --contents",

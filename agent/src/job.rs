@@ -6,6 +6,7 @@ use crate::announce::{Collect, Collected};
 use crate::compare::{Compared, Comparison};
 use crate::epoch::{Commit, Committed};
 use crate::fetch::{ReadBlock, StageBlock, StagedBlock};
+use crate::forget::{Forget, Mentioned};
 use crate::publish::{Applied, Apply};
 use crate::registry::{Key, Registry};
 use crate::scan::{Findings, Scan, Scanned};
@@ -118,6 +119,8 @@ pub enum Job {
     DropSlot(u16, u64),
     /// See [`Verify`].
     Verify(Verify),
+    /// See [`Forget`].
+    Forget(Forget),
     /// Answer somebody's question.
     Look(Look),
     /// Find a peer's address: its name, and `host:port`.
@@ -148,6 +151,8 @@ pub enum Done {
     Tidied,
     /// Files were read again.
     Verified(Verified),
+    /// What mentions a node's replicas.
+    Mentioned(Mentioned),
     /// A peer's address, or why there is none.
     Resolved(String, Result<SocketAddr, String>),
     /// An epoch is durable, or failed to become so.
@@ -215,6 +220,7 @@ impl Job {
                 let volume = volume(verify.volume);
                 verify.run(volume, &context.registry).map(Done::Verified)
             }
+            Self::Forget(forget) => forget.run(context).map(Done::Mentioned),
             Self::Look(look) => {
                 look(context);
                 Ok(Done::Tidied)

@@ -33,6 +33,8 @@ pub enum Record {
     Replica(ReplicaId, String),
     /// A volume was ordered to pause, or to go on.
     Paused(u16, bool),
+    /// A node was forgotten, and with it these of its replicas.
+    Forgotten(String, Vec<ReplicaId>),
     /// A name is about to be given to what lies in a slot, or taken away into it.
     Intent(Intent),
 }

@@ -15,6 +15,7 @@ pub mod contents;
 pub mod control;
 pub mod epoch;
 pub mod fetch;
+pub mod forget;
 pub mod guard;
 pub mod hash;
 pub mod history;

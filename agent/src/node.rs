@@ -105,6 +105,8 @@ pub struct Setup {
     pub unconfigured: BTreeMap<String, VolumeState>,
     /// Which node each replica belongs to, this one included.
     pub replicas: BTreeMap<ReplicaId, String>,
+    /// Nodes that were forgotten.
+    pub forgotten: BTreeSet<String>,
     /// The registry.
     pub registry: Registry,
     /// The open epoch's number, its journal, and the next one's.
@@ -123,6 +125,7 @@ pub struct Node<I: Io> {
     replica: ReplicaId,
     boot: String,
     replicas: Arc<BTreeMap<ReplicaId, String>>,
+    forgotten: BTreeSet<String>,
     registry: Registry,
     volumes: BTreeMap<u16, Volume>,
     unconfigured: BTreeMap<String, VolumeState>,
@@ -289,6 +292,7 @@ impl<I: Io> Node<I> {
             replica: setup.replica,
             boot: setup.boot,
             replicas: Arc::new(setup.replicas),
+            forgotten: setup.forgotten,
             registry: setup.registry,
             volumes: setup.volumes.into_iter().map(|volume| (volume.number, volume)).collect(),
             connections: BTreeMap::new(),
@@ -550,7 +554,7 @@ impl<I: Io> Node<I> {
     fn stored(&self) -> Stored {
         let current = self.volumes.values().map(|volume| (volume.name.clone(), volume.state.clone()));
         let volumes = self.unconfigured.clone().into_iter().chain(current).collect();
-        Stored { volumes, replicas: (*self.replicas).clone() }
+        Stored { volumes, replicas: (*self.replicas).clone(), forgotten: self.forgotten.clone() }
     }
 
     /// Takes one outcome of a job.

@@ -85,6 +85,10 @@ pub fn recover(context: &Context, stored: &mut Stored, now_millis: u64) -> Resul
                 Record::Replica(replica, node) => {
                     stored.replicas.insert(replica, node);
                 }
+                Record::Forgotten(node, replicas) => {
+                    stored.forgotten.insert(node);
+                    stored.replicas.retain(|replica, _| !replicas.contains(replica));
+                }
                 Record::Paused(number, paused) => {
                     if let Some(state) = stored.volumes.values_mut().find(|state| state.number == number) {
                         state.paused = paused;

@@ -7,7 +7,7 @@
 use crate::limits::REGISTRY_CACHE_BYTES;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, RwLock};
 use syncmesh_core::entry::{Origin, Row, RowError};
@@ -24,6 +24,9 @@ const WANTED: TableDefinition<&[u8], ()> = TableDefinition::new("wanted");
 const VOLUMES: TableDefinition<&str, &[u8]> = TableDefinition::new("volumes");
 const REPLICAS: TableDefinition<u64, &str> = TableDefinition::new("replicas");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+
+/// Where the names of forgotten nodes stand in it.
+const FORGOTTEN: &str = "forgotten";
 
 /// Where a row lives: ordered so that a directory's children are neighbours.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -292,6 +295,10 @@ impl Registry {
             for item in transaction.open_table(REPLICAS)?.iter()? {
                 let (replica, node) = item?;
                 stored.replicas.insert(ReplicaId(replica.value()), node.value().to_owned());
+            }
+            if let Some(bytes) = meta.get(FORGOTTEN)? {
+                let forgotten = postcard::from_bytes(bytes.value());
+                stored.forgotten = forgotten.map_err(|_| RegistryError::Row(RowError::Damaged))?;
             }
         }
         transaction.commit()?;
@@ -569,7 +576,14 @@ impl Registry {
                 let bytes = postcard::to_stdvec(state).expect("a volume's state has no type that postcard refuses");
                 volumes.insert(name.as_str(), bytes.as_slice())?;
             }
+            let mut meta = transaction.open_table(META)?;
+            let forgotten = postcard::to_stdvec(&stored.forgotten).expect("a set of names can be encoded");
+            let old = meta.insert(FORGOTTEN, forgotten.as_slice())?;
+            let is_new = old.is_none_or(|old| old.value() != forgotten);
             let mut replicas = transaction.open_table(REPLICAS)?;
+            if is_new {
+                replicas.retain(|replica, _| stored.replicas.contains_key(&ReplicaId(replica)))?;
+            }
             if replicas.len()? != stored.replicas.len() as u64 {
                 for (replica, node) in &stored.replicas {
                     replicas.insert(replica.0, node.as_str())?;
@@ -596,6 +610,8 @@ pub struct Stored {
     pub volumes: BTreeMap<String, VolumeState>,
     /// Which node each replica belongs to.
     pub replicas: BTreeMap<ReplicaId, String>,
+    /// Nodes that were taken out of the mesh and forgotten: what peers tell of their replicas isn't taken in.
+    pub forgotten: BTreeSet<String>,
 }
 
 /// The least key that a child of the directory can have.

@@ -183,6 +183,7 @@ fn turn(node: &mut Node<Uring>, workers: &Workers, asks: &Receiver<Ask>) -> Resu
                     let troubles = node.troubles();
                     node.look(Box::new(move |context| drop(reply.try_send(worst::look(context, &troubles)))));
                 }
+                Ask::Forget(name, reply) => node.forget(name, reply),
                 Ask::Pause(name, reply) => drop(reply.try_send(node.pause(name.as_deref()))),
                 Ask::Resume(name, reply) => drop(reply.try_send(node.resume(name.as_deref()))),
                 Ask::Rescan(name, contents, reply) => drop(reply.try_send(node.rescan(name.as_deref(), contents))),

@@ -170,6 +170,8 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
         let stock = context.volumes.get(&state.number)?.stock.clone();
         Some(volume(spec, state, stock, start.now_millis))
     });
+    // Named as a peer again, it is a member again.
+    stored.forgotten.retain(|node| !start.peers.iter().any(|(peer, _)| peer == node));
     let setup = Setup {
         node: start.node,
         replica: start.replica,
@@ -183,6 +185,7 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
             .map(|(n, s)| (n.clone(), s.clone()))
             .collect(),
         replicas: stored.replicas,
+        forgotten: stored.forgotten,
         registry,
         epoch: (epoch, logs.0, logs.1),
         connections: start.connections,

@@ -9,6 +9,7 @@
 //! {"versions":{"volume":null,"typed":…,"absolute":…}} -> [{"version":1764000000000,"size":12,…}]
 //! {"restore":{"path":{…},"which":"newest","to":null}} -> {"files":1,"bytes":12,"left":[]}
 //! {"history":{"path":{…},"number":20}}          -> [{"at":1764000000000,"path":"f","what":"written",…}]
+//! {"forget":{"node":"b"}}                       -> {"node":"b","dropped":3,"kept":2,"paths":40}
 //! {"conflicts":{"volume":"docs"}}               -> [{"volume":"docs","paths":[…]}]
 //! {"resolve":{"path":{…},"choice":"local","contents":null}} -> {"contents":"0a1b2c3d","over":1}
 //! anything else                                  -> {"error":"…"}
@@ -54,6 +55,11 @@ pub enum Request {
     Restore(Restore),
     /// What changed.
     History(Past),
+    /// Forget a node that is no member any more.
+    Forget {
+        /// Its name.
+        node: String,
+    },
     /// Which conflicts there are.
     Conflicts {
         /// The volume; none means all.
@@ -261,6 +267,7 @@ async fn answer(request: &[u8], agent: &Loop) -> Vec<u8> {
         Ok(Request::Versions(named)) => reply(agent.question(ANSWER, |to| Ask::Versions(named, to)).await),
         Ok(Request::Restore(order)) => reply(agent.question(RESTORE, |to| Ask::Restore(order, to)).await),
         Ok(Request::History(past)) => reply(agent.question(HISTORY, |to| Ask::History(past, to)).await),
+        Ok(Request::Forget { node }) => reply(agent.question(HISTORY, |to| Ask::Forget(node, to)).await),
         Ok(Request::Conflicts { volume }) => reply(agent.question(ANSWER, |to| Ask::Conflicts(volume, to)).await),
         Ok(Request::Resolve(order)) => reply(agent.question(ANSWER, |to| Ask::Resolve(order, to)).await),
         Ok(Request::Pause { volume }) => ordered(agent.question(ANSWER, |to| Ask::Pause(volume, to)).await),

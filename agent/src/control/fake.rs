@@ -40,6 +40,7 @@ impl Fake {
                     Ask::Conflicts(_, to) => drop(to.send(Ok(Vec::new()))),
                     Ask::Resolve(_, to) => drop(to.send(Err("it has no conflict".into()))),
                     Ask::History(_, to) => drop(to.send(Err("nothing is known of it".into()))),
+                    Ask::Forget(_, to) => drop(to.send(Err("no such node is known here".into()))),
                     Ask::Worst(to) => drop(to.send(Ok(Vec::new()))),
                     Ask::Stop => stopping = true,
                 }

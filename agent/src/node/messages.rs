@@ -301,6 +301,7 @@ impl<I: Io> Node<I> {
     pub(super) fn replicas_message(&mut self, list: Vec<(syncmesh_core::version::ReplicaId, String)>) {
         let room = REPLICAS.saturating_sub(self.replicas.len());
         let new = list.into_iter().filter(|(replica, _)| !self.replicas.contains_key(replica));
+        let new = new.filter(|(_, node)| !self.forgotten.contains(node));
         let new: Vec<_> = new.take(room).collect();
         if new.is_empty() {
             return;

@@ -1,11 +1,17 @@
-//! What people order a volume to do: pause, go on, look at everything again.
+//! What people order: volumes to pause, to go on, to look at everything again; a node to be forgotten.
 
 use super::Node;
 use crate::connection::{Lane, Phase};
+use crate::forget::{Forget, Forgotten, Mentioned};
+use crate::job::Job;
 use crate::journal::Record;
 use crate::verify::Verified;
 use crate::volume::Reading;
+use crossbeam_channel::Sender;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use syncmesh_core::path::RelativePath;
+use syncmesh_core::version::ReplicaId;
 use syncmesh_io::Io;
 use syncmesh_protocol::message::Message;
 
@@ -88,5 +94,40 @@ impl<I: Io> Node<I> {
                 None => Reading::Not,
             };
         }
+    }
+
+    /// A node that is no member any more is forgotten: a job looks for what mentions its replicas.
+    pub fn forget(&mut self, node: String, reply: Sender<Result<Forgotten, String>>) {
+        let refuse = |why: String| drop(reply.try_send(Err(why)));
+        if node == self.node {
+            return refuse(format!("{node} is this node itself: to leave the mesh see \"How to leave\" in the README"));
+        }
+        if self.peers.contains_key(&node) {
+            return refuse(format!(
+                "{node} is among `peers` in this node's configuration: take it out there, restart the agent, then forget it"
+            ));
+        }
+        let of_node = self.replicas.iter().filter(|(_, name)| **name == node);
+        let replicas: BTreeSet<ReplicaId> = of_node.map(|(replica, _)| *replica).collect();
+        if replicas.is_empty() {
+            return refuse(format!("no node {node} is known here: there is nothing to forget"));
+        }
+        let unconfigured = self.unconfigured.values().map(|state| state.number);
+        let volumes = self.volumes.keys().copied().chain(unconfigured).collect();
+        self.jobs_running += 1;
+        self.jobs.push(Job::Forget(Forget { node, replicas, volumes, reply }));
+    }
+
+    /// What mentions a node's replicas is known: the others are dropped.
+    pub(super) fn mentioned(&mut self, mentioned: Mentioned) {
+        let Mentioned { forget: Forget { node, replicas, reply, .. }, used, paths } = mentioned;
+        let dropped: Vec<ReplicaId> = replicas.difference(&used).copied().collect();
+        let kept = Arc::make_mut(&mut self.replicas);
+        dropped.iter().for_each(|replica| _ = kept.remove(replica));
+        self.forgotten.insert(node.clone());
+        self.record(&Record::Forgotten(node.clone(), dropped.clone()));
+        tracing::info!(%node, dropped = dropped.len(), kept = used.len(), "a node was forgotten");
+        let (dropped, kept) = (dropped.len() as u64, used.len() as u64);
+        drop(reply.try_send(Ok(Forgotten { node, dropped, kept, paths })));
     }
 }

@@ -42,6 +42,7 @@ impl<I: Io> Node<I> {
             Done::Wanted(number, Sweep::Held, rows, more) => self.judged(number, rows, more),
             Done::Compared(compared) => self.compared(compared),
             Done::Tidied => {}
+            Done::Mentioned(mentioned) => self.mentioned(mentioned),
             Done::Verified(verified) => self.verified(verified),
             Done::Resolved(peer, result) => self.resolved(&peer, result),
             Done::Committed(committed) => {
