@@ -23,6 +23,8 @@ pub struct Incoming {
     pub durable: u64,
     /// What `journalled` was when the closing epoch closed.
     pub closing: u64,
+    /// The peer has told everything that it had at some time since the session began, and all of it is recorded.
+    pub has_told: bool,
     /// The last positions that the peer was told.
     pub told: Option<Progress>,
 }
@@ -77,6 +79,7 @@ impl Incoming {
         let mut learnt = None;
         while self.covers.front().is_some_and(|covers| covers.sequence <= recorded) {
             learnt = self.covers.pop_front();
+            self.has_told = true;
         }
         learnt
     }

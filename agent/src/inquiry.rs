@@ -2,8 +2,9 @@
 //! who asked.
 
 use crate::job::{Context, VolumeContext};
+use crate::suspect::{is_suspect, nothing_better};
 use serde::{Deserialize, Serialize};
-use syncmesh_core::entry::{Body, Why};
+use syncmesh_core::entry::{Body, Row, Why};
 use syncmesh_core::path::RelativePath;
 
 /// Paths in one answer.
@@ -15,22 +16,34 @@ pub const PATHS: usize = 500;
 pub struct Held {
     /// The volume.
     pub volume: String,
-    /// Files and links whose deletion is held.
+    /// Files and links that wait.
     pub files: u64,
     /// The first 500 of the paths, in order; bytes that are no UTF-8 are replaced.
     pub paths: Vec<HeldPath>,
 }
 
-/// A path whose deletion is held.
+/// A path that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HeldPath {
     /// The path in its volume.
     pub path: String,
-    /// It is still here, and a peer deleted it; otherwise it is gone from here, and peers have it still.
-    pub here: bool,
+    /// What waits.
+    pub reason: Reason,
     /// Bytes of the file.
     pub bytes: u64,
+}
+
+/// What waits for somebody's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reason {
+    /// It was deleted here, and peers have it still.
+    DeletedHere,
+    /// A peer deleted it, and it is here still.
+    DeletedThere,
+    /// Power loss may have damaged it, and no peer knows better.
+    Suspect,
 }
 
 /// A path in one of this node's volumes.
@@ -49,6 +62,21 @@ impl Place {
     }
 }
 
+/// Does a row wait for somebody's word? Why, and of how many bytes.
+fn reason(row: &Row) -> Option<(Reason, u64)> {
+    let wanted = row.wanted.as_ref()?;
+    let here = row.live().map(|here| &here.entry.content.body);
+    if is_suspect(row) && nothing_better(row) {
+        return Some((Reason::Suspect, here.map_or(0, Body::size)));
+    }
+    if wanted.why != Why::Held {
+        return None;
+    }
+    let reason = if here.is_some() { Reason::DeletedThere } else { Reason::DeletedHere };
+    let body = here.or(wanted.entries.first().map(|entry| &entry.content.body));
+    body.filter(|body| body.rank() == 1).map(|body| (reason, body.size()))
+}
+
 /// Which deletions are held in these volumes, by number and name. Volumes without any are left out.
 pub fn holds(context: &Context, volumes: &[(u16, String)]) -> Result<Vec<Held>, String> {
     const ROWS: usize = 1_024;
@@ -62,17 +90,10 @@ pub fn holds(context: &Context, volumes: &[(u16, String)]) -> Result<Vec<Held>, 
                 .wanted(*number, after.as_ref(), ROWS)
                 .map_err(|error| format!("can't look: {error}"))?;
             for (key, row) in &rows {
-                let Some(wanted) = row.wanted.as_ref().filter(|wanted| wanted.why == Why::Held) else { continue };
-                let body =
-                    row.live().map(|here| &here.entry).or(wanted.entries.first()).map(|entry| &entry.content.body);
-                let Some(body @ (Body::File { .. } | Body::Symlink { .. })) = body else { continue };
+                let Some((reason, bytes)) = reason(row) else { continue };
                 held.files += 1;
                 if held.paths.len() < PATHS {
-                    held.paths.push(HeldPath {
-                        path: key.path().to_string(),
-                        here: row.live().is_some(),
-                        bytes: body.size(),
-                    });
+                    held.paths.push(HeldPath { path: key.path().to_string(), reason, bytes });
                 }
             }
             if rows.len() < ROWS {

@@ -12,6 +12,7 @@ use crate::registry::{Key, Registry};
 use crate::scan::{Findings, Scan, Scanned};
 use crate::space::{self, Room};
 use crate::store::Stock;
+use crate::suspect::Doubt;
 use crate::verify::{Verified, Verify};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -53,6 +54,8 @@ pub struct VolumeContext {
     pub limits: retention::Limits,
     /// How much the store has.
     pub stock: Arc<Stock>,
+    /// Which files power loss has made doubtful.
+    pub doubt: Arc<Doubt>,
 }
 
 impl VolumeContext {
@@ -95,6 +98,8 @@ pub enum Sweep {
     Retry,
     /// To let held deletions go, or take them back.
     Held,
+    /// To decide what power loss has made doubtful.
+    Suspects,
 }
 
 /// One piece of work.
@@ -201,7 +206,7 @@ impl Job {
                     let (volume, mut room) = (volume(number), Room::default());
                     rows.retain(|(_, row)| {
                         let waits = row.wanted.as_ref().is_some_and(|wanted| wanted.why == Why::NoSpace);
-                        sweep == Sweep::Held || !waits || room.take(volume, space::row_needs(row))
+                        sweep != Sweep::Retry || !waits || room.take(volume, space::row_needs(row))
                     });
                     Done::Wanted(number, sweep, rows, more)
                 })

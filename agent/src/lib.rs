@@ -39,6 +39,7 @@ pub mod space;
 pub mod stage;
 pub mod start;
 pub mod store;
+pub mod suspect;
 pub mod threads;
 pub mod tls;
 pub mod verify;

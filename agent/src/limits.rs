@@ -131,6 +131,9 @@ pub const VERIFY_BYTES: u64 = 256 * 1024 * 1024;
 /// versions is looked at.
 pub const PRUNE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 
+/// When members stay away that must be heard after power loss, somebody is asked after this long.
+pub const SUSPECTS_ASK: Duration = Duration::from_secs(600);
+
 const _: () = assert!(SCAN_JOBS < JOBS);
 const _: () = assert!(PRUNE.0.as_secs() < PRUNE.1.as_secs());
 const _: () = assert!(EPOCH_ROWS_BYTES < OVERLAY_FULL_BYTES);

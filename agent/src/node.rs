@@ -12,6 +12,7 @@ mod messages;
 mod orders;
 mod outcomes;
 mod peers;
+pub mod suspects;
 
 pub use inspect::{PeerStatus, Status, VolumeStatus};
 
@@ -19,7 +20,7 @@ use crate::connection::Connection;
 use crate::fetch::StageBlock;
 use crate::job::{Done, Job};
 use crate::limits::{OVERLAY_FULL_BYTES, RECEIVE_BYTES};
-use crate::registry::{Registry, Stored, VolumeState};
+use crate::registry::{Last, Registry, Stored, VolumeState};
 use crate::session::Session;
 use crate::volume::{FetchWanted, Volume};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -109,6 +110,8 @@ pub struct Setup {
     pub forgotten: BTreeSet<String>,
     /// The registry.
     pub registry: Registry,
+    /// The last durable epoch.
+    pub last: Last,
     /// The open epoch's number, its journal, and the next one's.
     pub epoch: (u64, Log, Log),
     /// Most connections at the same time.
@@ -129,6 +132,7 @@ pub struct Node<I: Io> {
     registry: Registry,
     volumes: BTreeMap<u16, Volume>,
     unconfigured: BTreeMap<String, VolumeState>,
+    last: Last,
     peers: BTreeMap<String, Peer>,
     connections: BTreeMap<u64, Connection>,
     connection_limit: usize,
@@ -287,6 +291,7 @@ impl<I: Io> Node<I> {
         let mut node = Self {
             peers: peers.collect(),
             unconfigured: setup.unconfigured,
+            last: setup.last,
             sessions,
             node: setup.node,
             replica: setup.replica,
@@ -554,7 +559,13 @@ impl<I: Io> Node<I> {
     fn stored(&self) -> Stored {
         let current = self.volumes.values().map(|volume| (volume.name.clone(), volume.state.clone()));
         let volumes = self.unconfigured.clone().into_iter().chain(current).collect();
-        Stored { volumes, replicas: (*self.replicas).clone(), forgotten: self.forgotten.clone() }
+        Stored {
+            last: self.last.clone(),
+            ended: false,
+            volumes,
+            replicas: (*self.replicas).clone(),
+            forgotten: self.forgotten.clone(),
+        }
     }
 
     /// Takes one outcome of a job.

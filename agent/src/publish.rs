@@ -12,6 +12,7 @@ use crate::scan::{What, is_leftover};
 use crate::space::{Room, needs};
 use crate::stage::{Source, StageError, metadata, stage};
 use crate::store::{self, Kind, make_room};
+use crate::suspect::{is_suspect, nothing_better};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use syncmesh_core::decide::{Decision, Displaced, decide, merge};
@@ -164,7 +165,9 @@ impl Apply {
         let mut plans = Vec::new();
         for (index, (item, row)) in self.items.iter().zip(&rows).enumerate() {
             let step = match &opened {
-                _ if item.errand == Errand::Judged && !row.as_ref().is_some_and(is_held) => {
+                _ if item.errand == Errand::Judged
+                    && !row.as_ref().is_some_and(|row| is_held(row) || is_suspect(row)) =>
+                {
                     // Created again, or overtaken by another version: the verdict is about nothing.
                     Step::Done(None, Fate::Visible)
                 }
@@ -238,6 +241,8 @@ enum Step {
 /// The row with one more wanted version.
 fn want(row: Option<&Row>, entry: &Entry, why: Why) -> Row {
     let mut row = row.cloned().unwrap_or(Row { sequence: 0, here: None, wanted: None });
+    // What power loss has made doubtful stays so until something else has its place.
+    let why = if is_suspect(&row) { Why::Suspect } else { why };
     let entry = match row.wanted.take().and_then(|mut wanted| wanted.entries.pop()) {
         Some(older) => merge(&older, entry),
         None => entry.clone(),
@@ -364,7 +369,22 @@ impl Work<'_> {
         let waits = |cause, why| Ok(Step::Done(Some(want(row, &target, why)), Fate::Waits(cause)));
         let published = row.and_then(|row| row.here.as_ref());
         let decision = decide(published.map(|here| &here.entry), &target, self.policy(item));
-        let old = published.and_then(|here| here.identity);
+        let mut old = published.and_then(|here| here.identity);
+        // A suspect gives way to whatever is known beyond the row, and stays as it is if nothing is. What a user has done
+        // since is no suspect any more: a scan records that first.
+        let mut suspect = None;
+        if let Some(row) = row.filter(|row| is_suspect(row)) {
+            let entry = published.map_or_else(|| target.clone(), |here| merge(&here.entry, &target));
+            if nothing_better(row) && published.is_some_and(|here| here.entry == entry) {
+                return Ok(Step::Done(None, Fate::Visible));
+            }
+            let shown = directory.stat(item.name.as_bytes()).ok().filter(|stat| stat.kind == FileKind::File);
+            suspect = shown.map(|stat| (entry, identity(&stat)));
+        }
+        let decision = match &suspect {
+            Some((entry, _)) => Decision::Publish { entry: entry.clone(), displaced: Displaced::Store },
+            None => decision,
+        };
         let (entry, displaced) = match decision {
             Decision::Known if is_disputed(item, row) => {
                 let unseen = row.map(unseen);
@@ -387,6 +407,9 @@ impl Work<'_> {
             Err(error) => return waits(Cause::Disk(error.clone()), why(&error)),
         };
         let was_directory = shown.is_some_and(|stat| stat.kind == FileKind::Directory);
+        if let Some((_, shown)) = &suspect {
+            old = Some(*shown);
+        }
         if shown.as_ref().map(identity) != old {
             let deleted = published.is_some_and(|here| !here.entry.is_live());
             return match shown {
@@ -421,16 +444,18 @@ impl Work<'_> {
             let plan = Plan { index, entry, old, slot, act, copy: None, kind, over: None };
             return Ok(Step::Publish(plan));
         }
+        // Contents that are suspect were written over nobody knows what.
+        let over = published.filter(|_| suspect.is_none()).map(|here| here.entry.clone());
         if !entry.is_live() {
             if shown.is_none() {
                 return Ok(Step::Done(Some(here(entry, None)), Fate::Visible));
             }
-            if !may_delete(item, &entry) {
+            if !may_delete(item, &entry) && suspect.is_none() {
                 return waits(Cause::Guard, Why::Held);
             }
-            let over = published.map(|here| here.entry.clone());
             let slot = self.volume.slot();
-            let (act, kind) = (Act::Withdraw, Kind::Superseded);
+            let kind = if suspect.is_some() { Kind::Loser } else { Kind::Superseded };
+            let act = Act::Withdraw;
             return Ok(Step::Publish(Plan { index, entry, old, slot, act, copy: None, kind, over }));
         }
         let end = match (displaced, published) {
@@ -438,9 +463,10 @@ impl Work<'_> {
                 (Some(self.copy_name(&item.name, &loser.entry)), Kind::Superseded)
             }
             (Displaced::StoreLoser, _) => (None, Kind::Loser),
+            // Nobody else has what is suspect, torn or not.
+            _ if suspect.is_some() => (None, Kind::Loser),
             (Displaced::ConflictCopy | Displaced::Store, _) => (None, Kind::Superseded),
         };
-        let over = published.map(|here| here.entry.clone());
         self.stage(index, item, row, &target, entry, old, end, over)
     }
 

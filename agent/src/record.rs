@@ -1,6 +1,8 @@
 //! A local change becomes a version: a dot, a vector over what its author had seen, a stamp.
 
+use crate::node::suspects::doubted;
 use crate::scan::{Finding, What};
+use crate::suspect::is_suspect;
 use syncmesh_core::clock::Hlc;
 use syncmesh_core::entry::{Attributes, Body, Content, Entry, Here, Origin, Owner, Row, Stamp, Wanted, Why};
 use syncmesh_core::version::Vector;
@@ -10,6 +12,11 @@ use syncmesh_core::version::Vector;
 pub fn record(finding: &Finding, origin: Origin, stamp: impl FnOnce(Option<&Entry>) -> Stamp) -> Option<Recorded> {
     let old = finding.row.as_ref().and_then(Row::base);
     let mut wanted = finding.row.as_ref().and_then(|row| row.wanted.clone());
+    if finding.row.as_ref().is_some_and(is_suspect) {
+        // Whatever this finding is, it is believed. What came meanwhile is decided now.
+        wanted = wanted.filter(|wanted| !wanted.entries.is_empty());
+        wanted.iter_mut().for_each(|wanted| wanted.why = Why::Fetching);
+    }
     if finding.row.as_ref().is_some_and(|row| row.here.is_none() && old.is_some()) {
         // What was held is no deletion any more. What came meanwhile is decided now.
         let others = wanted.map(|wanted| wanted.entries.into_iter().skip(1).collect::<Vec<_>>()).unwrap_or_default();
@@ -48,6 +55,12 @@ pub fn record(finding: &Finding, origin: Origin, stamp: impl FnOnce(Option<&Entr
             row(entry, None, true)
         }
         What::Vanished => None,
+        What::Doubted if finding.row.as_ref().is_some_and(is_suspect) => None,
+        What::Doubted => Some(Recorded { row: doubted(finding.row.as_ref()), is_version: false }),
+        What::AsItWas => {
+            let row = finding.row.as_ref()?;
+            Some(Recorded { row: Row { wanted, ..row.clone() }, is_version: false })
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::job::{Context, VolumeContext, identity};
 use crate::journal::{self, Intent, Record};
 use crate::registry::{Key, RegistryError, Stored};
 use crate::store::{self, Kind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use syncmesh_core::entry::{Body, Here, Identity, Row};
 use syncmesh_core::policy::conflict_name;
@@ -65,14 +65,23 @@ pub struct Recovered {
     pub epoch: u64,
 }
 
-/// Replays journals into the registry, makes the result durable, and empties the slots.
-pub fn recover(context: &Context, stored: &mut Stored, now_millis: u64) -> Result<Recovered, RecoverError> {
+/// Replays journals into the registry, makes the result durable, and empties the slots. Of volumes that are `torn` (power was
+/// lost) nothing is replayed: what journals say of them needn't be what the disk shows, and peers that heard of it say it
+/// again. What lies in their slots goes to the store.
+pub fn recover(
+    context: &Context,
+    stored: &mut Stored,
+    torn: &BTreeSet<u16>,
+    now_millis: u64,
+) -> Result<Recovered, RecoverError> {
     let mut recovered = Recovered::default();
     let mut epochs: Vec<u64> =
         context.state.list().map_err(RecoverError::State)?.iter().filter_map(|name| journal::epoch_of(name)).collect();
     epochs.sort_unstable();
     let mut intents: BTreeMap<(u16, u64), Intent> = BTreeMap::new();
-    for &epoch in &epochs {
+    // What a durable epoch holds is older than its registry, and back only because its removal wasn't durable.
+    let durable = stored.last.epoch;
+    for &epoch in epochs.iter().filter(|epoch| **epoch > durable) {
         recovered.epoch = recovered.epoch.max(epoch);
         let bytes = context.state.read(&journal::file_name(epoch)).map_err(RecoverError::State)?;
         let (records, _torn) = journal::decode(&bytes);
@@ -97,6 +106,7 @@ pub fn recover(context: &Context, stored: &mut Stored, now_millis: u64) -> Resul
                 Record::Intent(intent) => {
                     intents.insert((intent.key.volume, intent.slot), intent);
                 }
+                Record::Row(key, _) if torn.contains(&key.volume) => {}
                 Record::Row(key, row) => {
                     recovered.rows += 1;
                     put(context, stored, key, row)?;
@@ -107,6 +117,11 @@ pub fn recover(context: &Context, stored: &mut Stored, now_millis: u64) -> Resul
     for (number, volume) in &context.volumes {
         for slot in volume.fs.list_slots().map_err(RecoverError::Volume)? {
             match intents.remove(&(*number, slot)) {
+                Some(intent) if torn.contains(number) => {
+                    recovered.kept += 1;
+                    store::keep(volume, slot, &intent.key.path(), now_millis, None, Kind::Loser)
+                        .map_err(RecoverError::Volume)?;
+                }
                 Some(intent) => resolve(context, stored, volume, &intent, now_millis, &mut recovered)?,
                 // Staged and never exchanged: an intent is always written before. Fetched contents come again.
                 None if slot & FETCH_SLOT != 0 => drop_staged(volume, slot)?,
@@ -119,12 +134,17 @@ pub fn recover(context: &Context, stored: &mut Stored, now_millis: u64) -> Resul
         }
     }
     // Intents whose slot is empty: the name was given without displacing anything, or nothing happened.
-    for intent in intents.into_values() {
+    for intent in intents.into_values().filter(|intent| !torn.contains(&intent.key.volume)) {
         if let Some(volume) = context.volumes.get(&intent.key.volume) {
             resolve(context, stored, volume, &intent, now_millis, &mut recovered)?;
         }
     }
+    // What is about to be durable must be on the disk, and so must what users wrote before this start.
+    for volume in context.volumes.values() {
+        volume.fs.sync().map_err(RecoverError::Volume)?;
+    }
     context.registry.close_epoch();
+    stored.last.epoch = stored.last.epoch.max(recovered.epoch);
     context.registry.commit(stored)?;
     for epoch in epochs {
         context.state.remove(&journal::file_name(epoch)).map_err(RecoverError::State)?;

@@ -5,6 +5,7 @@
 //! transaction when the epoch ends (SYNC 8).
 
 use crate::limits::REGISTRY_CACHE_BYTES;
+use crate::suspect::{Suspicion, is_suspect};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,9 @@ const WANTED: TableDefinition<&[u8], ()> = TableDefinition::new("wanted");
 const VOLUMES: TableDefinition<&str, &[u8]> = TableDefinition::new("volumes");
 const REPLICAS: TableDefinition<u64, &str> = TableDefinition::new("replicas");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// Keys in it.
+const LAST: &str = "last";
+const ENDED: &str = "ended";
 
 /// Where the names of forgotten nodes stand in it.
 const FORGOTTEN: &str = "forgotten";
@@ -94,6 +98,10 @@ pub struct VolumeState {
     pub finds: Origin,
     /// Somebody has ordered it to pause.
     pub paused: bool,
+    /// The mount that the rows are about.
+    pub mount: u64,
+    /// What a power loss has made doubtful, until it is decided.
+    pub suspicion: Option<Suspicion>,
 }
 
 impl VolumeState {
@@ -135,6 +143,9 @@ pub struct Counts {
     /// See `no_space`.
     #[serde(skip)]
     pub no_space_bytes: u64,
+    /// Rows of files that power loss has made doubtful. Counted, too.
+    #[serde(skip)]
+    pub suspects: u64,
 }
 
 impl Counts {
@@ -161,6 +172,7 @@ impl Counts {
     }
 
     fn add_waiting(&mut self, row: &Row) {
+        self.suspects += u64::from(is_suspect(row));
         if let Some(wanted) = row.wanted.as_ref().filter(|wanted| wanted.why == syncmesh_core::entry::Why::NoSpace) {
             self.no_space += 1;
             self.no_space_bytes += wanted.entries.first().map_or(0, |entry| entry.content.body.size());
@@ -188,6 +200,7 @@ impl Counts {
         self.held_gone = self.held_gone - old.held_gone + new.held_gone;
         self.no_space = self.no_space - old.no_space + new.no_space;
         self.no_space_bytes = self.no_space_bytes - old.no_space_bytes + new.no_space_bytes;
+        self.suspects = self.suspects - old.suspects + new.suspects;
     }
 }
 
@@ -284,6 +297,10 @@ impl Registry {
                     meta.insert("format", &FORMAT.to_le_bytes()[..])?;
                 }
             }
+            if let Some(bytes) = meta.get(LAST)? {
+                stored.last = postcard::from_bytes(bytes.value()).map_err(|_| RegistryError::Row(RowError::Damaged))?;
+            }
+            stored.ended = meta.remove(ENDED)?.is_some();
             transaction.open_table(ROWS)?;
             transaction.open_table(SEQUENCE)?;
             transaction.open_table(WANTED)?;
@@ -545,6 +562,13 @@ impl Registry {
         overlay.open_bytes = 0;
     }
 
+    /// Notes that the run ends in order: nothing is open, and what was recorded is durable.
+    pub fn end(&self) -> Result<(), RegistryError> {
+        let transaction = self.0.database.begin_write()?;
+        transaction.open_table(META)?.insert(ENDED, &[1][..])?;
+        Ok(transaction.commit()?)
+    }
+
     /// Writes the closed epoch's rows and `stored` in one durable transaction, then lets the rows go.
     pub fn commit(&self, stored: &Stored) -> Result<(), RegistryError> {
         // Shared, not locked: the loop goes on putting rows of the next epoch while these are written.
@@ -580,6 +604,8 @@ impl Registry {
             let forgotten = postcard::to_stdvec(&stored.forgotten).expect("a set of names can be encoded");
             let old = meta.insert(FORGOTTEN, forgotten.as_slice())?;
             let is_new = old.is_none_or(|old| old.value() != forgotten);
+            let last = postcard::to_stdvec(&stored.last).expect("plain values, which postcard takes");
+            meta.insert(LAST, last.as_slice())?;
             let mut replicas = transaction.open_table(REPLICAS)?;
             if is_new {
                 replicas.retain(|replica, _| stored.replicas.contains_key(&ReplicaId(replica)))?;
@@ -603,9 +629,26 @@ impl Registry {
     }
 }
 
+/// The last epoch that became durable, and the run that it belongs to.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Last {
+    /// Its number: journals up to it have nothing more to tell.
+    pub epoch: u64,
+    /// When it began, in milliseconds since 1970.
+    pub began_millis: u64,
+    /// The system's boot id.
+    pub boot: String,
+    /// Members with which the run had sessions.
+    pub sessions: Vec<String>,
+}
+
 /// What the registry keeps beside rows.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stored {
+    /// See [`Last`].
+    pub last: Last,
+    /// The run before ended in order, with everything durable. Known once, to whoever opens the registry next.
+    pub ended: bool,
     /// Volumes by name.
     pub volumes: BTreeMap<String, VolumeState>,
     /// Which node each replica belongs to.

@@ -143,7 +143,10 @@ fn turn(node: &mut Node<Uring>, workers: &Workers, asks: &Receiver<Ask>) -> Resu
             return Err(why.to_owned());
         }
         let now = node.io().now();
-        if node.is_quiet() || stop_at.is_some_and(|at| at <= now) {
+        if node.is_quiet() {
+            return node.end_run();
+        }
+        if stop_at.is_some_and(|at| at <= now) {
             return Ok(());
         }
         let limit = stop_at.map(|at| Duration::from_nanos(at - now));

@@ -5,6 +5,7 @@ use crate::hash::{Hashed, hash};
 use crate::job::{VolumeContext, identity};
 use crate::limits::FINDINGS;
 use crate::registry::{Key, Registry, RegistryError};
+use crate::suspect::is_suspect;
 use syncmesh_core::entry::{Body, Identity, Owner, Row};
 use syncmesh_core::path::{Name, RelativePath};
 use syncmesh_io::{Directory, FileKind, FsError, Stat, WatchDescriptor};
@@ -78,6 +79,10 @@ pub enum What {
     },
     /// Nothing that is declared differs; the disk shows it otherwise (another inode, a later ctime).
     Identity(Identity),
+    /// It is what the row says, and was suspect before.
+    AsItWas,
+    /// It has other contents, of which power loss may have taken a part.
+    Doubted,
     /// It is gone.
     Removed,
     /// A directory is gone, and rows below it still say that they are here: those first.
@@ -260,10 +265,13 @@ impl Pass<'_> {
             self.found(Finding { name: name.clone(), row, what: What::Vanished });
             return Ok(());
         }
+        let was_suspect = row.as_ref().is_some_and(is_suspect);
         let Some(stat) = stat else {
             if here.is_some() {
                 self.root_is_ours()?;
                 self.found(Finding { name: name.clone(), row, what: What::Removed });
+            } else if was_suspect {
+                self.found(Finding { name: name.clone(), row, what: What::AsItWas });
             }
             return Ok(());
         };
@@ -278,12 +286,25 @@ impl Pass<'_> {
             self.part.directories.push(name.clone());
         }
         if known == Some(identity(&stat)) {
+            if was_suspect {
+                self.found(Finding { name: name.clone(), row, what: What::AsItWas });
+            }
             return Ok(());
         }
         let directory = directory.expect("something was stat'ed in it");
         match body(directory, name, &stat) {
             Ok(Some((body, stat))) => {
-                let what = self.compare(row.as_ref(), body, &stat);
+                let mut what = self.compare(row.as_ref(), body, &stat);
+                if matches!(what, What::Content { .. }) {
+                    match self.volume.doubt.suspects(directory, name, &stat, row.as_ref()) {
+                        Ok(false) => {}
+                        Ok(true) => what = What::Doubted,
+                        Err(error) => {
+                            self.unreadable.push((name.clone(), error));
+                            return Ok(());
+                        }
+                    }
+                }
                 self.found(Finding { name: name.clone(), row, what });
             }
             Ok(None) => self.unstable.push(name.clone()),

@@ -5,9 +5,11 @@ use crate::guard::Guard;
 use crate::job::{Context, VolumeContext};
 use crate::journal;
 use crate::node::Setup;
+use crate::node::suspects::Suspects;
 use crate::recover::{RecoverError, recover};
-use crate::registry::{Registry, RegistryError, VolumeState};
-use crate::store::{self, Stock};
+use crate::registry::{Last, Registry, RegistryError, VolumeState};
+use crate::store;
+use crate::suspect::{Doubt, Suspicion};
 use crate::volume::{Reading, Retry, Volume};
 use redb::StorageBackend;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -110,13 +112,15 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
     stored.replicas.insert(start.replica, start.node.clone());
     let mut contexts = BTreeMap::new();
     let mut specs = Vec::new();
+    let mut torn = BTreeSet::new();
     let configured: BTreeSet<String> = start.volumes.iter().map(|volume| volume.name.clone()).collect();
     for spec in start.volumes {
         let refuse = |why: String| StartError::Volume { name: spec.name.clone(), why };
         let disk = |error: FsError| refuse(format!("its directory can't be used: {error}"));
         // Nothing is written to a directory that isn't the one that is known: it may be an empty mount point.
-        let known = stored.volumes.get(&spec.name);
-        if known.is_some_and(|state| spec.fs.read_marker().ok().flatten().as_ref() != Some(&state.marker)) {
+        let known = stored.volumes.get(&spec.name).cloned();
+        let was_known = known.is_some();
+        if known.as_ref().is_some_and(|state| spec.fs.read_marker().ok().flatten().as_ref() != Some(&state.marker)) {
             return Err(refuse(NOT_OURS.into()));
         }
         let probe = spec.fs.probe().map_err(disk)?;
@@ -126,8 +130,8 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
                 probe.file_system
             )));
         }
-        let state = match known {
-            Some(state) => state.clone(),
+        let mut state = match known {
+            Some(state) => state,
             None => {
                 let number = stored.volumes.values().map(|state| state.number + 1).max().unwrap_or(1);
                 let marker = format!("{} {:016x}", spec.name, start.random ^ u64::from(number)).into_bytes();
@@ -139,7 +143,25 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
                 state
             }
         };
+        // Another boot or mount than that of the lost run: what it hadn't made durable is what the file system made of it.
+        let lost = !stored.ended && was_known && (stored.last.boot != start.boot || state.mount != probe.mount);
+        if lost {
+            let members = stored.last.sessions.iter().cloned().collect();
+            let began = stored.last.began_millis;
+            let suspicion = Suspicion::new(began, start.now_millis, members, state.suspicion.take());
+            tracing::warn!(
+                volume = %spec.name,
+                "power was lost, or the file system taken down, while the agent ran: files that changed shortly before are compared with what peers have before anybody hears of them"
+            );
+            state.suspicion = Some(suspicion);
+            torn.insert(state.number);
+        }
+        state.mount = probe.mount;
+        stored.volumes.insert(spec.name.clone(), state.clone());
+        let doubt = Arc::new(Doubt::default());
+        doubt.set(state.suspicion.as_ref().map(|suspicion| suspicion.window));
         let context = VolumeContext {
+            doubt,
             fs: spec.fs.clone(),
             selection: spec.selection.clone(),
             policies: spec.policies.clone(),
@@ -154,7 +176,9 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
         specs.push(spec);
     }
     let context = Context { volumes: contexts, registry: registry.clone(), state: start.state.clone() };
-    let recovered = recover(&context, &mut stored, start.now_millis).map_err(StartError::Recover)?;
+    let epoch = stored.last.epoch;
+    stored.last = Last { epoch, began_millis: start.now_millis, boot: start.boot.clone(), sessions: Vec::new() };
+    let recovered = recover(&context, &mut stored, &torn, start.now_millis).map_err(StartError::Recover)?;
     if recovered != Default::default() {
         tracing::info!(?recovered, "recovered what the run before hadn't made durable");
     }
@@ -162,13 +186,13 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
         // What the stores have is counted before anything is added.
         store::prune(volume, start.now_millis, true);
     }
-    let epoch = recovered.epoch + 1;
+    let epoch = recovered.epoch.max(stored.last.epoch) + 1;
     let open = |epoch| start.state.open_log(&journal::file_name(epoch)).map_err(StartError::State);
     let logs = (open(epoch)?, open(epoch + 1)?);
     let volumes = specs.iter().filter_map(|spec| {
         let state = stored.volumes.get(&spec.name)?.clone();
-        let stock = context.volumes.get(&state.number)?.stock.clone();
-        Some(volume(spec, state, stock, start.now_millis))
+        let context = context.volumes.get(&state.number)?;
+        Some(volume(spec, state, context, start.now_millis))
     });
     // Named as a peer again, it is a member again.
     stored.forgotten.retain(|node| !start.peers.iter().any(|(peer, _)| peer == node));
@@ -186,6 +210,7 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
             .collect(),
         replicas: stored.replicas,
         forgotten: stored.forgotten,
+        last: stored.last,
         registry,
         epoch: (epoch, logs.0, logs.1),
         connections: start.connections,
@@ -203,7 +228,7 @@ fn finds(was_replica: bool, seed: Option<&str>, node: &str) -> Origin {
     }
 }
 
-fn volume(spec: &VolumeSpec, state: VolumeState, stock: Arc<Stock>, now_millis: u64) -> Volume {
+fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_millis: u64) -> Volume {
     Volume {
         number: state.number,
         name: spec.name.clone(),
@@ -213,6 +238,8 @@ fn volume(spec: &VolumeSpec, state: VolumeState, stock: Arc<Stock>, now_millis: 
         policies: spec.policies.digest(),
         counter: 0,
         journalled: state.sequence,
+        doubt: context.doubt.clone(),
+        suspects: Suspects::default(),
         guard: Guard::new(spec.guard, state.counts.held, now_millis),
         recount: Recount::default(),
         differences: 0,
@@ -230,7 +257,7 @@ fn volume(spec: &VolumeSpec, state: VolumeState, stock: Arc<Stock>, now_millis: 
         problems: BTreeMap::new(),
         last_sync: None,
         touched: false,
-        stock,
+        stock: context.stock.clone(),
         paused_by_configuration: spec.paused,
         reading: Reading::Not,
         pruned: 0,

@@ -5,9 +5,11 @@ use crate::fetch;
 use crate::guard::Guard;
 use crate::job::Done;
 use crate::limits::RETRY;
+use crate::node::suspects::Suspects;
 use crate::publish::Item;
 use crate::registry::{Key, VolumeState};
 use crate::store::Stock;
+use crate::suspect::Doubt;
 use crate::watch::{Dirty, Watches};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -57,6 +59,10 @@ pub struct Volume {
     pub fetch_queue: VecDeque<FetchWanted>,
     /// Deletions that wait.
     pub guard: Guard,
+    /// What power loss has made doubtful, for jobs.
+    pub doubt: Arc<Doubt>,
+    /// The same, being decided.
+    pub suspects: Suspects,
     /// When its rows are counted again to see that their sum is right.
     pub recount: Recount,
     /// Paths that differed from a peer's although both knew the same.

@@ -48,10 +48,7 @@ fn of_900_files_600_deleted_are_held_and_approved_once_for_all_nodes() {
     }
     let list = mesh.agents[0].ask(&["holds", "list"]);
     let text = String::from_utf8_lossy(&list.stdout).into_owned();
-    assert!(
-        text.contains("600 deletions are held") && text.contains("d0/0") && text.contains("and 100 more"),
-        "{text}"
-    );
+    assert!(text.contains("600 paths are held") && text.contains("d0/0") && text.contains("and 100 more"), "{text}");
     let wrong = mesh.agents[0].ask(&["holds", "approve", "--volume", "other"]);
     assert!(words(&wrong).contains("no volume other"), "{}", words(&wrong));
     // A restart changes nothing.
@@ -61,7 +58,7 @@ fn of_900_files_600_deleted_are_held_and_approved_once_for_all_nodes() {
     mesh.converge();
     assert_eq!(mesh.agents[2].names().len(), 9 + 300 + 1);
     let none = mesh.agents[0].ask(&["holds", "approve"]);
-    assert!(words(&none).contains("no deletions are held") && none.status.code() == Some(1), "{}", words(&none));
+    assert!(words(&none).contains("nothing is held") && none.status.code() == Some(1), "{}", words(&none));
 }
 
 #[test]

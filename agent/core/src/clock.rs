@@ -18,6 +18,11 @@ impl Hlc {
         self.0 >> 16
     }
 
+    /// The stamp of what was written at a time that is past, over versions up to `above`. It moves nobody's clock.
+    pub fn written(millis: u64, above: Option<Self>) -> Self {
+        above.map_or(Self::from_millis(millis), |above| Self::from_millis(millis).max(above.next()))
+    }
+
     fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }

@@ -109,6 +109,8 @@ pub struct Probe {
     pub no_replace: bool,
     /// This process may give files to other users.
     pub change_owner: bool,
+    /// The mount's number. Another one than before means that the file system was taken down in between, in order or not.
+    pub mount: u64,
 }
 
 /// How much room a file system has.
@@ -277,6 +279,9 @@ pub trait OpenFile {
 
     /// Sets the length; what is added is a hole.
     fn set_len(&self, bytes: u64) -> Result<(), FsError>;
+
+    /// Makes the file's data durable.
+    fn sync(&self) -> Result<(), FsError>;
 
     /// What the open file is now.
     fn stat(&self) -> Result<Stat, FsError>;

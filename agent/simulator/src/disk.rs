@@ -69,6 +69,11 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Power fails: what wasn't synced may be gone, and a file's data more than its name. The agent must have ended.
+    pub fn lose_power(&self, random: &mut crate::Random) {
+        self.tree().lose_power(random);
+    }
+
     // Events, for the simulated `Io`.
 
     /// A new inotify instance; an older one of the same number is forgotten.

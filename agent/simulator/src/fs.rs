@@ -127,6 +127,7 @@ impl Fs for SimFs {
                 exchange: true,
                 no_replace: true,
                 change_owner: true,
+                mount: tree.mount,
             })
         })
     }
@@ -184,7 +185,9 @@ impl Fs for SimFs {
             let mut new = Contents::default();
             new.write(contents, 0);
             tree.create(meta, NEW_MARKER, Node::File(new), 0o600, AGENT)?;
-            tree.rename((meta, NEW_MARKER), (meta, MARKER), Rename::Replace)
+            tree.rename((meta, NEW_MARKER), (meta, MARKER), Rename::Replace)?;
+            tree.sync();
+            Ok(())
         })
     }
 
@@ -303,7 +306,10 @@ impl Fs for SimFs {
     }
 
     fn sync(&self) -> Result<(), FsError> {
-        self.call("sync", || Ok(()))
+        self.on_tree("sync", |tree| {
+            tree.sync();
+            Ok(())
+        })
     }
 }
 
@@ -477,6 +483,14 @@ impl OpenFile for SimFile<'_> {
 
     fn stat(&self) -> Result<Stat, FsError> {
         self.fs.on_tree("file.stat", |tree| Ok(tree.stat(tree.handle_inode(self.held.handle)?)))
+    }
+
+    fn sync(&self) -> Result<(), FsError> {
+        self.fs.on_tree("file.sync", |tree| {
+            let inode = tree.handle_inode(self.held.handle)?;
+            tree.sync_file(inode);
+            Ok(())
+        })
     }
 
     fn set_metadata(&self, metadata: &Metadata) -> Result<(), FsError> {

@@ -1,6 +1,7 @@
 //! Inodes of a simulated disk.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use syncmesh_io::{FileId, FileKind, Owner, Stat};
 
 /// Bytes that are allocated together.
@@ -38,11 +39,11 @@ pub(crate) struct Names {
     pub subdirectories: u32,
 }
 
-/// A file's bytes. Pages that were never written are holes.
+/// A file's bytes. Pages that were never written are holes. Copies share their pages.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Contents {
     length: u64,
-    pages: BTreeMap<u64, Vec<u8>>,
+    pages: BTreeMap<u64, Arc<Vec<u8>>>,
 }
 
 impl Contents {
@@ -70,7 +71,7 @@ impl Contents {
         let mut done = 0;
         while done < bytes.len() {
             let (page, start, count) = piece(offset + done as u64, bytes.len() - done);
-            let written = self.pages.entry(page).or_insert_with(|| vec![0; PAGE as usize]);
+            let written = Arc::make_mut(self.pages.entry(page).or_insert_with(|| Arc::new(vec![0; PAGE as usize])));
             written[start..start + count].copy_from_slice(&bytes[done..done + count]);
             done += count;
         }
@@ -84,10 +85,20 @@ impl Contents {
             self.pages.retain(|page, _| page * PAGE < length);
             // What is cut off must read as zeros when the file grows again.
             if let Some(last) = self.pages.get_mut(&(length / PAGE)) {
-                last[(length % PAGE) as usize..].fill(0);
+                Arc::make_mut(last)[(length % PAGE) as usize..].fill(0);
             }
         }
         self.length = length;
+    }
+
+    /// Zeros from a page on, as after power loss a file shows whose length was written and whose data wasn't.
+    pub(crate) fn lose_from(&mut self, page: u64) {
+        self.pages.retain(|at, _| *at < page);
+    }
+
+    /// How many pages it is long.
+    pub(crate) fn length_in_pages(&self) -> u64 {
+        self.length.div_ceil(PAGE)
     }
 
     pub(crate) fn whole(&self) -> Vec<u8> {

@@ -8,6 +8,8 @@ pub struct Ledger {
     last: u64,
     written: BTreeMap<u64, (u32, Vec<u8>)>,
     superseded: BTreeSet<u64>,
+    /// What power loss took when nobody else had it: as lost as anything that was never synced.
+    unsynced: BTreeSet<u64>,
 }
 
 impl Ledger {
@@ -25,22 +27,37 @@ impl Ledger {
         self.superseded.extend(id_of(contents));
     }
 
+    /// Power was lost. `before` and `after` are all contents of all disks.
+    pub fn power_lost<'a>(&mut self, before: impl Iterator<Item = &'a [u8]>, after: impl Iterator<Item = &'a [u8]>) {
+        let after: BTreeSet<u64> = after.filter_map(id_of).collect();
+        self.unsynced.extend(before.filter_map(id_of).filter(|id| !after.contains(id)));
+    }
+
     /// Ids that are neither superseded nor among what is found. Also checks that nothing was found that nobody wrote (I3).
-    pub fn check<'a>(&self, found: impl Iterator<Item = &'a [u8]>) -> Result<(), String> {
-        let mut there = BTreeSet::new();
-        for contents in found {
+    ///
+    /// In version stores there may be what power loss has left of a file.
+    pub fn check<'a>(
+        &self,
+        published: impl Iterator<Item = &'a [u8]>,
+        stored: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(), String> {
+        let mut there: BTreeSet<u64> = stored.filter_map(id_of).filter(|id| self.written.contains_key(id)).collect();
+        for contents in published {
             match id_of(contents) {
                 Some(id) if self.written.contains_key(&id) => {
                     there.insert(id);
                 }
                 _ if contents.is_empty() => {}
-                _ => return Err(format!("I3: nobody wrote {:?}", String::from_utf8_lossy(contents))),
+                _ => {
+                    let begin = &contents[..contents.len().min(40)];
+                    return Err(format!("I3: nobody wrote {:?}", String::from_utf8_lossy(begin)));
+                }
             }
         }
         let lost: Vec<_> = self
             .written
             .iter()
-            .filter(|(id, _)| !there.contains(id) && !self.superseded.contains(id))
+            .filter(|(id, _)| ![&there, &self.superseded, &self.unsynced].iter().any(|ids| ids.contains(id)))
             .map(|(id, (node, path))| format!("<{id}> of n{node} at {}", String::from_utf8_lossy(path)))
             .collect();
         if lost.is_empty() { Ok(()) } else { Err(format!("I2: lost {}", lost.join(", "))) }

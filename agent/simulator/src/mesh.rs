@@ -68,6 +68,7 @@ pub struct Machine {
     state: StateDisk,
     storage: Storage,
     starts: u32,
+    boots: u32,
     watcher: Watcher,
     agent: Option<Agent>,
 }
@@ -135,6 +136,7 @@ impl Mesh {
             state: StateDisk::new(),
             storage: Storage::default(),
             starts: 0,
+            boots: 1,
             watcher: Watcher(0),
             agent: None,
         });
@@ -169,7 +171,8 @@ impl Mesh {
     /// The disks' clocks follow the world's, and no two steps show the same time.
     fn tick(&mut self) {
         self.steps += 1;
-        const START: u64 = 1_767_225_600_000_000_000;
+        // What `SimIo::wall` shows when the world begins, a second after its clock did.
+        const START: u64 = 1_767_225_599_000_000_000;
         let now = START + self.world.now() + 1_000;
         self.clock.fetch_max(now, Ordering::Relaxed);
         self.clock.fetch_add(1_000, Ordering::Relaxed);
@@ -220,7 +223,7 @@ impl Mesh {
             connections: 16,
             max_clock_skew_millis: 300_000,
             now_millis: world_now / 1_000_000,
-            boot: "simulated".into(),
+            boot: format!("boot {}", machine.boots),
             replica: ReplicaId(u64::from(id) << 32 | u64::from(machine.starts)),
             random: u64::from(id),
         };
@@ -261,6 +264,20 @@ impl Mesh {
         assert!(machine.agent.is_none(), "an agent that runs has its files open");
         machine.state = StateDisk::new();
         machine.storage = Storage::default();
+    }
+
+    /// Power fails on a node's machine: of what wasn't synced anything may be gone. Its agent must be started again.
+    pub fn lose_power(&mut self, id: u32) {
+        self.note(&format!("n{id} loses power"));
+        self.world.crash(id);
+        let mut random = Random::new(self.random.bits());
+        let machine = self.machine(id);
+        let storage = machine.storage.after_power_loss(&mut random);
+        machine.agent = None;
+        machine.storage = storage;
+        machine.state.lose_power(&mut random);
+        machine.disk.lose_power(&mut random);
+        machine.boots += 1;
     }
 
     /// Does one thing that is ready to be done; lets time pass until there is. False if nothing will ever happen.

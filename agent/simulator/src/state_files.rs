@@ -19,6 +19,8 @@ struct Contents {
     /// Each open log. Numbers aren't used again, so a stale one finds nothing.
     logs: BTreeMap<u32, OpenLog>,
     last_log: u32,
+    /// Files that were removed since the last durable write.
+    removed: BTreeMap<String, Vec<u8>>,
     last_run: u64,
     /// The run that has the lock.
     locked: Option<u64>,
@@ -44,6 +46,36 @@ impl StateDisk {
         let file = contents.logs.get(&log.0).ok_or(FsError::NotFound)?.file;
         contents.files.entry(file).or_default().extend_from_slice(bytes);
         Ok(())
+    }
+
+    /// Power fails. Logs are never synced: each ends somewhere, or is gone. What was removed since the last durable write may
+    /// be back.
+    pub fn lose_power(&self, random: &mut crate::Random) {
+        let mut contents = self.contents();
+        let contents = &mut *contents;
+        contents.logs.clear();
+        contents.locked = None;
+        for (name, bytes) in std::mem::take(&mut contents.removed) {
+            if random.once_in(3) && !contents.names.contains_key(&name) {
+                contents.new_file(&name, &bytes);
+            }
+        }
+        let logs: Vec<String> = contents.names.keys().filter(|name| name.starts_with("journal-")).cloned().collect();
+        for name in logs {
+            let file = contents.names[&name];
+            let length = contents.files[&file].len() as u64;
+            match random.between(0, 3) {
+                0 => {
+                    contents.names.remove(&name);
+                    contents.files.remove(&file);
+                }
+                1 => {
+                    let kept = random.between(0, length) as usize;
+                    contents.files.entry(file).or_default().truncate(kept);
+                }
+                _ => {}
+            }
+        }
     }
 
     /// All files by name.
@@ -179,6 +211,7 @@ impl StateFiles for SimStateFiles {
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), FsError> {
         self.call("state.write", Some(name), |contents| {
+            contents.removed.clear();
             contents.new_file(name, bytes);
             Ok(())
         })
@@ -187,6 +220,9 @@ impl StateFiles for SimStateFiles {
     fn remove(&self, name: &str) -> Result<(), FsError> {
         self.call("state.remove", Some(name), |contents| {
             let file = contents.names.remove(name);
+            if let Some(bytes) = file.and_then(|file| contents.files.get(&file)) {
+                contents.removed.insert(name.to_owned(), bytes.clone());
+            }
             contents.free(file);
             Ok(())
         })

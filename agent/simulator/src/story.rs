@@ -5,6 +5,8 @@ use crate::ledger::Ledger;
 use crate::mesh::{Mesh, Shape};
 use crate::{Cut, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
+use syncmesh_agent::guard::Verdict;
+use syncmesh_agent::suspect::is_suspect;
 use syncmesh_core::policy::Policy;
 use syncmesh_io::FileKind;
 
@@ -37,6 +39,8 @@ struct Teller {
     made_up: u64,
     /// Comparisons of replicas that found them different although they knew the same.
     differences: u64,
+    /// Some machine lost power at some time.
+    power_lost: bool,
 }
 
 /// Tells the story of a seed. The error names the broken invariant.
@@ -49,7 +53,17 @@ pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
     mesh.print = print;
     let writer = choice.once_in(5).then(|| choice.between(1, u64::from(nodes)) as u32);
     let ledger = Ledger::default();
-    let mut teller = Teller { mesh, ledger, nodes, writes: 0, cuts: Vec::new(), writer, made_up: 0, differences: 0 };
+    let mut teller = Teller {
+        mesh,
+        ledger,
+        nodes,
+        writes: 0,
+        cuts: Vec::new(),
+        writer,
+        made_up: 0,
+        differences: 0,
+        power_lost: false,
+    };
     let calm = choice.once_in(4);
     let actions = choice.between(10, 60);
     for _ in 0..actions {
@@ -82,7 +96,7 @@ impl Teller {
             60..=65 => self.remove_tree(author),
             66..=72 => self.change_mode(author),
             73..=79 => self.rename(author),
-            80..=89 => {
+            80..=86 => {
                 if self.mesh.runs(node) {
                     self.count_made_up(node);
                     self.count_differences(node);
@@ -91,6 +105,7 @@ impl Teller {
                     self.mesh.start(node);
                 }
             }
+            87..=89 => self.lose_power(node),
             _ => self.cut_or_heal(node),
         }
     }
@@ -100,6 +115,23 @@ impl Teller {
         if self.writer.is_some_and(|writer| writer != node) {
             self.made_up += self.mesh.activity(node).map_or(0, |(versions, _)| versions);
         }
+    }
+
+    /// Whether the agent runs or not. What only this machine had, and hadn't synced, is excused.
+    fn lose_power(&mut self, node: u32) {
+        self.count_differences(node);
+        let before = self.contents();
+        self.mesh.lose_power(node);
+        let after = self.contents();
+        self.ledger.power_lost(before.iter().map(Vec::as_slice), after.iter().map(Vec::as_slice));
+        self.power_lost = true;
+    }
+
+    /// All contents of all disks.
+    fn contents(&self) -> Vec<Vec<u8>> {
+        let disks = self.mesh.machines.iter().map(|machine| &machine.disk);
+        let shown = disks.clone().flat_map(|disk| disk.snapshot().into_values().map(|shown| shown.contents));
+        shown.chain(disks.flat_map(|disk| disk.stored_contents().into_values())).collect()
     }
 
     fn path(&mut self) -> Vec<u8> {
@@ -241,6 +273,25 @@ impl Teller {
         self.differences += self.mesh.counters(node).map_or(0, |counters| counters.sum_differences);
     }
 
+    /// What looks damaged, and nobody knows better, waits for somebody's word. Where what was there before is gone
+    /// everywhere, somebody writes the file again.
+    fn decide_suspects(&mut self) {
+        self.mesh.run_for(60 * SECOND);
+        for id in 1..=self.nodes {
+            // Most have nothing to decide.
+            let _ = self.mesh.decide_holds(id, Verdict::Reject);
+        }
+        self.mesh.run_for(60 * SECOND);
+        for id in 1..=self.nodes {
+            for (key, _) in self.mesh.wanted(id).into_iter().filter(|(_, row)| is_suspect(row)) {
+                let path = key.path().as_bytes().to_vec();
+                let contents = self.ledger.contents(id, &path, 100);
+                let disk = self.mesh.machines[id as usize - 1].disk.clone();
+                disk.user_write(&path, &contents).expect("a suspect is a file");
+            }
+        }
+    }
+
     /// Everything heals; then the invariants.
     fn end(mut self) -> Result<Told, String> {
         for (a, b) in std::mem::take(&mut self.cuts) {
@@ -252,6 +303,9 @@ impl Teller {
             }
         }
         self.mesh.note("everything heals");
+        if self.power_lost {
+            self.decide_suspects();
+        }
         let healed = self.mesh.run_until_in_sync(300 * SECOND);
         healed.map_err(|why| {
             let disks = selected(self.mesh.machines.iter().map(|machine| machine.disk.snapshot()).collect());
@@ -267,7 +321,8 @@ impl Teller {
             return Err(format!("I6: nothing is written, and yet versions or frames: {activity:?}, then {later:?}"));
         }
         (1..=self.nodes).for_each(|id| self.count_made_up(id));
-        if self.made_up > 0 {
+        // A version that only its readers have left, after its writer lost power, is declared by one of them.
+        if self.made_up > 0 && !self.power_lost {
             return Err(format!("I5: nodes on which nobody wrote declared {} versions", self.made_up));
         }
         self.check_sums()?;
@@ -280,7 +335,7 @@ impl Teller {
         let files = disks[0].values().filter(|shown| shown.kind == FileKind::File);
         let stored: Vec<_> = self.mesh.machines.iter().map(|machine| machine.disk.stored_contents()).collect();
         let stored = stored.iter().flat_map(BTreeMap::values).map(Vec::as_slice);
-        self.ledger.check(files.clone().map(|shown| shown.contents.as_slice()).chain(stored))?;
+        self.ledger.check(files.clone().map(|shown| shown.contents.as_slice()), stored)?;
         let count = files.count();
         Ok(Told { trace: self.mesh.trace, steps: self.mesh.steps, writes: self.writes, files: count })
     }

@@ -5,7 +5,7 @@
 
 use crate::inode::{Inode, Names, Node, Number};
 use crate::watch_queue::{Cause, WatchQueue};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use syncmesh_io::{FsError, Metadata, Owner, Stat};
@@ -31,11 +31,22 @@ struct Handle {
     writes: bool,
 }
 
+/// How many changes lie between two states of names that power loss may go back to.
+const STATES_APART: u32 = 5;
+
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub device: u64,
+    /// How often it was mounted.
+    pub mount: u64,
     pub root: Number,
     inodes: BTreeMap<Number, Inode>,
+    /// As of the last sync, and one state since then: what a file system with a journal of its own may show after power loss.
+    durable: BTreeMap<Number, Inode>,
+    since: Option<BTreeMap<Number, Inode>>,
+    changes: u32,
+    /// Files whose data was written since it was last synced.
+    unsynced: BTreeSet<Number>,
     last_inode: Number,
     handles: BTreeMap<u64, Handle>,
     last_handle: u64,
@@ -51,8 +62,13 @@ impl Tree {
     pub(crate) fn new(device: u64, clock: Arc<AtomicU64>, owner: Owner) -> Self {
         let mut tree = Self {
             device,
+            mount: 1,
             root: 2,
             inodes: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            since: None,
+            changes: 0,
+            unsynced: BTreeSet::new(),
             last_inode: 2,
             handles: BTreeMap::new(),
             last_handle: 0,
@@ -64,7 +80,67 @@ impl Tree {
         };
         let root = Inode::new(Node::Directory(Names::default()), 0o755, owner, tree.now());
         tree.inodes.insert(tree.root, root);
+        tree.sync();
         tree
+    }
+
+    // Durability.
+
+    /// Everything so far survives power loss.
+    pub(crate) fn sync(&mut self) {
+        self.durable = self.inodes.clone();
+        self.since = None;
+        self.unsynced.clear();
+    }
+
+    /// A file's data survives power loss, wherever its names are then.
+    pub(crate) fn sync_file(&mut self, inode: Number) {
+        self.unsynced.remove(&inode);
+        let data = self.inode(inode).clone();
+        for state in [Some(&mut self.durable), self.since.as_mut()].into_iter().flatten() {
+            if let Some(old) = state.get_mut(&inode) {
+                *old = Inode { names: old.names, ..data.clone() };
+            }
+        }
+    }
+
+    /// The names are about to change.
+    fn changing(&mut self) {
+        self.changes += 1;
+        if self.changes.is_multiple_of(STATES_APART) {
+            self.since = Some(self.inodes.clone());
+        }
+    }
+
+    /// Power fails. Names are as they were at some time since the last sync; files that were written since then have lost
+    /// nothing, all, or their end. Nobody has anything open any more.
+    pub(crate) fn lose_power(&mut self, random: &mut crate::Random) {
+        let shown = match random.between(0, 2) {
+            0 => Some(self.durable.clone()),
+            1 => self.since.take(),
+            _ => None,
+        };
+        let written = std::mem::take(&mut self.unsynced);
+        if let Some(shown) = shown {
+            self.inodes = shown;
+        }
+        for (number, inode) in &mut self.inodes {
+            // What shows as it did at the last sync has the data of then.
+            let is_durable = self.durable.get(number).is_some_and(|old| old.ctime == inode.ctime);
+            if let (Node::File(contents), true) = (&mut inode.node, written.contains(number) && !is_durable) {
+                let pages = contents.length_in_pages();
+                match random.between(0, 5) {
+                    0 => contents.set_length(0),
+                    1 if pages > 0 => contents.lose_from(random.between(0, pages - 1)),
+                    _ => {}
+                }
+            }
+        }
+        self.mount += 1;
+        self.handles.clear();
+        self.inodes.retain(|_, inode| inode.names > 0);
+        self.used = self.inodes.keys().map(|inode| self.taken_by(*inode)).sum();
+        self.sync();
     }
 
     fn now(&self) -> i64 {
@@ -153,6 +229,7 @@ impl Tree {
         mode: u32,
         owner: Owner,
     ) -> Result<Number, FsError> {
+        self.changing();
         if self.names(directory)?.contains_key(name) {
             return Err(FsError::Exists);
         }
@@ -192,6 +269,7 @@ impl Tree {
     }
 
     pub(crate) fn link(&mut self, directory: Number, name: &[u8], other: &[u8]) -> Result<(), FsError> {
+        self.changing();
         let inode = self.lookup(directory, name)?;
         if matches!(self.inode(inode).node, Node::Directory(_)) {
             return Err(FsError::WrongKind);
@@ -210,6 +288,7 @@ impl Tree {
 
     /// Removes what is no directory.
     pub(crate) fn unlink(&mut self, directory: Number, name: &[u8]) -> Result<(), FsError> {
+        self.changing();
         let inode = self.lookup(directory, name)?;
         if self.inode(inode).is_directory() {
             return Err(FsError::WrongKind);
@@ -221,6 +300,7 @@ impl Tree {
     }
 
     pub(crate) fn remove_directory(&mut self, directory: Number, name: &[u8]) -> Result<(), FsError> {
+        self.changing();
         let inode = self.lookup(directory, name)?;
         if !self.names(inode)?.is_empty() {
             return Err(FsError::NotEmpty);
@@ -273,6 +353,7 @@ impl Tree {
     }
 
     pub(crate) fn rename(&mut self, from: (Number, &[u8]), to: (Number, &[u8]), how: Rename) -> Result<(), FsError> {
+        self.changing();
         let source = self.lookup(from.0, from.1)?;
         let target = self.names(to.0)?.get(to.1).copied();
         match (target, how) {
@@ -433,6 +514,7 @@ impl Tree {
             return Err(FsError::NoSpace);
         }
         self.used = self.used - before + after;
+        self.unsynced.insert(inode);
         self.touch(inode);
         if place.is_some() {
             self.tell_inode(inode, place.as_ref(), Cause::Modify);

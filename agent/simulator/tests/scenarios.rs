@@ -184,7 +184,7 @@ fn an_emptied_volume_is_held_until_it_is_approved() {
         mesh.decide_holds(1, Verdict::Approve).unwrap();
         in_sync(&mut mesh);
         assert!(names(&mesh, 2).is_empty(), "seed {}: {:?}", mesh.seed, names(&mesh, 2));
-        assert_eq!(mesh.decide_holds(1, Verdict::Approve).unwrap_err(), "no deletions are held");
+        assert_eq!(mesh.decide_holds(1, Verdict::Approve).unwrap_err(), "nothing is held");
     }
 }
 

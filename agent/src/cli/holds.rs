@@ -5,7 +5,7 @@ use super::status::Output;
 use super::table::{bytes, clean, table};
 use super::{Failure, Which, print};
 use crate::control::admin::{Decided, Request};
-use crate::inquiry::Held;
+use crate::inquiry::{Held, Reason};
 use std::time::Duration;
 use syncmesh_config::VolumeName;
 
@@ -17,7 +17,8 @@ Examples:
   syncmesh-agent holds reject --volume docs     what was deleted returns from the peers
 
 Many deletions at once (deletionGuard in the configuration) wait for your word: the peers keep their files until then,
-and everything else goes on. Approve and reject are about all that a volume holds.
+and everything else goes on. So do files that may have been damaged when power was lost, and of which no peer knows a
+newer version: approved they count as they are, rejected what was there before returns and they go to the version store. Approve and reject are about all that a volume holds.
 
 Exit code 0: done. 1: nothing is held, or there is no such volume. 2: the agent can't be reached.";
 
@@ -81,13 +82,13 @@ impl Word {
     fn decide(&self, request: impl FnOnce(Option<String>) -> Request, done: &str) -> Result<(), Failure> {
         let socket = self.which.socket()?;
         let decided: Decided = ask(&socket, &request(self.volume()), LIMIT).map_err(Failure::of_agent)?;
-        print(&format!("{} deletions are {done}\n", decided.decided))
+        print(&format!("{} paths are {done}\n", decided.decided))
     }
 }
 
 fn show(held: &[Held]) -> String {
     if held.is_empty() {
-        return "no deletions are held\n".into();
+        return "nothing is held\n".into();
     }
     let mut text = String::new();
     for volume in held {
@@ -95,42 +96,46 @@ fn show(held: &[Held]) -> String {
             .paths
             .iter()
             .map(|path| {
-                let deleted = if path.here { "by a peer; still here" } else { "here; peers have it still" };
-                vec![path.path.clone(), bytes(path.bytes), deleted.into()]
+                let reason = match path.reason {
+                    Reason::DeletedThere => "deleted by a peer; still here",
+                    Reason::DeletedHere => "deleted here; peers have it still",
+                    Reason::Suspect => "may be damaged by power loss; told to nobody",
+                };
+                vec![path.path.clone(), bytes(path.bytes), reason.into()]
             })
             .collect();
-        text.push_str(&format!("{}: {} deletions are held\n\n", clean(&volume.volume), volume.files));
-        text.push_str(&table(&["PATH", "SIZE", "DELETED"], &rows));
+        text.push_str(&format!("{}: {} paths are held\n\n", clean(&volume.volume), volume.files));
+        text.push_str(&table(&["PATH", "SIZE", "WHY"], &rows));
         let more = volume.files - volume.paths.len() as u64;
         if more > 0 {
             text.push_str(&format!("and {more} more\n"));
         }
         text.push('\n');
     }
-    text.push_str("syncmesh-agent holds approve: delete them everywhere; holds reject: bring them back\n");
+    text.push_str("syncmesh-agent holds approve: delete them everywhere, and believe what may be damaged; holds reject: bring back what was there\n");
     text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inquiry::HeldPath;
+    use crate::inquiry::{HeldPath, Reason};
 
     #[test]
     fn a_person_sees_what_is_held_and_what_to_do() {
-        assert_eq!(show(&[]), "no deletions are held\n");
-        let path = |path: &str, here| HeldPath { path: path.into(), here, bytes: 12 };
-        let paths = vec![path("a/b", false), path("c", true)];
+        assert_eq!(show(&[]), "nothing is held\n");
+        let path = |path: &str, reason| HeldPath { path: path.into(), reason, bytes: 12 };
+        let paths = vec![path("a/b", Reason::DeletedHere), path("c", Reason::DeletedThere)];
         let text = show(&[Held { volume: "docs".into(), files: 600, paths }]);
         let expected = "\
-docs: 600 deletions are held
+docs: 600 paths are held
 
-PATH  SIZE  DELETED
-a/b   12 B  here; peers have it still
-c     12 B  by a peer; still here
+PATH  SIZE  WHY
+a/b   12 B  deleted here; peers have it still
+c     12 B  deleted by a peer; still here
 and 598 more
 
-syncmesh-agent holds approve: delete them everywhere; holds reject: bring them back
+syncmesh-agent holds approve: delete them everywhere, and believe what may be damaged; holds reject: bring back what was there
 ";
         assert_eq!(text, expected);
     }

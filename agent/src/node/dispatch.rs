@@ -11,6 +11,7 @@ use crate::limits::{
     APPLY_ITEMS, EPOCH, EPOCH_ROWS_BYTES, FETCH_BLOCKS, FETCH_WINDOW, FETCHES, JOBS, PRUNE, RECOUNT, SCAN_JOBS,
 };
 use crate::publish::{Apply, Item};
+use crate::registry::Last;
 use crate::scan::Scan;
 use crate::stage::Source;
 use crate::verify::Verify;
@@ -36,6 +37,7 @@ impl<I: Io> Node<I> {
         self.start_fetches();
         self.start_sweeps(now);
         self.tend_guards(now);
+        self.tend_suspects(now);
         self.tell_knowledge(now);
         self.tend_comparisons(now);
         self.note_sync(now);
@@ -106,6 +108,12 @@ impl<I: Io> Node<I> {
                 link.incoming.closing = link.incoming.recorded();
             }
         }
+        self.last = Last {
+            epoch: self.epoch.number,
+            began_millis: (self.io.wall() - (now - self.epoch.opened)) / 1_000_000,
+            boot: self.boot.clone(),
+            sessions: self.session_nodes(),
+        };
         let commit = Commit {
             epoch: self.epoch.number,
             log: self.epoch.log,

@@ -156,9 +156,10 @@ impl<I: Io> Node<I> {
                 decided += volume.state.counts.held_here + volume.state.counts.held_gone;
                 volume.guard.state = State::deciding(verdict, &volume.state.counts);
             }
+            decided += self.decide_suspects(number, verdict);
         }
         match decided {
-            0 => Err("no deletions are held".into()),
+            0 => Err("nothing is held".into()),
             decided => Ok(decided),
         }
     }

@@ -174,6 +174,7 @@ impl<I: Io> Node<I> {
             (_, 0) => 0,
             _ => (counts.bytes * 100 / total).min(99),
         };
+        let suspects = volume.asks_about_suspects(now);
         let mut message = String::new();
         let state = if let Some(why) = &volume.failed {
             message.clone_from(why);
@@ -182,6 +183,11 @@ impl<I: Io> Node<I> {
             message = format!(
                 "{} deletions at once are held, and carried out nowhere else: `syncmesh-agent holds list` shows them, then `holds approve` or `holds reject`",
                 counts.held_here + counts.held_gone
+            );
+            "Held"
+        } else if suspects > 0 {
+            message = format!(
+                "{suspects} files may have been damaged when power was lost, and are told to nobody: look at them (`syncmesh-agent holds list`), then `holds approve` what is sound, or `holds reject` for what was there before"
             );
             "Held"
         } else if counts.undecided > 0 {
@@ -234,11 +240,11 @@ impl<I: Io> Node<I> {
             lag_ms: volume.wanted_since.map_or(0, |since| wall.saturating_sub(since)),
             durable_lag_ms: durable_lag,
             conflicts: counts.conflicts,
-            holds: if matches!(volume.guard.state, State::Held { .. }) {
-                counts.held_here + counts.held_gone
-            } else {
-                0
-            },
+            holds: suspects
+                + match volume.guard.state {
+                    State::Held { .. } => counts.held_here + counts.held_gone,
+                    _ => 0,
+                },
             no_space_files: counts.no_space,
             stored_files: volume.stock.files(),
             stored_bytes: volume.stock.bytes(),
@@ -263,6 +269,15 @@ impl<I: Io> Node<I> {
         }
         if self.io.has_events(volume.watcher) {
             return Some("changes that the system has reported are about to be looked at".into());
+        }
+        if let Some(suspicion) = &volume.state.suspicion
+            && !suspicion.members.is_empty()
+        {
+            let members: Vec<&str> = suspicion.members.iter().map(String::as_str).collect();
+            return Some(format!(
+                "power was lost: files that changed shortly before wait until {} was heard",
+                members.join(", ")
+            ));
         }
         if !volume.is_settled() {
             let wanted = volume.state.counts.wanted;

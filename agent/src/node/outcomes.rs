@@ -40,6 +40,7 @@ impl<I: Io> Node<I> {
             Done::BlockStaged(staged) => self.block_staged(staged),
             Done::Wanted(number, Sweep::Retry, rows, more) => self.swept(number, rows, more),
             Done::Wanted(number, Sweep::Held, rows, more) => self.judged(number, rows, more),
+            Done::Wanted(number, Sweep::Suspects, rows, more) => self.suspects(number, rows, more),
             Done::Compared(compared) => self.compared(compared),
             Done::Tidied => {}
             Done::Mentioned(mentioned) => self.mentioned(mentioned),
@@ -97,7 +98,7 @@ impl<I: Io> Node<I> {
         if let (None, What::Content { body: Body::File { .. }, identity, .. }) = (&finding.row, &finding.what) {
             volume.guard.moved_here.appeared(Moved::on_disk(identity), &path, now);
         }
-        let first = !volume.scanned && finding.row.is_none();
+        let first = !volume.scanned;
         let mtime = match &finding.what {
             What::Content { body: Body::File { mtime, .. } | Body::Symlink { mtime, .. }, .. } => Some(*mtime),
             _ => None,
@@ -108,7 +109,10 @@ impl<I: Io> Node<I> {
         let stamp = |over: Option<&Entry>| {
             // What a first scan meets was written some time ago: it mustn't win over a later edit elsewhere.
             let hlc = match mtime {
-                Some(mtime) if first => Hlc::from_millis(wall.min(u64::try_from(mtime / 1_000_000).unwrap_or(0))),
+                Some(mtime) if first => {
+                    let written = wall.min(u64::try_from(mtime / 1_000_000).unwrap_or(0));
+                    Hlc::written(written, over.map(|entry| entry.newest().hlc))
+                }
                 _ => clock.stamp(wall, over.map(|entry| entry.newest().hlc)),
             };
             Stamp { hlc, dot }
@@ -130,13 +134,14 @@ impl<I: Io> Node<I> {
         if matches!(finding.what, What::Content { body: Body::Directory, .. }) {
             volume.dirty.mark_all(&path, true, now);
         }
-        if !recorded.is_version {
-            let old = finding.row.as_ref();
+        if let (false, Some(old)) = (recorded.is_version, finding.row.as_ref()) {
+            let old = Some(old);
             row.sequence = old.map_or(0, |row| row.sequence);
             volume.count(&key, old, &row);
             self.keep(key, row);
             return;
         }
+        volume.touched = true;
         self.put(key, finding.row.as_ref(), row);
     }
 
@@ -534,7 +539,10 @@ impl<I: Io> Node<I> {
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         volume.retry.running = false;
         for (key, row) in rows {
-            let Some(wanted) = row.wanted.filter(|w| matches!(w.why, Why::Fetching | Why::NoSpace)) else { continue };
+            let Some(wanted) = row.wanted.filter(|w| matches!(w.why, Why::Fetching | Why::NoSpace | Why::Suspect))
+            else {
+                continue;
+            };
             let queued = volume.fetch_queue.iter().any(|queued| queued.key == key)
                 || volume.incoming.get(&key.directory).is_some_and(|q| q.iter().any(|item| item.name == key.name));
             if queued || fetching.contains(&key) {

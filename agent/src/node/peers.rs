@@ -296,6 +296,14 @@ impl<I: Io> Node<I> {
         }
     }
 
+    /// Notes that the run has ended in order. Only when it [`is_quiet`](Node::is_quiet).
+    ///
+    /// # Errors
+    /// The registry can't be written; the next start then takes the run for one that was cut off.
+    pub fn end_run(&self) -> Result<(), String> {
+        self.registry.end().map_err(|error| error.to_string())
+    }
+
     /// After [`Node::stop`]: everything that was recorded is durable, nobody is connected, no job runs.
     pub fn is_quiet(&self) -> bool {
         self.stopping.is_some()

@@ -3,7 +3,7 @@
 use super::metadata::{error, set_open, stat_descriptor};
 use crate::{FsError, Metadata, OpenFile, Stat};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::ftruncate;
+use rustix::fs::{fdatasync, ftruncate};
 use rustix::io::{Errno, pread, pwrite};
 
 pub(super) struct LinuxFile(pub(super) OwnedFd);
@@ -38,6 +38,10 @@ impl OpenFile for LinuxFile {
 
     fn set_len(&self, bytes: u64) -> Result<(), FsError> {
         ftruncate(&self.0, bytes).map_err(error)
+    }
+
+    fn sync(&self) -> Result<(), FsError> {
+        fdatasync(&self.0).map_err(error)
     }
 
     fn stat(&self) -> Result<Stat, FsError> {

@@ -10,7 +10,7 @@
 
 use super::directory::{LinuxDirectory, Resolve, list_names, open_below};
 use super::file::LinuxFile;
-use super::metadata::{check_name, error, pin, set_pinned, stat_descriptor, stat_name};
+use super::metadata::{check_name, error, mount_number, pin, set_pinned, stat_descriptor, stat_name};
 use crate::{Directory, FileKind, Fs, FsError, Metadata, OpenFile, Probe, Space, Stat, Watcher};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
@@ -220,6 +220,7 @@ impl Fs for LinuxFs {
             exchange,
             no_replace,
             change_owner: capabilities.effective.contains(CapabilitySet::CHOWN),
+            mount: mount_number(&self.root)?,
         })
     }
 

@@ -51,6 +51,16 @@ pub(super) fn stat_descriptor(descriptor: impl AsFd) -> Result<Stat, FsError> {
     statx(descriptor, c"", AtFlags::EMPTY_PATH, ASKED).map(|found| convert(&found)).map_err(error)
 }
 
+/// The number of the mount that a descriptor is on: one that is never used again where the kernel has such (6.8), else one
+/// that a later mount may get; 0 before 5.8.
+pub(super) fn mount_number(descriptor: impl AsFd) -> Result<u64, FsError> {
+    /// `STATX_MNT_ID_UNIQUE` of linux/stat.h.
+    const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+    let found = statx(descriptor, c"", AtFlags::EMPTY_PATH, UNIQUE | StatxFlags::MNT_ID).map_err(error)?;
+    let known = UNIQUE.bits() | StatxFlags::MNT_ID.bits();
+    Ok(if found.stx_mask & known == 0 { 0 } else { found.stx_mnt_id })
+}
+
 const ASKED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
 
 fn convert(found: &Statx) -> Stat {

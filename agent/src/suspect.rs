@@ -1,0 +1,143 @@
+//! After power loss: which files aren't believed, and until when (SYNC 9).
+//!
+//! A file system shows after power loss what it had made durable, and of the last seconds what it likes: names without
+//! contents, contents that end in zeros. Told to peers, an empty file would be the newest version of it, and win everywhere.
+//! So a file that changed since the last durable epoch began, and that isn't what its row says, is *suspect*: it is no
+//! version of anybody's until every member was heard with which the lost run had a session. If one of them has a newer
+//! version than the row that is taken, and what the disk shows goes to the version store. What nobody knows better is then
+//! a version like any other, unless it is empty or ends in a page of zeros: that waits for somebody's word.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use syncmesh_core::entry::{Row, Why};
+use syncmesh_core::path::Name;
+use syncmesh_io::{Directory, FileKind, FsError, Stat};
+
+/// Files may show a change this long before it was noticed: time stamps are coarse, and clocks are set. In nanoseconds.
+const EARLIER: i64 = 2_000_000_000;
+
+/// Two ticks of a coarse clock: a change just before a start may carry a stamp from just after it.
+const TICKS: i64 = 20_000_000;
+
+/// What is known about a power loss until its suspects are decided. Durable, because power may fail again.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Suspicion {
+    /// Which files are suspect.
+    pub window: Window,
+    /// Members with which a lost run had a session, and that weren't heard since.
+    pub members: BTreeSet<String>,
+}
+
+/// Files whose inodes changed in a span of time, in nanoseconds since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Window {
+    /// Its beginning.
+    pub since: i64,
+    /// Its end, which isn't part of it: the start of the run that found it out.
+    pub until: i64,
+    /// What of them is believed already.
+    pub believed: Believed,
+}
+
+/// What of the suspect files is believed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Believed {
+    /// None: not everybody was heard.
+    Nothing,
+    /// Those that show no damage.
+    Whole,
+    /// All: somebody said so.
+    All,
+}
+
+impl Suspicion {
+    /// After a run that was lost, whose last durable epoch began at `epoch_millis` since 1970; with what an earlier power
+    /// loss has left.
+    pub fn new(epoch_millis: u64, now_millis: u64, members: BTreeSet<String>, before: Option<Self>) -> Self {
+        let nanos = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        let since = nanos(epoch_millis).saturating_sub(EARLIER);
+        let until = nanos(now_millis).saturating_add(TICKS);
+        let mut suspicion = Self { window: Window { since, until, believed: Believed::Nothing }, members };
+        if let Some(before) = before {
+            suspicion.window.since = since.min(before.window.since);
+            suspicion.members.extend(before.members);
+        }
+        suspicion
+    }
+}
+
+/// The window, as jobs see it.
+#[derive(Debug, Default)]
+pub struct Doubt(Mutex<Option<Window>>);
+
+impl Doubt {
+    /// From now on.
+    pub fn set(&self, window: Option<Window>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = window;
+    }
+
+    /// Is a file suspect that differs from its row?
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn suspects(
+        &self,
+        directory: &dyn Directory,
+        name: &Name,
+        stat: &Stat,
+        row: Option<&Row>,
+    ) -> Result<bool, FsError> {
+        let window = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(window) = window.filter(|window| stat.kind == FileKind::File && window.has(stat)) else {
+            return Ok(false);
+        };
+        let known_better = row.is_some_and(|row| is_suspect(row) && !nothing_better(row));
+        match window.believed {
+            Believed::Nothing => Ok(true),
+            Believed::Whole => Ok(known_better || is_damaged(directory, name, stat)?),
+            Believed::All => Ok(false),
+        }
+    }
+}
+
+impl Window {
+    fn has(&self, stat: &Stat) -> bool {
+        (self.since..self.until).contains(&stat.ctime)
+    }
+}
+
+/// Is what the disk shows of the path suspect?
+pub fn is_suspect(row: &Row) -> bool {
+    row.wanted.as_ref().is_some_and(|wanted| wanted.why == Why::Suspect)
+}
+
+/// Is no version wanted in the place of what is suspect?
+pub fn nothing_better(row: &Row) -> bool {
+    row.wanted.as_ref().is_none_or(|wanted| wanted.entries.is_empty())
+}
+
+/// Is the file empty, or its last page nothing but zeros?
+fn is_damaged(directory: &dyn Directory, name: &Name, stat: &Stat) -> Result<bool, FsError> {
+    const PAGE: u64 = 4096;
+    let Some(last) = stat.size.checked_sub(1) else { return Ok(true) };
+    let start = last / PAGE * PAGE;
+    let mut page = vec![0; (stat.size - start) as usize];
+    let read = directory.open(name.as_bytes())?.read_at(&mut page, start)?;
+    Ok(page[..read].iter().all(|&byte| byte == 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_power_loss_widens_the_window_and_forgets_nobody() {
+        let members = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let first = Suspicion::new(10_000, 11_000, members(&["b"]), None);
+        assert_eq!((first.window.since, first.window.until), (8_000_000_000, 11_020_000_000));
+        let second = Suspicion::new(20_000, 30_000, members(&["c"]), Some(first));
+        assert_eq!((second.window.since, second.window.until), (8_000_000_000, 30_020_000_000));
+        assert_eq!(second.members, members(&["b", "c"]));
+    }
+}
