@@ -1,10 +1,13 @@
 //! What the control thread asks of the loop. Answers go into a channel that the asker made with room for them.
 
 use crate::conflicts::{Choice, Conflicts, Resolved};
+use crate::forget::Forgotten;
 use crate::guard::Verdict;
+use crate::history::Change;
 use crate::inquiry::Held;
 use crate::node::{Counters, Status};
 use crate::versions::{Restored, Version, Which};
+use crate::worst::Worst;
 use crossbeam_channel::Sender;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +27,18 @@ pub enum Ask {
     Conflicts(Option<String>, Sender<Result<Vec<Conflicts>, String>>),
     /// Decide a conflict.
     Resolve(Resolve, Sender<Result<Resolved, String>>),
+    /// Stand still: one volume or all. The answer is their names.
+    Pause(Option<String>, Sender<Result<Vec<String>, String>>),
+    /// Go on.
+    Resume(Option<String>, Sender<Result<Vec<String>, String>>),
+    /// Look at everything again, and read all contents if so.
+    Rescan(Option<String>, bool, Sender<Result<Vec<String>, String>>),
+    /// What changed?
+    History(Past, Sender<Result<Vec<Change>, String>>),
+    /// Which paths of each volume are worst?
+    Worst(Sender<Result<Vec<(String, Vec<Worst>)>, String>>),
+    /// Forget a node that is no member any more.
+    Forget(String, Sender<Result<Forgotten, String>>),
     /// Say goodbye, end the epoch, and return.
     Stop,
 }
@@ -62,6 +77,16 @@ pub struct Restore {
     pub which: Which,
     /// Under which path; none means its own.
     pub to: Option<Named>,
+}
+
+/// A question about the past.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Past {
+    /// Of which path.
+    pub path: Named,
+    /// How many changes.
+    pub number: u32,
 }
 
 /// Questions that may wait; more are refused by the control thread.

@@ -6,7 +6,10 @@
 mod ca;
 mod check_config;
 mod conflicts;
+mod history;
 mod holds;
+mod pause;
+mod peers;
 mod plan;
 mod reach;
 mod run;
@@ -68,6 +71,17 @@ enum Command {
     /// See conflicts, and decide them
     #[command(subcommand)]
     Conflicts(conflicts::Command),
+    /// Let volumes stand still
+    Pause(pause::Pause),
+    /// Let paused volumes go on
+    Resume(pause::Resume),
+    /// Look at everything again
+    Rescan(pause::Rescan),
+    /// Forget nodes that left the mesh
+    #[command(subcommand)]
+    Peers(peers::Command),
+    /// Show what changed, when, and on which node
+    History(history::Arguments),
     /// List the stored versions of a path
     Versions(versions::Versions),
     /// Bring back a stored version, or all deleted files of a directory
@@ -113,6 +127,11 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::main(&arguments),
         Command::Holds(command) => holds::main(&command),
         Command::Conflicts(command) => conflicts::main(&command),
+        Command::Pause(arguments) => pause::pause(&arguments),
+        Command::Resume(arguments) => pause::resume(&arguments),
+        Command::Rescan(arguments) => pause::rescan(&arguments),
+        Command::Peers(command) => peers::main(&command),
+        Command::History(arguments) => history::main(&arguments),
         Command::Versions(arguments) => versions::list(&arguments),
         Command::Restore(arguments) => versions::restore(&arguments),
         Command::Wait(arguments) => wait::main(&arguments),
@@ -198,6 +217,16 @@ mod tests {
             "x conflicts resolve a/b local",
             "x conflicts resolve a/b remote --contents 0a1b2c3d --volume docs -o json",
             "x conflicts resolve a/b both --config f",
+            "x peers forget b",
+            "x peers forget b.site -o json --socket s",
+            "x history",
+            "x history a/b -n 100 -o json",
+            "x history --volume docs --number 5 --socket s",
+            "x pause",
+            "x pause --volume docs -o json --socket s",
+            "x resume --volume docs --config f",
+            "x rescan",
+            "x rescan --contents --volume docs -o json",
             "x versions a/b",
             "x versions --volume docs a/b -o json",
             "x restore a/b",
@@ -221,6 +250,12 @@ mod tests {
             "x conflicts",
             "x conflicts resolve a",
             "x conflicts resolve a mine",
+            "x peers",
+            "x peers forget",
+            "x peers forget B",
+            "x history -n 0",
+            "x pause docs",
+            "x pause --contents",
             "x versions",
             "x restore a --at now",
             "x restore a --at 2h --version 1",

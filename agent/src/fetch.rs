@@ -4,6 +4,7 @@
 use crate::contents;
 use crate::job::VolumeContext;
 use crate::registry::{Key, Registry, RegistryError};
+use crate::space::Room;
 use crate::stage::write;
 use syncmesh_core::entry::{ContentHash, Row};
 use syncmesh_core::path::RelativePath;
@@ -103,6 +104,9 @@ impl StageBlock {
     }
 
     fn write(&self, volume: &VolumeContext) -> Result<(), FsError> {
+        if !Room::default().take(volume, self.bytes.len() as u64) {
+            return Err(FsError::NoSpace);
+        }
         let file = if self.offset == 0 { volume.fs.stage_file(self.slot)? } else { volume.fs.open_slot(self.slot)? };
         write(&*file, &self.bytes, self.offset, self.sparse)?;
         match self.last {

@@ -6,16 +6,21 @@ use crate::announce::{Collect, Collected};
 use crate::compare::{Compared, Comparison};
 use crate::epoch::{Commit, Committed};
 use crate::fetch::{ReadBlock, StageBlock, StagedBlock};
+use crate::forget::{Forget, Mentioned};
 use crate::publish::{Applied, Apply};
 use crate::registry::{Key, Registry};
 use crate::scan::{Findings, Scan, Scanned};
+use crate::space::{self, Room};
+use crate::store::Stock;
 use crate::suspect::Doubt;
+use crate::verify::{Verified, Verify};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use syncmesh_core::entry::{Identity, Owner, Row};
+use syncmesh_core::entry::{Identity, Owner, Row, Why};
 use syncmesh_core::policy::Policies;
+use syncmesh_core::retention;
 use syncmesh_core::select::Selection;
 use syncmesh_io::{FileKind, Fs, FsError, Stat, StateFiles};
 
@@ -45,10 +50,12 @@ pub struct VolumeContext {
     pub change_owner: bool,
     /// The next slot that nobody uses.
     pub next_slot: AtomicU64,
+    /// What the store keeps, and what stays free.
+    pub limits: retention::Limits,
+    /// How much the store has.
+    pub stock: Arc<Stock>,
     /// Which files power loss has made doubtful.
     pub doubt: Arc<Doubt>,
-    /// Versions that the store keeps of one path.
-    pub keep_versions: usize,
 }
 
 impl VolumeContext {
@@ -111,12 +118,16 @@ pub enum Job {
     Wanted(u16, Sweep, Option<Key>),
     /// See [`Comparison`].
     Compare(Comparison),
-    /// Let go of stored versions beyond what is kept; the wall clock in milliseconds.
-    Prune(u16, u64),
     /// See whether a volume's root is in its place.
     Place(u16),
+    /// Let go of stored versions beyond what is kept: the wall clock in milliseconds, and whether to look at all of them.
+    Prune(u16, u64, bool),
     /// Remove what was staged for a fetch that ended.
     DropSlot(u16, u64),
+    /// See [`Verify`].
+    Verify(Verify),
+    /// See [`Forget`].
+    Forget(Forget),
     /// Answer somebody's question.
     Look(Look),
     /// Find a peer's address: its name, and `host:port`.
@@ -139,14 +150,18 @@ pub enum Done {
     BlockRead(crate::fetch::BlockRead),
     /// A block is in its slot.
     BlockStaged(StagedBlock),
-    /// Rows that want something, and whether there may be more.
-    Wanted(u16, Sweep, Vec<(Key, Row)>, bool),
     /// Whether a volume's root is in its place.
     Placed(u16, Result<bool, FsError>),
+    /// Rows that want something, and behind which one there may be more.
+    Wanted(u16, Sweep, Vec<(Key, Row)>, Option<Key>),
     /// Rows were summed up, or compared with a peer's.
     Compared(Compared),
     /// Pruning, dropping a slot, or answering a question ended.
     Tidied,
+    /// Files were read again.
+    Verified(Verified),
+    /// What mentions a node's replicas.
+    Mentioned(Mentioned),
     /// A peer's address, or why there is none.
     Resolved(String, Result<SocketAddr, String>),
     /// An epoch is durable, or failed to become so.
@@ -189,14 +204,20 @@ impl Job {
                 Ok(Done::BlockStaged(stage.run(volume)))
             }
             Self::Wanted(number, sweep, after) => {
-                context.registry.wanted(number, after.as_ref(), WANTED_ROWS).map(|rows| {
-                    let more = rows.len() == WANTED_ROWS;
+                context.registry.wanted(number, after.as_ref(), WANTED_ROWS).map(|mut rows| {
+                    let more = rows.last().filter(|_| rows.len() == WANTED_ROWS).map(|(key, _)| key.clone());
+                    // What there is no room for stays as it is, without a look at each.
+                    let (volume, mut room) = (volume(number), Room::default());
+                    rows.retain(|(_, row)| {
+                        let waits = row.wanted.as_ref().is_some_and(|wanted| wanted.why == Why::NoSpace);
+                        sweep != Sweep::Retry || !waits || room.take(volume, space::row_needs(row))
+                    });
                     Done::Wanted(number, sweep, rows, more)
                 })
             }
             Self::Compare(comparison) => comparison.run(&context.registry).map(Done::Compared),
-            Self::Prune(number, now) => {
-                crate::store::prune(volume(number), now);
+            Self::Prune(number, now, thorough) => {
+                crate::store::prune(volume(number), now, thorough);
                 Ok(Done::Tidied)
             }
             Self::Place(number) => Ok(Done::Placed(number, volume(number).fs.is_in_place())),
@@ -205,6 +226,11 @@ impl Job {
                 let _ = volume(number).fs.drop_slot(slot);
                 Ok(Done::Tidied)
             }
+            Self::Verify(verify) => {
+                let volume = volume(verify.volume);
+                verify.run(volume, &context.registry).map(Done::Verified)
+            }
+            Self::Forget(forget) => forget.run(context).map(Done::Mentioned),
             Self::Look(look) => {
                 look(context);
                 Ok(Done::Tidied)

@@ -31,6 +31,10 @@ pub enum Record {
     Row(Key, Row),
     /// Which node a replica belongs to.
     Replica(ReplicaId, String),
+    /// A volume was ordered to pause, or to go on.
+    Paused(u16, bool),
+    /// A node was forgotten, and with it these of its replicas.
+    Forgotten(String, Vec<ReplicaId>),
     /// A name is about to be given to what lies in a slot, or taken away into it.
     Intent(Intent),
 }

@@ -128,19 +128,24 @@ pub const COVERS_DELAY: Duration = Duration::from_millis(50);
 /// A file that is written again and again is looked at this often at least.
 pub const SETTLE_CAP: Duration = Duration::from_secs(1);
 
-/// Versions that the store keeps of one path, and for how long.
-pub const STORE_AGE: Duration = Duration::from_secs(720 * 3600);
+/// Rows and bytes that one job reads of those that are read again: a worker has other work, too.
+pub const VERIFY_ROWS: usize = 64;
+
+/// See [`VERIFY_ROWS`].
+pub const VERIFY_BYTES: u64 = 256 * 1024 * 1024;
 
 /// How often it is looked whether a volume's root is in its place.
 pub const PLACE: Duration = Duration::from_secs(5);
 
-/// How often the version store is pruned.
-pub const PRUNE: Duration = Duration::from_secs(600);
+/// How often it is looked whether a version store exceeds its budget or the file system's reserve, and how often each of its
+/// versions is looked at.
+pub const PRUNE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 
 /// When members stay away that must be heard after power loss, somebody is asked after this long.
 pub const SUSPECTS_ASK: Duration = Duration::from_secs(600);
 
 const _: () = assert!(SCAN_JOBS < JOBS);
+const _: () = assert!(PRUNE.0.as_secs() < PRUNE.1.as_secs());
 const _: () = assert!(EPOCH_ROWS_BYTES < OVERLAY_FULL_BYTES);
 const _: () = assert!(FETCH_WINDOW as usize <= FETCH_BLOCKS);
 const _: () = assert!(HEARTBEAT.as_secs() * 2 < SILENCE.as_secs());

@@ -20,6 +20,8 @@ pub struct Link {
     pub incoming: Incoming,
     /// Whether both sides know the same of every path.
     pub comparing: Comparing,
+    /// The peer has paused the volume.
+    pub paused_there: bool,
 }
 
 /// What goes to the peer.

@@ -10,6 +10,7 @@ mod holds;
 mod incarnation;
 mod inspect;
 mod messages;
+mod orders;
 mod outcomes;
 mod peers;
 pub mod suspects;
@@ -112,6 +113,8 @@ pub struct Setup {
     pub unconfigured: BTreeMap<String, VolumeState>,
     /// Which node each replica belongs to, this one included.
     pub replicas: BTreeMap<ReplicaId, String>,
+    /// Nodes that were forgotten.
+    pub forgotten: BTreeSet<String>,
     /// The registry.
     pub registry: Registry,
     /// The last durable epoch.
@@ -132,6 +135,7 @@ pub struct Node<I: Io> {
     replica: ReplicaId,
     boot: String,
     replicas: Arc<BTreeMap<ReplicaId, String>>,
+    forgotten: BTreeSet<String>,
     registry: Registry,
     volumes: BTreeMap<u16, Volume>,
     unconfigured: BTreeMap<String, VolumeState>,
@@ -307,6 +311,7 @@ impl<I: Io> Node<I> {
             replica: setup.replica,
             boot: setup.boot,
             replicas: Arc::new(setup.replicas),
+            forgotten: setup.forgotten,
             registry: setup.registry,
             volumes: setup.volumes.into_iter().map(|volume| (volume.number, volume)).collect(),
             connections: BTreeMap::new(),
@@ -360,6 +365,7 @@ impl<I: Io> Node<I> {
         }
         for volume in node.volumes.values_mut() {
             volume.dirty.mark_all(&syncmesh_core::path::RelativePath::root(), true, now);
+            (volume.pruned, volume.thoroughly_pruned) = (now, now);
             if volume.state.counts.wanted > 0 {
                 volume.retry.at(now);
             }
@@ -569,7 +575,13 @@ impl<I: Io> Node<I> {
     fn stored(&self) -> Stored {
         let current = self.volumes.values().map(|volume| (volume.name.clone(), volume.state.clone()));
         let volumes = self.unconfigured.clone().into_iter().chain(current).collect();
-        Stored { last: self.last.clone(), ended: false, volumes, replicas: (*self.replicas).clone() }
+        Stored {
+            last: self.last.clone(),
+            ended: false,
+            volumes,
+            replicas: (*self.replicas).clone(),
+            forgotten: self.forgotten.clone(),
+        }
     }
 
     /// Takes one outcome of a job.

@@ -10,8 +10,9 @@ use crate::job::{Context, VolumeContext, identity};
 use crate::publish::act::{Act, Plan};
 use crate::registry::{Key, RegistryError};
 use crate::scan::{What, is_leftover};
+use crate::space::{Room, needs};
 use crate::stage::{Source, StageError, metadata, stage};
-use crate::store;
+use crate::store::{self, Kind, make_room};
 use crate::suspect::{is_suspect, nothing_better};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -154,6 +155,7 @@ struct Work<'a> {
     context: &'a Context,
     job: &'a Apply,
     dirty: Vec<Name>,
+    room: Room,
 }
 
 impl Apply {
@@ -162,7 +164,7 @@ impl Apply {
     pub fn run(self, volume: &VolumeContext, context: &Context) -> Result<Applied, RegistryError> {
         let keys: Vec<Key> = self.items.iter().map(|item| self.key(&item.name)).collect();
         let rows = context.registry.get_all(&keys)?;
-        let mut work = Work { volume, context, job: &self, dirty: Vec::new() };
+        let mut work = Work { volume, context, job: &self, dirty: Vec::new(), room: Room::default() };
         let opened = volume.fs.open_directory(&self.directory.components());
         let mut results: Vec<AppliedItem> = Vec::with_capacity(self.items.len());
         let mut plans = Vec::new();
@@ -403,7 +405,16 @@ impl Work<'_> {
                 let metadata = metadata(self.volume, &entry.content.body, &entry.attributes);
                 let (old, slot, act) =
                     (Some(identity(&stat)), self.volume.slot(), Act::SetAttributes { id: stat.id, metadata });
-                return Ok(Step::Publish(Plan { index, entry, old, slot, act, copy: None, over: None }));
+                return Ok(Step::Publish(Plan {
+                    index,
+                    entry,
+                    old,
+                    slot,
+                    act,
+                    copy: None,
+                    kind: Kind::Superseded,
+                    over: None,
+                }));
             }
             suspect = shown.map(|stat| (entry, identity(&stat)));
         }
@@ -452,7 +463,8 @@ impl Work<'_> {
                 return waits(Cause::NotEmpty, Why::Fetching);
             }
             if entry.is_live() {
-                let mut step = self.stage(index, item, row, &target, entry, None, None, None)?;
+                let end = (None, Kind::Superseded);
+                let mut step = self.stage(index, item, row, &target, entry, None, end, None)?;
                 if let Step::Publish(Plan { act: Act::Exchange { over_directory, .. }, .. }) = &mut step {
                     *over_directory = true;
                 }
@@ -463,7 +475,8 @@ impl Work<'_> {
             }
             self.release(Some(directory), item);
             let slot = self.volume.slot();
-            let plan = Plan { index, entry, old, slot, act: Act::RemoveDirectory, copy: None, over: None };
+            let (act, kind) = (Act::RemoveDirectory, Kind::Superseded);
+            let plan = Plan { index, entry, old, slot, act, copy: None, kind, over: None };
             return Ok(Step::Publish(plan));
         }
         // Contents that are suspect were written over nobody knows what.
@@ -476,13 +489,20 @@ impl Work<'_> {
                 return waits(Cause::Guard, Why::Held);
             }
             let slot = self.volume.slot();
-            return Ok(Step::Publish(Plan { index, entry, old, slot, act: Act::Withdraw, copy: None, over }));
+            let kind = if suspect.is_some() { Kind::Loser } else { Kind::Superseded };
+            let act = Act::Withdraw;
+            return Ok(Step::Publish(Plan { index, entry, old, slot, act, copy: None, kind, over }));
         }
-        let copy = match (displaced, published) {
-            (Displaced::ConflictCopy, Some(loser)) => Some(self.copy_name(&item.name, &loser.entry)),
-            _ => None,
+        let end = match (displaced, published) {
+            (Displaced::ConflictCopy, Some(loser)) => {
+                (Some(self.copy_name(&item.name, &loser.entry)), Kind::Superseded)
+            }
+            (Displaced::StoreLoser, _) => (None, Kind::Loser),
+            // Nobody else has what is suspect, torn or not.
+            _ if suspect.is_some() => (None, Kind::Loser),
+            (Displaced::ConflictCopy | Displaced::Store, _) => (None, Kind::Superseded),
         };
-        self.stage(index, item, row, &target, entry, old, copy, over)
+        self.stage(index, item, row, &target, entry, old, end, over)
     }
 
     /// A leftover is in the way. A directory that is made again elsewhere takes it over; anything else has to wait until its
@@ -524,14 +544,22 @@ impl Work<'_> {
         target: &Entry,
         entry: Entry,
         old: Option<Identity>,
-        copy: Option<Name>,
+        (copy, kind): (Option<Name>, Kind),
         over: Option<Entry>,
     ) -> Result<Step, RegistryError> {
         // Contents that came along belong to the item's version; the join may have chosen another.
         let fits = entry.content.body.same_contents(&item.entry.content.body);
         let nothing = Source::None;
         let source = if fits { &item.source } else { &nothing };
+        let needs = if source.slot().is_some() { 0 } else { needs(&entry.content.body) };
+        if needs > 0 && !self.room.take(self.volume, needs) {
+            return Ok(Step::Done(Some(want(row, target, Why::NoSpace)), Fate::Waits(Cause::Disk(FsError::NoSpace))));
+        }
         let mut staged = stage(self.volume, &entry.content.body, &entry.attributes, source);
+        if matches!(staged, Err(StageError::Disk(FsError::NoSpace))) && make_room(self.volume, needs, 1) > 0 {
+            // A quota, or too few inodes: the free space didn't show it.
+            staged = stage(self.volume, &entry.content.body, &entry.attributes, source);
+        }
         if matches!(staged, Err(StageError::NoContents))
             && let Some(slot) = self.contents_from_here(item, &entry.content.body)?
         {
@@ -546,7 +574,7 @@ impl Work<'_> {
                     self.release_slot(item);
                 }
                 let act = Act::Exchange { staged, over_directory: false };
-                return Ok(Step::Publish(Plan { index, entry, old, slot, act, copy, over }));
+                return Ok(Step::Publish(Plan { index, entry, old, slot, act, copy, kind, over }));
             }
             // The decided version is what is wanted from here on: its contents may be another's than the item's, such as
             // those of an earlier loser when the winner was deleted.
@@ -587,7 +615,8 @@ impl Work<'_> {
         self.release(Some(directory), item);
         let metadata = metadata(self.volume, &entry.content.body, &entry.attributes);
         let act = Act::SetAttributes { id: shown.id, metadata };
-        Step::Publish(Plan { index, entry, old, slot: self.volume.slot(), act, copy: None, over: None })
+        let (slot, kind) = (self.volume.slot(), Kind::Superseded);
+        Step::Publish(Plan { index, entry, old, slot, act, copy: None, kind, over: None })
     }
 
     /// Gives up an item's slot. What exists nowhere else gets a name or goes to the store.
@@ -626,13 +655,13 @@ impl Work<'_> {
             self.dirty.push(name);
             return;
         }
-        self.store(slot, &item.name, item.entry.content.body.hash());
+        self.store(slot, &item.name, item.entry.content.body.hash(), Kind::Loser);
     }
 
-    fn store(&self, slot: u64, name: &Name, hash: Option<ContentHash>) {
+    fn store(&self, slot: u64, name: &Name, hash: Option<ContentHash>, kind: Kind) {
         if let Ok(path) = self.job.directory.join(name) {
             // Should it fail the version stays in its slot, where recovery finds and stores it.
-            let _ = store::keep(self.volume, slot, &path, self.job.now_millis, hash);
+            let _ = store::keep(self.volume, slot, &path, self.job.now_millis, hash, kind);
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::fetch::FETCH_SLOT;
 use crate::job::{Context, VolumeContext, identity};
 use crate::journal::{self, Intent, Record};
 use crate::registry::{Key, RegistryError, Stored};
-use crate::store;
+use crate::store::{self, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use syncmesh_core::entry::{Body, Here, Identity, Row};
@@ -94,6 +94,15 @@ pub fn recover(
                 Record::Replica(replica, node) => {
                     stored.replicas.insert(replica, node);
                 }
+                Record::Forgotten(node, replicas) => {
+                    stored.forgotten.insert(node);
+                    stored.replicas.retain(|replica, _| !replicas.contains(replica));
+                }
+                Record::Paused(number, paused) => {
+                    if let Some(state) = stored.volumes.values_mut().find(|state| state.number == number) {
+                        state.paused = paused;
+                    }
+                }
                 Record::Intent(intent) => {
                     intents.insert((intent.key.volume, intent.slot), intent);
                 }
@@ -110,17 +119,14 @@ pub fn recover(
             match intents.remove(&(*number, slot)) {
                 Some(intent) if torn.contains(number) => {
                     recovered.kept += 1;
-                    store::keep(volume, slot, &intent.key.path(), now_millis, None).map_err(RecoverError::Volume)?;
+                    store::keep(volume, slot, &intent.key.path(), now_millis, None, Kind::Loser)
+                        .map_err(RecoverError::Volume)?;
                 }
                 Some(intent) => resolve(context, stored, volume, &intent, now_millis, &mut recovered)?,
                 // Staged and never exchanged: an intent is always written before. Fetched contents come again.
                 None if slot & FETCH_SLOT != 0 => drop_staged(volume, slot)?,
                 // What couldn't be moved to the store when it was displaced looks the same as what was only staged.
-                None if volume
-                    .fs
-                    .store_slot(slot, &format!("{:016x}-{now_millis:013}-{slot:016x}-{:016x}", 0, 0))
-                    .is_ok() =>
-                {
+                None if volume.fs.store_slot(slot, &store::nameless(now_millis, slot)).is_ok() => {
                     recovered.kept += 1;
                 }
                 None => drop_staged(volume, slot)?,
@@ -286,7 +292,9 @@ fn keep(volume: &VolumeContext, intent: &Intent, expected: bool, now_millis: u64
             return Ok(());
         }
     }
-    store::keep(volume, intent.slot, &path, now_millis, None).map_err(RecoverError::Volume)
+    // What a conflict was about may be the loser, and that is pinned.
+    let kind = if expected && intent.new.losers.is_empty() { Kind::Superseded } else { Kind::Loser };
+    store::keep(volume, intent.slot, &path, now_millis, None, kind).map_err(RecoverError::Volume)
 }
 
 /// Removes what an agent staged: never what a user wrote.

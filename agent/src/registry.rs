@@ -8,7 +8,7 @@ use crate::limits::REGISTRY_CACHE_BYTES;
 use crate::suspect::{Suspicion, is_suspect};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, RwLock};
 use syncmesh_core::entry::{Origin, Row, RowError};
@@ -28,6 +28,9 @@ const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// Keys in it.
 const LAST: &str = "last";
 const ENDED: &str = "ended";
+
+/// Where the names of forgotten nodes stand in it.
+const FORGOTTEN: &str = "forgotten";
 
 /// Where a row lives: ordered so that a directory's children are neighbours.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -93,6 +96,8 @@ pub struct VolumeState {
     /// Where contents come from that a scan finds and no row knows. Until the first scan is over they lay there before;
     /// from then on they were written.
     pub finds: Origin,
+    /// Somebody has ordered it to pause.
+    pub paused: bool,
     /// The mount that the rows are about.
     pub mount: u64,
     /// What a power loss has made doubtful, until it is decided.
@@ -132,6 +137,12 @@ pub struct Counts {
     /// Files and links among them that are gone from here, and that peers have still.
     #[serde(skip)]
     pub held_gone: u64,
+    /// Rows that wait for space, and bytes of the files among them; counted when the registry is opened, too.
+    #[serde(skip)]
+    pub no_space: u64,
+    /// See `no_space`.
+    #[serde(skip)]
+    pub no_space_bytes: u64,
     /// Rows of files that power loss has made doubtful. Counted, too.
     #[serde(skip)]
     pub suspects: u64,
@@ -162,6 +173,10 @@ impl Counts {
 
     fn add_waiting(&mut self, row: &Row) {
         self.suspects += u64::from(is_suspect(row));
+        if let Some(wanted) = row.wanted.as_ref().filter(|wanted| wanted.why == syncmesh_core::entry::Why::NoSpace) {
+            self.no_space += 1;
+            self.no_space_bytes += wanted.entries.first().map_or(0, |entry| entry.content.body.size());
+        }
         if let Some(wanted) = row.wanted.as_ref().filter(|wanted| wanted.why == syncmesh_core::entry::Why::Held) {
             let is_file = |entry: &syncmesh_core::entry::Entry| u64::from(entry.content.body.rank() == 1);
             self.held += 1;
@@ -183,6 +198,8 @@ impl Counts {
         self.held = self.held - old.held + new.held;
         self.held_here = self.held_here - old.held_here + new.held_here;
         self.held_gone = self.held_gone - old.held_gone + new.held_gone;
+        self.no_space = self.no_space - old.no_space + new.no_space;
+        self.no_space_bytes = self.no_space_bytes - old.no_space_bytes + new.no_space_bytes;
         self.suspects = self.suspects - old.suspects + new.suspects;
     }
 }
@@ -295,6 +312,10 @@ impl Registry {
             for item in transaction.open_table(REPLICAS)?.iter()? {
                 let (replica, node) = item?;
                 stored.replicas.insert(ReplicaId(replica.value()), node.value().to_owned());
+            }
+            if let Some(bytes) = meta.get(FORGOTTEN)? {
+                let forgotten = postcard::from_bytes(bytes.value());
+                stored.forgotten = forgotten.map_err(|_| RegistryError::Row(RowError::Damaged))?;
             }
         }
         transaction.commit()?;
@@ -579,9 +600,16 @@ impl Registry {
                 let bytes = postcard::to_stdvec(state).expect("a volume's state has no type that postcard refuses");
                 volumes.insert(name.as_str(), bytes.as_slice())?;
             }
+            let mut meta = transaction.open_table(META)?;
+            let forgotten = postcard::to_stdvec(&stored.forgotten).expect("a set of names can be encoded");
+            let old = meta.insert(FORGOTTEN, forgotten.as_slice())?;
+            let is_new = old.is_none_or(|old| old.value() != forgotten);
             let last = postcard::to_stdvec(&stored.last).expect("plain values, which postcard takes");
-            transaction.open_table(META)?.insert(LAST, last.as_slice())?;
+            meta.insert(LAST, last.as_slice())?;
             let mut replicas = transaction.open_table(REPLICAS)?;
+            if is_new {
+                replicas.retain(|replica, _| stored.replicas.contains_key(&ReplicaId(replica)))?;
+            }
             if replicas.len()? != stored.replicas.len() as u64 {
                 for (replica, node) in &stored.replicas {
                     replicas.insert(replica.0, node.as_str())?;
@@ -625,6 +653,8 @@ pub struct Stored {
     pub volumes: BTreeMap<String, VolumeState>,
     /// Which node each replica belongs to.
     pub replicas: BTreeMap<ReplicaId, String>,
+    /// Nodes that were taken out of the mesh and forgotten: what peers tell of their replicas isn't taken in.
+    pub forgotten: BTreeSet<String>,
 }
 
 /// The least key that a child of the directory can have.

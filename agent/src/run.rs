@@ -3,6 +3,7 @@
 use crate::ask::{Ask, Restore};
 use crate::conflicts;
 use crate::control::process::unix_now;
+use crate::history;
 use crate::identity::Identity;
 use crate::inquiry;
 use crate::node::{Node, Sessions};
@@ -11,6 +12,7 @@ use crate::start::{Start, VolumeSpec, start};
 use crate::threads::Workers;
 use crate::tls::TlsSession;
 use crate::versions::{self, Restored};
+use crate::worst;
 use crossbeam_channel::{Receiver, Sender};
 use redb::backends::FileBackend;
 use std::fs::{DirBuilder, OpenOptions};
@@ -21,6 +23,7 @@ use std::time::Duration;
 use syncmesh_config::{Config, NodeName};
 use syncmesh_core::guard::Limits;
 use syncmesh_core::policy::{Policies, Policy};
+use syncmesh_core::retention::{self, Share};
 use syncmesh_core::select::Selection;
 use syncmesh_core::version::ReplicaId;
 use syncmesh_io::linux::{LinuxFs, LinuxStateFiles, Uring};
@@ -170,6 +173,23 @@ fn turn(node: &mut Node<Uring>, workers: &Workers, asks: &Receiver<Ask>) -> Resu
                     })),
                     Err(why) => drop(reply.try_send(Err(why))),
                 },
+                Ask::History(past, reply) => match node.place(&past.path) {
+                    Ok(place) => {
+                        let replicas = node.replicas();
+                        node.look(Box::new(move |context| {
+                            drop(reply.try_send(history::look(context, &place, &replicas, past.number as usize)));
+                        }));
+                    }
+                    Err(why) => drop(reply.try_send(Err(why))),
+                },
+                Ask::Worst(reply) => {
+                    let troubles = node.troubles();
+                    node.look(Box::new(move |context| drop(reply.try_send(worst::look(context, &troubles)))));
+                }
+                Ask::Forget(name, reply) => node.forget(name, reply),
+                Ask::Pause(name, reply) => drop(reply.try_send(node.pause(name.as_deref()))),
+                Ask::Resume(name, reply) => drop(reply.try_send(node.resume(name.as_deref()))),
+                Ask::Rescan(name, contents, reply) => drop(reply.try_send(node.rescan(name.as_deref(), contents))),
                 Ask::Restore(order, reply) => restore(node, order, reply),
                 Ask::Conflicts(name, reply) => match node.volumes_named(name.as_deref()) {
                     Ok(volumes) => {
@@ -228,8 +248,21 @@ fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, String> {
         selection: Selection::new(&config.exclude).map_err(|error| at(&error))?,
         policies: Policies::new(policy(config.conflicts.policy), &rules).map_err(|error| at(&error))?,
         settle: u64::try_from(config.settle.as_nanos()).unwrap_or(u64::MAX),
-        keep_versions: config.versions_kept as usize,
+        limits: retention::Limits {
+            keep: config.versions.keep as usize,
+            max_age_millis: u64::try_from(config.versions.max_age.as_millis()).unwrap_or(u64::MAX),
+            budget: share(config.versions.budget),
+            reserve: config.reserve.map(share),
+        },
+        paused: config.paused,
         guard: Limits { files: config.deletion_guard.files, percent: config.deletion_guard.percent },
         seed: config.seed.as_ref().map(ToString::to_string),
     })
+}
+
+fn share(config: syncmesh_config::Share) -> Share {
+    match config {
+        syncmesh_config::Share::Percent(percent) => Share::Percent(percent),
+        syncmesh_config::Share::Size(size) => Share::Bytes(size.0),
+    }
 }

@@ -8,8 +8,9 @@ use crate::node::Setup;
 use crate::node::suspects::Suspects;
 use crate::recover::{RecoverError, recover};
 use crate::registry::{Last, Registry, RegistryError, VolumeState};
+use crate::store;
 use crate::suspect::{Doubt, Suspicion};
-use crate::volume::{Retry, Volume};
+use crate::volume::{Reading, Retry, Volume};
 use redb::StorageBackend;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -19,6 +20,7 @@ use std::sync::atomic::AtomicU64;
 use syncmesh_core::entry::Origin;
 use syncmesh_core::guard::Limits;
 use syncmesh_core::policy::Policies;
+use syncmesh_core::retention;
 use syncmesh_core::select::Selection;
 use syncmesh_core::version::ReplicaId;
 use syncmesh_io::{Fs, FsError, StateFiles};
@@ -37,12 +39,14 @@ pub struct VolumeSpec {
     pub policies: Policies,
     /// How long a file that is being written must be quiet, in nanoseconds.
     pub settle: u64,
-    /// Versions that the store keeps of one path.
-    pub keep_versions: usize,
+    /// What the version store keeps, and what stays free of the file system.
+    pub limits: retention::Limits,
     /// From how many on deletions wait for approval.
     pub guard: Limits,
     /// The node whose contents win when this directory meets the mesh for the first time.
     pub seed: Option<String>,
+    /// It doesn't run, whatever was ordered.
+    pub paused: bool,
 }
 
 /// What a start needs besides the volumes.
@@ -165,7 +169,8 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
             device: probe.device,
             change_owner: probe.change_owner,
             next_slot: AtomicU64::new(1),
-            keep_versions: spec.keep_versions,
+            limits: spec.limits,
+            stock: Arc::default(),
         };
         contexts.insert(state.number, context);
         specs.push(spec);
@@ -177,14 +182,20 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
     if recovered != Default::default() {
         tracing::info!(?recovered, "recovered what the run before hadn't made durable");
     }
+    for volume in context.volumes.values() {
+        // What the stores have is counted before anything is added.
+        store::prune(volume, start.now_millis, true);
+    }
     let epoch = recovered.epoch.max(stored.last.epoch) + 1;
     let open = |epoch| start.state.open_log(&journal::file_name(epoch)).map_err(StartError::State);
     let logs = (open(epoch)?, open(epoch + 1)?);
     let volumes = specs.iter().filter_map(|spec| {
         let state = stored.volumes.get(&spec.name)?.clone();
-        let doubt = context.volumes.get(&state.number)?.doubt.clone();
-        Some(volume(spec, state, doubt, start.now_millis))
+        let context = context.volumes.get(&state.number)?;
+        Some(volume(spec, state, context, start.now_millis))
     });
+    // Named as a peer again, it is a member again.
+    stored.forgotten.retain(|node| !start.peers.iter().any(|(peer, _)| peer == node));
     let setup = Setup {
         node: start.node,
         replica: start.replica,
@@ -198,6 +209,7 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
             .map(|(n, s)| (n.clone(), s.clone()))
             .collect(),
         replicas: stored.replicas,
+        forgotten: stored.forgotten,
         last: stored.last,
         registry,
         epoch: (epoch, logs.0, logs.1),
@@ -216,7 +228,7 @@ fn finds(was_replica: bool, seed: Option<&str>, node: &str) -> Origin {
     }
 }
 
-fn volume(spec: &VolumeSpec, state: VolumeState, doubt: Arc<Doubt>, now_millis: u64) -> Volume {
+fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_millis: u64) -> Volume {
     Volume {
         number: state.number,
         name: spec.name.clone(),
@@ -226,7 +238,7 @@ fn volume(spec: &VolumeSpec, state: VolumeState, doubt: Arc<Doubt>, now_millis: 
         policies: spec.policies.digest(),
         counter: 0,
         journalled: state.sequence,
-        doubt,
+        doubt: context.doubt.clone(),
         suspects: Suspects::default(),
         guard: Guard::new(spec.guard, state.counts.held, now_millis),
         recount: Recount::default(),
@@ -249,7 +261,11 @@ fn volume(spec: &VolumeSpec, state: VolumeState, doubt: Arc<Doubt>, now_millis: 
         problems: BTreeMap::new(),
         last_sync: None,
         touched: false,
+        stock: context.stock.clone(),
+        paused_by_configuration: spec.paused,
+        reading: Reading::Not,
         pruned: 0,
+        thoroughly_pruned: 0,
         wanted_since: None,
     }
 }

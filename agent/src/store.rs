@@ -1,17 +1,42 @@
-//! The version store: what this node displaced, one file each, named by path digest, time and slot.
+//! The version store: what this node displaced, one file each, named by path digest, time and slot. The name says all that is
+//! known of a version, so nothing else has to survive a restart with it.
 
 use crate::job::VolumeContext;
-use crate::limits::STORE_AGE;
-use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use syncmesh_core::entry::ContentHash;
 use syncmesh_core::path::RelativePath;
-use syncmesh_io::FsError;
+use syncmesh_core::retention::{self, give_way, surplus};
+use syncmesh_io::{FsError, Stat};
+
+/// Why a version is in the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Somebody who had seen it replaced or deleted it.
+    Superseded,
+    /// It lost against a concurrent version, or nobody ever recorded it, and has no copy under a name: only its age ends it.
+    Loser,
+}
+
+/// What the names of losers end in.
+const LOSER: &str = "-loser";
 
 /// The name of a stored version: 16 hexadecimal digits of the path's hash, the time in milliseconds since 1970, the slot
-/// that it came from, and 16 digits of the contents' hash (zeros where that isn't known).
-pub fn name(path: &RelativePath, millis: u64, slot: u64, hash: Option<ContentHash>) -> String {
-    let path = digits(&ContentHash::of(path.as_bytes()));
-    format!("{path:016x}-{millis:013}-{slot:016x}-{:016x}", hash.as_ref().map_or(0, digits))
+/// that it came from, 16 digits of the contents' hash (zeros where that isn't known), and what it is if it is a loser.
+pub fn name(path: &RelativePath, millis: u64, slot: u64, hash: Option<ContentHash>, kind: Kind) -> String {
+    name_of(digits(&ContentHash::of(path.as_bytes())), millis, slot, hash, kind)
+}
+
+/// The name of what recovery found in a slot and nobody knows the path of. It may be all that is left of a version.
+pub fn nameless(millis: u64, slot: u64) -> String {
+    name_of(0, millis, slot, None, Kind::Loser)
+}
+
+fn name_of(path: u64, millis: u64, slot: u64, hash: Option<ContentHash>, kind: Kind) -> String {
+    let end = match kind {
+        Kind::Superseded => "",
+        Kind::Loser => LOSER,
+    };
+    format!("{path:016x}-{millis:013}-{slot:016x}-{:016x}{end}", hash.as_ref().map_or(0, digits))
 }
 
 /// A stored version's name, taken apart.
@@ -24,17 +49,23 @@ pub struct Stored {
     pub slot: u64,
     /// See [`digits`]; 0 where its hash wasn't known.
     pub contents: u64,
+    /// Why it is here.
+    pub kind: Kind,
     path: u64,
 }
 
 impl Stored {
     /// Takes a name apart that [`name`] made; `None` for any other.
     pub fn parse(name: String) -> Option<Self> {
-        let parts: Vec<&str> = name.split('-').collect();
+        let (parts, kind) = match name.strip_suffix(LOSER) {
+            Some(parts) => (parts, Kind::Loser),
+            None => (name.as_str(), Kind::Superseded),
+        };
+        let parts: Vec<&str> = parts.split('-').collect();
         let &[path, millis, slot, contents] = parts.as_slice() else { return None };
         let number = |digits| u64::from_str_radix(digits, 16).ok();
         let (path, slot, contents) = (number(path)?, number(slot)?, number(contents)?);
-        Some(Self { millis: millis.parse().ok()?, slot, contents, path, name })
+        Some(Self { millis: millis.parse().ok()?, slot, contents, kind, path, name })
     }
 
     /// Was it displaced from this path?
@@ -48,6 +79,48 @@ pub fn digits(hash: &ContentHash) -> u64 {
     u64::from_be_bytes(hash.as_bytes()[..8].try_into().expect("eight bytes of 32"))
 }
 
+/// How much a store has, counted along and counted anew at each pruning. For the status, and to see when it is time to prune.
+#[derive(Debug, Default)]
+pub struct Stock {
+    files: AtomicU64,
+    bytes: AtomicU64,
+    /// Those of versions that aren't pinned.
+    loose: AtomicU64,
+}
+
+impl Stock {
+    /// Versions.
+    pub fn files(&self) -> u64 {
+        self.files.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that they take.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: u64, kind: Kind) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        match kind {
+            Kind::Superseded => _ = self.loose.fetch_add(bytes, Ordering::Relaxed),
+            Kind::Loser => {}
+        }
+    }
+
+    fn count(&self, stored: &[retention::Stored]) {
+        let sum = |stored: &mut dyn Iterator<Item = &retention::Stored>| stored.map(|stored| stored.bytes).sum();
+        self.files.store(stored.len() as u64, Ordering::Relaxed);
+        self.bytes.store(sum(&mut stored.iter()), Ordering::Relaxed);
+        self.loose.store(sum(&mut stored.iter().filter(|stored| !stored.pinned)), Ordering::Relaxed);
+    }
+}
+
+/// Bytes that an inode takes.
+fn takes(stat: &Stat) -> u64 {
+    stat.blocks * 512
+}
+
 /// Moves what lies in a slot into the store.
 pub fn keep(
     volume: &VolumeContext,
@@ -55,32 +128,107 @@ pub fn keep(
     path: &RelativePath,
     now_millis: u64,
     hash: Option<ContentHash>,
+    kind: Kind,
 ) -> Result<(), FsError> {
-    volume.fs.store_slot(slot, &name(path, now_millis, slot, hash))
+    let name = name(path, now_millis, slot, hash, kind);
+    volume.fs.store_slot(slot, &name)?;
+    volume.stock.add(volume.fs.stat_stored(&name).map_or(0, |stat| takes(&stat)), kind);
+    Ok(())
 }
 
 /// A stored version of a path with these contents.
 pub fn find(volume: &VolumeContext, path: &RelativePath, hash: ContentHash) -> Option<String> {
-    let (path, contents) = (digits(&ContentHash::of(path.as_bytes())), digits(&hash));
-    let (start, end) = (format!("{path:016x}-"), format!("-{contents:016x}"));
-    let names = volume.fs.list_store().ok()?;
-    names.into_iter().find(|name| name.starts_with(&start) && name.ends_with(&end))
+    let contents = digits(&hash);
+    let stored = volume.fs.list_store().ok()?.into_iter().filter_map(Stored::parse);
+    stored.filter(|stored| stored.is_of(path)).find(|stored| stored.contents == contents).map(|stored| stored.name)
 }
 
-/// Lets go of the oldest versions of each path beyond `keep_versions`, and of those older than [`STORE_AGE`]. What can't
-/// be removed stays for the next time.
-pub fn prune(volume: &VolumeContext, now_millis: u64) {
-    let Ok(mut names) = volume.fs.list_store() else { return };
-    names.sort_unstable();
-    let mut of_path: BTreeMap<&str, usize> = BTreeMap::new();
-    let oldest = now_millis.saturating_sub(STORE_AGE.as_millis() as u64);
-    for name in names.iter().rev() {
-        let mut parts = name.split('-');
-        let (Some(path), Some(Ok(millis))) = (parts.next(), parts.next().map(str::parse::<u64>)) else { continue };
-        let count = of_path.entry(path).or_default();
-        *count += 1;
-        if *count > volume.keep_versions || millis < oldest {
-            let _ = volume.fs.drop_stored(name);
+/// What a store has, with the space of each.
+struct Shelf<'a> {
+    volume: &'a VolumeContext,
+    names: Vec<String>,
+    stored: Vec<retention::Stored>,
+}
+
+impl<'a> Shelf<'a> {
+    fn look(volume: &'a VolumeContext) -> Result<Self, FsError> {
+        let mut shelf = Self { volume, names: Vec::new(), stored: Vec::new() };
+        for stored in volume.fs.list_store()?.into_iter().filter_map(Stored::parse) {
+            // What can't be looked at is left alone.
+            let Ok(stat) = volume.fs.stat_stored(&stored.name) else { continue };
+            let pinned = stored.kind == Kind::Loser;
+            let (path, millis) = (stored.path, stored.millis);
+            shelf.stored.push(retention::Stored { path, millis, bytes: takes(&stat), pinned });
+            shelf.names.push(stored.name);
         }
+        Ok(shelf)
+    }
+
+    /// Lets go of some, and counts what is left; the bytes that they took. What can't be removed stays for the next time.
+    fn drop(&mut self, going: &[usize]) -> u64 {
+        let mut given = 0;
+        for &position in going {
+            if self.volume.fs.drop_stored(&self.names[position]).is_ok() {
+                given += self.stored[position].bytes;
+                self.names[position].clear();
+            }
+        }
+        let mut left = self.names.iter().map(|name| !name.is_empty());
+        self.stored.retain(|_| left.next().unwrap_or(true));
+        self.names.retain(|name| !name.is_empty());
+        self.volume.stock.count(&self.stored);
+        given
+    }
+}
+
+/// Lets go of what exceeds number, age and budget, and of as much as the reserve lacks. Unless it is a `thorough` look, only
+/// if the counts say that there is something to do.
+pub fn prune(volume: &VolumeContext, now_millis: u64, thorough: bool) {
+    let Ok(space) = volume.fs.space() else { return };
+    let lacks = volume.limits.reserve(space.total_bytes).saturating_sub(space.free_bytes);
+    let exceeds = volume.stock.bytes() > volume.limits.budget.of(space.total_bytes);
+    if !thorough && !exceeds && (lacks == 0 || volume.stock.loose.load(Ordering::Relaxed) == 0) {
+        return;
+    }
+    let Ok(mut shelf) = Shelf::look(volume) else { return };
+    let going = surplus(&shelf.stored, &volume.limits, space.total_bytes, now_millis);
+    let given = shelf.drop(&going);
+    if given < lacks {
+        let going = give_way(&shelf.stored, lacks - given);
+        shelf.drop(&going);
+    }
+}
+
+/// Lets go of the oldest that nobody could want, until so many bytes are given back: all of them, or else `at_least` as many.
+/// The bytes that they took.
+pub fn make_room(volume: &VolumeContext, bytes: u64, at_least: u64) -> u64 {
+    let loose = volume.stock.loose.load(Ordering::Relaxed);
+    let asked = if loose >= bytes { bytes } else { at_least };
+    if loose == 0 || asked == 0 {
+        return 0;
+    }
+    let Ok(mut shelf) = Shelf::look(volume) else { return 0 };
+    let going = give_way(&shelf.stored, asked);
+    shelf.drop(&going)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_what_a_version_is() {
+        let path = RelativePath::new(b"d/f").unwrap();
+        let hash = ContentHash::of(b"contents");
+        for kind in [Kind::Superseded, Kind::Loser] {
+            let stored = Stored::parse(name(&path, 1_764_000_000_000, 77, Some(hash), kind)).unwrap();
+            assert_eq!((stored.millis, stored.slot, stored.kind), (1_764_000_000_000, 77, kind));
+            assert_eq!(stored.contents, digits(&hash));
+            assert!(stored.is_of(&path) && !stored.is_of(&RelativePath::new(b"d").unwrap()));
+        }
+        let unknown = Stored::parse(nameless(5, 6)).unwrap();
+        assert_eq!((unknown.kind, unknown.contents, unknown.path), (Kind::Loser, 0, 0));
+        assert!(Stored::parse("README".into()).is_none());
+        assert!(Stored::parse(format!("{}-winner", nameless(5, 6).trim_end_matches(LOSER))).is_none());
     }
 }

@@ -7,7 +7,7 @@ use crate::inquiry::Place;
 use crate::job::{Context, VolumeContext};
 use crate::registry::Key;
 use crate::stage::write;
-use crate::store::{self, Stored};
+use crate::store::{self, Kind, Stored};
 use serde::{Deserialize, Serialize};
 use syncmesh_core::entry::{Attributes, Body, ContentHash};
 use syncmesh_core::path::RelativePath;
@@ -27,6 +27,8 @@ pub struct Version {
     pub modified: i64,
     /// The first eight digits of its BLAKE3 hash, where it was known.
     pub contents: Option<String>,
+    /// It lost a conflict, or nobody ever recorded it: only its age ends it.
+    pub pinned: bool,
 }
 
 /// Which version of a path is meant.
@@ -66,6 +68,7 @@ pub fn list(context: &Context, place: &Place) -> Result<Vec<Version>, String> {
             size: stat.size,
             modified: stat.mtime,
             contents: (stored.contents != 0).then(|| format!("{:08x}", stored.contents >> 32)),
+            pinned: stored.kind == Kind::Loser,
         })
     });
     Ok(versions.collect())
@@ -205,7 +208,9 @@ impl Work<'_> {
             Ok((bytes, taken))
         });
         match published {
-            Ok((bytes, true)) => store::keep(self.volume, slot, to, self.now_millis, None).map(|()| bytes),
+            Ok((bytes, true)) => {
+                store::keep(self.volume, slot, to, self.now_millis, None, Kind::Superseded).map(|()| bytes)
+            }
             Ok((bytes, false)) => Ok(bytes),
             Err(error) => {
                 // What can't be dropped now is dropped at the next start.

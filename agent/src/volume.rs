@@ -8,6 +8,7 @@ use crate::limits::RETRY;
 use crate::node::suspects::Suspects;
 use crate::publish::Item;
 use crate::registry::{Key, VolumeState};
+use crate::store::Stock;
 use crate::suspect::Doubt;
 use crate::watch::{Dirty, Watches};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -82,8 +83,16 @@ pub struct Volume {
     pub last_sync: Option<u64>,
     /// Files changed on its file system in the open epoch.
     pub touched: bool,
-    /// The last pruning of its store, on the loop's clock.
+    /// How much its store has.
+    pub stock: Arc<Stock>,
+    /// When its store was looked at for what may go, and when at all that it has, on the loop's clock; the start before that.
     pub pruned: u64,
+    /// See `pruned`.
+    pub thoroughly_pruned: u64,
+    /// Its configuration says that it doesn't run. See also [`VolumeState::paused`].
+    pub paused_by_configuration: bool,
+    /// Whether its files are read again.
+    pub reading: Reading,
     /// The oldest stamp among what is wanted, in milliseconds since 1970, as far as known.
     pub wanted_since: Option<u64>,
 }
@@ -120,6 +129,17 @@ impl FetchWanted {
     }
 }
 
+/// How far reading all files again has got.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reading {
+    /// They aren't.
+    Not,
+    /// It goes on behind this row.
+    Next(Option<Key>),
+    /// A job reads some.
+    Running,
+}
+
 /// The sweep over what is wanted.
 #[derive(Default)]
 pub struct Retry {
@@ -154,6 +174,11 @@ impl Volume {
         Dot { replica, counter: self.counter }
     }
 
+    /// Does it stand still, until somebody says otherwise?
+    pub fn is_paused(&self) -> bool {
+        self.paused_by_configuration || self.state.paused
+    }
+
     /// Counts one row's change.
     pub fn count(&mut self, key: &Key, old: Option<&Row>, new: &Row) {
         self.state.count(key, old, new);
@@ -172,6 +197,8 @@ impl Volume {
         self.scanned
             && self.failed.is_none()
             && self.problems.is_empty()
+            && !self.is_paused()
+            && self.reading == Reading::Not
             && self.dirty.is_empty()
             && self.busy.is_empty()
             && self.incoming.is_empty()

@@ -2,7 +2,7 @@
 
 use crate::names::{Address, NodeName, VolumeName};
 use crate::problem::Problems;
-use crate::units::Size;
+use crate::units::{Share, Size};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -111,14 +111,35 @@ pub struct Volume {
     pub conflicts: Conflicts,
     /// Patterns in gitignore syntax of what stays on this node alone; the last that fits decides. Default none.
     pub exclude: Vec<String>,
-    /// How many replaced or deleted versions of each path this node keeps, 0 to 1000. Default 10.
-    pub versions_kept: u32,
+    /// What this node keeps of replaced and deleted versions.
+    pub versions: Versions,
+    /// How much of the file system stays free; none means the smaller of 5 % and 5 GiB. Default none.
+    pub reserve: Option<Share>,
     /// From how many on deletions wait for somebody's approval.
     pub deletion_guard: DeletionGuard,
     /// How long a file that is being written must be quiet before it is read, 1 ms to 60 s. Default 50 ms.
     pub settle: Duration,
     /// The member whose contents win when this directory meets the mesh for the first time. Default none.
     pub seed: Option<NodeName>,
+    /// It doesn't run, whatever was ordered. Default false.
+    pub paused: bool,
+}
+
+/// What a node keeps of versions that it replaced or deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// Versions of each path, 0 to 1000. Default 10.
+    pub keep: u32,
+    /// For how long, 1 min to ten years. Default 720 h.
+    pub max_age: Duration,
+    /// In how much of the file system. Default 10 %.
+    pub budget: Share,
+}
+
+impl Default for Versions {
+    fn default() -> Self {
+        Self { keep: 10, max_age: Duration::from_secs(720 * 3600), budget: Share::Percent(10) }
+    }
 }
 
 /// From how many on deletions at once wait for somebody's approval; fewer than 20 never do. `files: 0` and `percent: 100`

@@ -89,6 +89,17 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Yes or no.
+    pub fn flag(&self, report: &mut Report) -> Option<bool> {
+        match self.value {
+            Value::Bool(value) => Some(*value),
+            _ => {
+                report.at(self, format!("{} doesn't fit: write true or false", self.describe()));
+                None
+            }
+        }
+    }
+
     /// The items of a list of at most `most`.
     pub fn list(&self, report: &mut Report, most: usize) -> Option<Vec<Field<'a>>> {
         let Value::List(items) = self.value else {

@@ -20,20 +20,9 @@ enum Only {
     Nothing,
     Text { today: &'static str, later: &'static [&'static str] },
     Number(u64),
-    Bool(bool),
 }
 
 const LATER: &[Later] = &[
-    Later {
-        field: "versions.maxAge",
-        today: Only::Nothing,
-        instead: "versions are kept by their number (versions.keep), and for 720 hours",
-    },
-    Later {
-        field: "versions.budget",
-        today: Only::Nothing,
-        instead: "versions are kept by their number (versions.keep), and for 720 hours",
-    },
     Later {
         field: "durability",
         today: Only::Text { today: "epoch", later: &["strict"] },
@@ -44,14 +33,12 @@ const LATER: &[Later] = &[
         today: Only::Nothing,
         instead: "a file is published whether or not a program has it open",
     },
-    Later { field: "reserve", today: Only::Nothing, instead: "a replica fetches until the file system is full" },
     Later { field: "bandwidth.limit", today: Only::Number(0), instead: "nothing is limited (bandwidth.limit: 0)" },
     Later {
         field: "mode",
         today: Only::Text { today: "ReadWriteMany", later: &["SingleWriter"] },
         instead: "every node may write (mode: ReadWriteMany)",
     },
-    Later { field: "paused", today: Only::Bool(false), instead: "a volume always runs (paused: false)" },
 ];
 
 /// Conflict policies that don't work yet; `prefer: NODE` is one too, and a map.
@@ -73,14 +60,13 @@ pub(crate) fn check(field: &Field<'_>, below_volume: &str, report: &mut Report) 
     let message = match (&later.today, field.value()) {
         (Only::Text { today, .. }, Value::Text(text)) if text == today => return,
         (Only::Number(today), Value::Number(number)) if number == today => return,
-        (Only::Bool(today), Value::Bool(value)) if value == today => return,
         // A word that no version knows is a mistake of spelling, not of version.
         (Only::Text { today, later: names }, Value::Text(text))
             if !names.is_empty() && !names.contains(&text.as_str()) =>
         {
             format!("\"{}\" is not known here: write {today}, which is also the default", text.escape_debug())
         }
-        (Only::Text { .. } | Only::Number(_) | Only::Bool(_), value) if !matches_kind(&later.today, value) => {
+        (Only::Text { .. } | Only::Number(_), value) if !matches_kind(&later.today, value) => {
             format!("{} is not a value for this field: remove it; today {}", field.describe(), later.instead)
         }
         (Only::Text { .. }, Value::Text(text)) => {
@@ -96,6 +82,5 @@ fn matches_kind(only: &Only, value: &Value) -> bool {
         Only::Nothing => true,
         Only::Text { .. } => matches!(value, Value::Text(_)),
         Only::Number(_) => matches!(value, Value::Number(_) | Value::Text(_)),
-        Only::Bool(_) => matches!(value, Value::Bool(_)),
     }
 }

@@ -19,9 +19,9 @@ mod volume;
 
 pub use config::{
     Config, ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, IdentityFiles, Log, LogFormat, LogLevel, Peer,
-    Volume,
+    Versions, Volume,
 };
 pub use names::{Address, NodeName, VolumeName};
 pub use pattern::glob;
 pub use problem::{Problem, Problems};
-pub use units::{Size, parse_duration, show_duration};
+pub use units::{Share, Size, parse_duration, show_duration};

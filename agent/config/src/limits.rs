@@ -44,6 +44,12 @@ pub const SETTLE: (Duration, Duration) = (Duration::from_millis(1), Duration::fr
 pub const CLOCK_SKEW: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
 /// Fewest and most replaced versions of one path that a replica keeps.
 pub const VERSIONS_KEPT: (u64, u64) = (0, 1000);
+/// Shortest and longest time for which a replaced version is kept.
+pub const VERSIONS_AGE: (Duration, Duration) = (Duration::from_secs(60), DURATION);
+/// Most of a file system that replaced versions may take, in percent.
+pub const VERSIONS_BUDGET_PERCENT: u64 = 100;
+/// Most of a file system that can be kept free, in percent: with more nothing would ever be fetched.
+pub const RESERVE_PERCENT: u64 = 90;
 /// Fewest and most files that the deletion guard may let pass; 0 means any number.
 pub const GUARD_FILES: (u64, u64) = (0, 1 << 40);
 /// Smallest and largest share of a volume that the deletion guard may let pass, in percent.

@@ -30,6 +30,29 @@ impl Size {
     }
 }
 
+/// A part of a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Of its size, in percent.
+    Percent(u64),
+    /// Bytes.
+    Size(Size),
+}
+
+impl Share {
+    /// Reads a percentage up to `most`, like `10%`, or a size as [`Size::parse`] does; else says what to write.
+    pub fn parse(text: &str, most: u64) -> Result<Self, String> {
+        let Some(percent) = text.strip_suffix('%') else {
+            let no_share = |why| format!("{why}, or a percentage like \"5%\"");
+            return Size::parse(text).map(Self::Size).map_err(no_share);
+        };
+        match percent.parse::<u64>() {
+            Ok(percent) if percent <= most && text.as_bytes()[0].is_ascii_digit() => Ok(Self::Percent(percent)),
+            _ => Err(format!("\"{}\" doesn't fit: write a whole number from 0% to {most}%", text.escape_debug())),
+        }
+    }
+}
+
 fn no_size(text: &str) -> String {
     format!(
         "\"{}\" is no size: write a number of bytes, or a whole number with Ki, Mi, Gi or Ti, like \"64Mi\"",
@@ -98,6 +121,18 @@ mod tests {
         for bad in ["", "Mi", "64M", "64 Mi", "-1", "1.5Gi", "64mi", "+1", "99999999999999999999", "17179869184Gi"] {
             assert!(Size::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn shares_are_percentages_or_sizes() {
+        assert_eq!(Share::parse("5%", 90), Ok(Share::Percent(5)));
+        assert_eq!(Share::parse("0%", 90), Ok(Share::Percent(0)));
+        assert_eq!(Share::parse("5Gi", 90), Ok(Share::Size(Size(5 << 30))));
+        for bad in ["91%", "%", "-1%", "+1%", "5 %", "1.5%", "5percent", ""] {
+            assert!(Share::parse(bad, 90).is_err(), "{bad}");
+        }
+        assert!(Share::parse("5", 90).is_ok_and(|share| share == Share::Size(Size(5))));
+        assert!(Share::parse("x", 90).unwrap_err().contains("like \"5%\""));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The fields of a volume.
 
-use crate::config::{ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, Volume};
+use crate::config::{ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, Versions, Volume};
 use crate::fields::{Field, Fields, Report};
 use crate::later;
 use crate::limits;
@@ -9,6 +9,7 @@ use crate::overlap::Directory;
 use crate::pattern;
 use crate::read::{self, Placed};
 use crate::tree::Value;
+use crate::units::Share;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -71,9 +72,17 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
         Some(field) => select(&field, report),
         None => Some(Vec::new()),
     };
-    let versions_kept = match fields.take("versions") {
+    let versions = match fields.take("versions") {
         Some(field) => versions(&field, report),
-        None => Some(10),
+        None => Some(Versions::default()),
+    };
+    let reserve = match fields.take("reserve") {
+        Some(field) => field.quantity(report, |text| Share::parse(text, limits::RESERVE_PERCENT)).map(Some),
+        None => Some(None),
+    };
+    let paused = match fields.take("paused") {
+        Some(field) => field.flag(report),
+        None => Some(false),
     };
     let settle = read::duration(&mut fields, "settle", limits::SETTLE, Duration::from_millis(50), report);
     if let Some(field) = fields.take("bandwidth")
@@ -90,7 +99,7 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
         Some(field) => seed(&field, report),
         None => Some(None),
     };
-    for name in ["durability", "openWait", "reserve", "mode", "paused"] {
+    for name in ["durability", "openWait", "mode"] {
         check_later(&mut fields, name, name, report);
     }
     fields.finish(report);
@@ -101,10 +110,12 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
             path: path.as_ref()?.value.clone(),
             conflicts: conflicts?,
             exclude: exclude?,
-            versions_kept: u32::try_from(versions_kept?).expect("the limit fits"),
+            versions: versions?,
+            reserve: reserve?,
             settle: settle?,
             deletion_guard: deletion_guard?,
             seed: seed.as_ref()?.as_ref().map(|seed| seed.value.clone()),
+            paused: paused?,
         })
     };
     let volume = whole();
@@ -206,14 +217,19 @@ fn guard(field: &Field<'_>, report: &mut Report) -> Option<DeletionGuard> {
     Some(DeletionGuard { files: files?, percent: percent? })
 }
 
-fn versions(field: &Field<'_>, report: &mut Report) -> Option<u64> {
+fn versions(field: &Field<'_>, report: &mut Report) -> Option<Versions> {
     let mut fields = field.fields(report)?;
+    let default = Versions::default();
     let keep = match fields.take("keep") {
         Some(field) => field.number(report, limits::VERSIONS_KEPT),
-        None => Some(10),
+        None => Some(u64::from(default.keep)),
     };
-    check_later(&mut fields, "maxAge", "versions.maxAge", report);
-    check_later(&mut fields, "budget", "versions.budget", report);
+    let max_age = read::duration(&mut fields, "maxAge", limits::VERSIONS_AGE, default.max_age, report);
+    let budget = match fields.take("budget") {
+        Some(field) => field.quantity(report, |text| Share::parse(text, limits::VERSIONS_BUDGET_PERCENT)),
+        None => Some(default.budget),
+    };
     fields.finish(report);
-    keep
+    let keep = u32::try_from(keep?).expect("the limit fits");
+    Some(Versions { keep, max_age: max_age?, budget: budget? })
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use syncmesh_config::{Config, ConflictPolicy, LogFormat, LogLevel, Problems, Size};
+use syncmesh_config::{Config, ConflictPolicy, LogFormat, LogLevel, Problems, Share, Size, Versions};
 
 /// The README's example, less the fields that come later.
 const FULL: &str = r#"node: a
@@ -22,7 +22,7 @@ volumes:
     path: docs
     conflicts: { policy: keepBoth, rules: [ { match: "*.log", policy: lastWriterWins } ] }
     select: { exclude: [ "*.swp", "cache/" ] }
-    versions: { keep: 10 }
+    versions: { keep: 10, maxAge: 720h, budget: "10%" }
     durability: epoch
     settle: 50ms
     bandwidth: { limit: 0 }
@@ -64,7 +64,9 @@ fn the_example_is_read_as_it_says() {
     assert_eq!(volume.conflicts.rules[0].pattern, "*.log");
     assert_eq!(volume.conflicts.rules[0].policy, ConflictPolicy::LastWriterWins);
     assert_eq!(volume.exclude, ["*.swp", "cache/"]);
-    assert_eq!((volume.versions_kept, volume.settle), (10, Duration::from_millis(50)));
+    let (keep, max_age, budget) = (10, Duration::from_secs(720 * 3600), Share::Percent(10));
+    assert_eq!(volume.versions, Versions { keep, max_age, budget });
+    assert_eq!((volume.reserve, volume.settle), (None, Duration::from_millis(50)));
 }
 
 #[test]
@@ -93,6 +95,19 @@ fn a_seed_is_a_member_or_this_node() {
         assert_eq!(config.volumes[0].seed.as_ref().unwrap().as_str(), seed);
     }
     assert_eq!(parse(FULL).unwrap().volumes[0].seed, None);
+}
+
+#[test]
+fn a_reserve_is_a_percentage_or_a_size() {
+    let reserve = |value: &str| parse(&format!("{SMALL}    reserve: {value}\n")).unwrap().volumes[0].reserve;
+    assert_eq!(reserve("\"3%\""), Some(Share::Percent(3)));
+    assert_eq!(reserve("2Gi"), Some(Share::Size(Size(2 << 30))));
+    assert_eq!(reserve("0"), Some(Share::Size(Size(0))));
+}
+
+#[test]
+fn a_volume_may_be_paused() {
+    assert!(parse(&FULL.replace("paused: false", "paused: true")).unwrap().volumes[0].paused);
 }
 
 #[test]
@@ -145,6 +160,10 @@ const BAD: &[(&str, &str, u32, &str, &str)] = &[
         "where a list is wanted",
     ),
     ("keep: 10", "keep: 1001", 16, "volumes[0].versions.keep", "from 0 to 1000"),
+    ("maxAge: 720h", "maxAge: 1s", 16, "volumes[0].versions.maxAge", "from 1m to 87600h"),
+    ("\"10%\"", "\"101%\"", 16, "volumes[0].versions.budget", "from 0% to 100%"),
+    ("\"10%\"", "10G", 16, "volumes[0].versions.budget", "or a percentage"),
+    ("settle: 50ms", "reserve: \"91%\"", 18, "volumes[0].reserve", "from 0% to 90%"),
     ("settle: 50ms", "settle: 0s", 18, "volumes[0].settle", "from 1ms to 1m"),
     // Fields that come later.
     (
@@ -163,19 +182,15 @@ const BAD: &[(&str, &str, u32, &str, &str)] = &[
         "volumes[0].conflicts.rules[0].policy",
         "comes with a later version",
     ),
-    ("keep: 10", "maxAge: 720h", 16, "volumes[0].versions.maxAge", "comes with a later version"),
-    ("keep: 10", "budget: \"10%\"", 16, "volumes[0].versions.budget", "comes with a later version"),
     ("durability: epoch", "durability: strict", 17, "volumes[0].durability", "comes with a later version"),
     ("durability: epoch", "durability: none", 17, "volumes[0].durability", "write epoch"),
     ("settle: 50ms", "deletionGuard: { percent: 0 }", 18, "volumes[0].deletionGuard.percent", "from 1 to 100"),
     ("settle: 50ms", "openWait: 10s", 18, "volumes[0].openWait", "comes with a later version"),
-    ("settle: 50ms", "reserve: \"5%\"", 18, "volumes[0].reserve", "comes with a later version"),
     ("limit: 0", "limit: 1Mi", 19, "volumes[0].bandwidth.limit", "comes with a later version"),
     ("ReadWriteMany", "SingleWriter", 20, "volumes[0].mode", "comes with a later version"),
     ("seed: \"\"", "seed: c", 21, "volumes[0].seed", "neither this node nor among `peers`"),
     ("seed: \"\"", "seed: [ b ]", 21, "volumes[0].seed", "a list where one value"),
-    ("paused: false", "paused: true", 22, "volumes[0].paused", "comes with a later version"),
-    ("paused: false", "paused: maybe", 22, "volumes[0].paused", "is not a value for this field"),
+    ("paused: false", "paused: maybe", 22, "volumes[0].paused", "write true or false"),
     // One field against another.
     ("{ node: b,", "{ node: a,", 5, "peers[0].node", "this node itself (line 1)"),
     (

@@ -47,8 +47,10 @@ pub enum Decision {
 /// What becomes of contents that lose their name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Displaced {
-    /// Into the version store: superseded, or the policy says so.
+    /// Into the version store: superseded.
     Store,
+    /// Into the version store, and pinned there: it lost, and has no copy anywhere.
+    StoreLoser,
     /// A file of its own, named after the losing version, before the winner takes the name.
     ConflictCopy,
 }
@@ -66,10 +68,13 @@ pub fn decide(here: Option<&Entry>, remote: &Entry, policy: Policy) -> Decision 
         return Decision::Hold;
     }
     if !entry.content.body.same_contents(&here.content.body) {
-        let lost = entry.losers.iter().any(|loser| loser.is_version(&here.content) && !gives_way(loser, &entry));
+        let loser = entry.losers.iter().find(|loser| loser.is_version(&here.content));
+        let lost = loser.is_some_and(|loser| !gives_way(loser, &entry));
+        let yields = loser.is_some_and(|loser| loser.origin == Origin::Yielding);
         let worth_a_copy = matches!(here.content.body, Body::File { .. } | Body::Symlink { .. });
         let displaced = match policy {
             Policy::KeepBoth | Policy::Manual if lost && worth_a_copy => Displaced::ConflictCopy,
+            _ if (lost || yields) && worth_a_copy => Displaced::StoreLoser,
             Policy::KeepBoth | Policy::LastWriterWins | Policy::Manual => Displaced::Store,
         };
         return Decision::Publish { entry, displaced };
@@ -339,7 +344,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(displaced(Policy::KeepBoth), Displaced::ConflictCopy);
-        assert_eq!(displaced(Policy::LastWriterWins), Displaced::Store);
+        assert_eq!(displaced(Policy::LastWriterWins), Displaced::StoreLoser);
         assert!(matches!(decide(Some(&remote), &here, Policy::KeepBoth), Decision::Record(_)));
     }
 
@@ -439,7 +444,7 @@ mod tests {
     fn what_a_node_with_a_seed_finds_gives_way_whatever_its_time() {
         let (seed, here) = (version(1, 10, file(1)), found(2, 20, file(2), Origin::Yielding));
         let Decision::Publish { entry, displaced } = decide(Some(&here), &seed, Policy::KeepBoth) else { panic!() };
-        assert_eq!((&entry.content, displaced, conflicts(&entry)), (&seed.content, Displaced::Store, 0));
+        assert_eq!((&entry.content, displaced, conflicts(&entry)), (&seed.content, Displaced::StoreLoser, 0));
         assert!(matches!(decide(Some(&seed), &here, Policy::KeepBoth), Decision::Record(_)));
         // Of two that both give way neither is less than the other.
         let other = found(3, 30, file(3), Origin::Yielding);

@@ -3,7 +3,7 @@
 //!
 //! Read in this order: [`path`] (what can be named), [`version`] (who wrote what, who knows what), [`entry`] (what is
 //! declared of a path and kept about it), [`decide`] (what happens when two versions meet), [`guard`] (which deletions wait),
-//! [`summary`] (do two replicas know the same).
+//! [`retention`] (which stored versions go), [`summary`] (do two replicas know the same).
 
 pub mod backoff;
 pub mod clock;
@@ -13,6 +13,7 @@ pub mod guard;
 pub mod limits;
 pub mod path;
 pub mod policy;
+pub mod retention;
 pub mod select;
 pub mod summary;
 pub mod version;

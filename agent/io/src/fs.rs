@@ -112,7 +112,12 @@ pub struct Probe {
     pub change_owner: bool,
     /// The mount's number. Another one than before means that the file system was taken down in between, in order or not.
     pub mount: u64,
-    /// Bytes that are free for us, and bytes in total.
+}
+
+/// How much room a file system has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    /// Bytes that anybody may still fill.
     pub free_bytes: u64,
     /// Bytes in total.
     pub total_bytes: u64,
@@ -172,6 +177,9 @@ pub trait Fs: Send + Sync {
     /// Tries what the file system can do, and makes the meta directory if it isn't there.
     fn probe(&self) -> Result<Probe, FsError>;
 
+    /// How much room there is now.
+    fn space(&self) -> Result<Space, FsError>;
+
     /// Opens a directory below the root; no component at all opens the root itself. Links, other mounts and `..` end
     /// in [`FsError::Outside`].
     fn open_directory(&self, components: &[&[u8]]) -> Result<Box<dyn Directory + '_>, FsError>;
@@ -216,6 +224,9 @@ pub trait Fs: Send + Sync {
 
     /// Names in the version store, in no order.
     fn list_store(&self) -> Result<Vec<String>, FsError>;
+
+    /// What a stored version is.
+    fn stat_stored(&self, name: &str) -> Result<Stat, FsError>;
 
     /// Opens a stored version, if it is a regular file, for reading.
     fn open_stored(&self, name: &str) -> Result<Box<dyn OpenFile + '_>, FsError>;

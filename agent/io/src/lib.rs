@@ -19,6 +19,6 @@ pub use completion::{
     Watcher,
 };
 pub use fs::{
-    DirEntry, Directory, Displaced, FileId, FileKind, Fs, FsError, Metadata, OpenFile, Owner, Probe, Stat, StateFiles,
-    WatchDescriptor,
+    DirEntry, Directory, Displaced, FileId, FileKind, Fs, FsError, Metadata, OpenFile, Owner, Probe, Space, Stat,
+    StateFiles, WatchDescriptor,
 };

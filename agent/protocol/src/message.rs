@@ -48,6 +48,8 @@ pub struct Volume {
     pub resume: Option<(ReplicaId, u64)>,
     /// How many files the sender has.
     pub files: u64,
+    /// The sender has paused it: it takes nothing and sends nothing.
+    pub paused: bool,
 }
 
 /// One row of the sender.
@@ -272,6 +274,8 @@ pub enum Message<'a> {
     Rows(Rows),
     /// See [`Repair`].
     Repair(Repair),
+    /// The sender has paused a volume, or it goes on.
+    Paused(bool),
 }
 
 /// Why a body is no message.
@@ -324,6 +328,7 @@ impl<'a> Message<'a> {
             Self::Compare(_) => 15,
             Self::Rows(_) => 16,
             Self::Repair(_) => 17,
+            Self::Paused(_) => 18,
         }
     }
 
@@ -353,6 +358,7 @@ impl<'a> Message<'a> {
             Self::Compare(body) => append(body, out),
             Self::Rows(body) => append(body, out),
             Self::Repair(body) => append(body, out),
+            Self::Paused(paused) => append(paused, out),
         }
     }
 
@@ -380,6 +386,7 @@ impl<'a> Message<'a> {
             15 => Self::Compare(read(kind, body)?),
             16 => Self::Rows(read(kind, body)?),
             17 => Self::Repair(read(kind, body)?),
+            18 => Self::Paused(read(kind, body)?),
             _ => return Err(MessageError::Kind(kind)),
         };
         message.check()?;
@@ -427,7 +434,7 @@ impl<'a> Message<'a> {
     }
 }
 
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "", "hello", "volume", "entries", "covers", "progress", "request", "block", "refused", "ping", "pong", "sessions",
-    "replicas", "goodbye", "", "compare", "rows", "repair",
+    "replicas", "goodbye", "", "compare", "rows", "repair", "paused",
 ];

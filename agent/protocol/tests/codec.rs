@@ -49,6 +49,7 @@ proptest! {
             Message::Sessions(vec![ReplicaId(7)]),
             Message::Replicas(vec![(ReplicaId(id), "a".into())]),
             Message::Goodbye(Farewell::Stopping),
+            Message::Paused(true),
         ];
         let mut wire = Vec::new();
         for message in &messages {

@@ -73,6 +73,16 @@ impl Disk {
         self.tree().folds = true;
     }
 
+    /// From now on it has so many bytes; what is on it stays, also if that is more.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.tree().capacity = bytes;
+    }
+
+    /// Bytes that are free.
+    pub fn free(&self) -> u64 {
+        self.tree().room().0
+    }
+
     pub(crate) fn tree(&self) -> MutexGuard<'_, Tree> {
         // No change of a tree can be left half done: it calls nothing of others.
         self.tree.lock().unwrap_or_else(PoisonError::into_inner)
@@ -154,14 +164,13 @@ impl Disk {
     pub fn user_write(&self, path: &[u8], bytes: &[u8]) -> Result<(), FsError> {
         let before = self.user_stat(path).is_ok();
         let file = self.user_create_open(path)?;
-        if before {
-            self.user_truncate(file, 0)?;
-        }
-        if !bytes.is_empty() {
-            self.user_write_at(file, bytes, 0)?;
-        }
+        let truncated = if before { self.user_truncate(file, 0) } else { Ok(()) };
+        let written = truncated.and_then(|()| match bytes {
+            [] => Ok(()),
+            bytes => self.user_write_at(file, bytes, 0),
+        });
         self.user_close(file);
-        Ok(())
+        written
     }
 
     /// Reads a file whole.
@@ -225,6 +234,13 @@ impl Disk {
         let mut tree = self.tree();
         let (from, to) = (resolve(&tree, from)?, resolve(&tree, to)?);
         tree.rename(from, to, Rename::Replace)
+    }
+
+    /// The medium turns a bit of a file's first byte. Nothing shows it, and nobody is told.
+    pub fn rot(&self, path: &[u8]) {
+        let mut tree = self.tree();
+        let inode = find(&tree, path).expect("the file is there");
+        tree.rot(inode);
     }
 
     /// Sets permission bits.

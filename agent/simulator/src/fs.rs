@@ -6,7 +6,7 @@ use crate::inode::{Contents, Names, Node, Number};
 use crate::tree::{Rename, Tree};
 use std::sync::{Arc, OnceLock};
 use syncmesh_io::{
-    DirEntry, Directory, Displaced, FileId, FileKind, Fs, FsError, Metadata, OpenFile, Owner, Probe, Stat,
+    DirEntry, Directory, Displaced, FileId, FileKind, Fs, FsError, Metadata, OpenFile, Owner, Probe, Space, Stat,
     WatchDescriptor, Watcher,
 };
 
@@ -18,7 +18,6 @@ const AGENT: Owner = Owner { uid: 0, gid: 0 };
 
 const MARKER: &[u8] = b"marker";
 const NEW_MARKER: &[u8] = b"marker.new";
-const TOTAL_BYTES: u64 = 1 << 40;
 
 /// One agent's view of a disk: it ends with the agent, and its watches with it. After a crash drop the old one before
 /// making a new one with the same watcher, whose events end with it.
@@ -129,9 +128,14 @@ impl Fs for SimFs {
                 no_replace: true,
                 change_owner: true,
                 mount: tree.mount,
-                free_bytes: TOTAL_BYTES / 2,
-                total_bytes: TOTAL_BYTES,
             })
+        })
+    }
+
+    fn space(&self) -> Result<Space, FsError> {
+        self.on_tree("space", |tree| {
+            let (free_bytes, total_bytes) = tree.room();
+            Ok(Space { free_bytes, total_bytes })
         })
     }
 
@@ -274,6 +278,14 @@ impl Fs for SimFs {
         self.on_tree("list_store", |tree| {
             let names = tree.names(self.meta()?.store)?.keys();
             Ok(names.filter_map(|name| String::from_utf8(name.clone()).ok()).collect())
+        })
+    }
+
+    fn stat_stored(&self, name: &str) -> Result<Stat, FsError> {
+        self.on_tree("stat_stored", |tree| {
+            check_name(name.as_bytes())?;
+            let inode = tree.lookup(self.meta()?.store, name.as_bytes())?;
+            Ok(tree.stat(inode))
         })
     }
 

@@ -21,6 +21,7 @@ use syncmesh_core::entry::Row;
 use syncmesh_core::guard::Limits;
 use syncmesh_core::path::RelativePath;
 use syncmesh_core::policy::{Policies, Policy};
+use syncmesh_core::retention;
 use syncmesh_core::select::Selection;
 use syncmesh_core::version::ReplicaId;
 use syncmesh_io::{Io, Watcher};
@@ -46,6 +47,16 @@ pub struct Shape {
     pub guard: Limits,
     /// The node whose contents win at a first meeting.
     pub seed: Option<u32>,
+    /// What version stores keep, and what stays free of disks.
+    pub limits: retention::Limits,
+}
+
+impl Default for Shape {
+    /// Two nodes that keep both, and every version.
+    fn default() -> Self {
+        let limits = retention::Limits { keep: 1_000, ..retention::Limits::default() };
+        Self { nodes: 2, policy: Policy::KeepBoth, exclude: Vec::new(), guard: Limits::default(), seed: None, limits }
+    }
 }
 
 /// A simulated machine with its disks; its agent may run or not.
@@ -220,7 +231,8 @@ impl Mesh {
                 selection,
                 policies,
                 settle: 50_000_000,
-                keep_versions: 1_000,
+                limits: shape.limits,
+                paused: false,
                 guard: shape.guard,
                 seed: shape.seed.map(name),
             }],
@@ -457,6 +469,19 @@ impl Mesh {
     /// How many replicas a running node knows, itself included.
     pub fn replicas(&self, id: u32) -> usize {
         self.machines[id as usize - 1].agent.as_ref().map_or(0, |agent| agent.node.replicas().len())
+    }
+
+    /// Somebody orders a running node's volume to pause, or to go on.
+    pub fn pause(&mut self, id: u32, paused: bool) {
+        let agent = self.machine(id).agent.as_mut().expect("only a running agent can be told");
+        let done = if paused { agent.node.pause(None) } else { agent.node.resume(None) };
+        done.expect("the volume is there, and not paused by its configuration");
+    }
+
+    /// Somebody orders a running node to look at everything again.
+    pub fn rescan(&mut self, id: u32, contents: bool) {
+        let agent = self.machine(id).agent.as_mut().expect("only a running agent can be told");
+        agent.node.rescan(None, contents).expect("the volume is there");
     }
 
     /// Rows of a running node that want something.

@@ -13,6 +13,9 @@ use syncmesh_io::{FsError, Metadata, Owner, Stat};
 /// `EINVAL`: what a rename answers that would put a directory into itself.
 const INVALID: FsError = FsError::Os(22);
 
+/// How large a disk is unless somebody says otherwise.
+const CAPACITY: u64 = 1 << 40;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Rename {
     Replace,
@@ -52,6 +55,9 @@ pub(crate) struct Tree {
     pub tick: u64,
     /// Names that differ in the case of ASCII letters only are the same.
     pub folds: bool,
+    /// Bytes that inodes may take together, and that they take.
+    pub capacity: u64,
+    used: u64,
 }
 
 impl Tree {
@@ -72,6 +78,8 @@ impl Tree {
             clock,
             tick: 1,
             folds: false,
+            capacity: CAPACITY,
+            used: 0,
         };
         let root = Inode::new(Node::Directory(Names::default()), 0o755, owner, tree.now());
         tree.inodes.insert(tree.root, root);
@@ -97,6 +105,8 @@ impl Tree {
             clock: self.clock.clone(),
             tick: self.tick,
             folds: self.folds,
+            capacity: self.capacity,
+            used: self.used,
         }
     }
 
@@ -155,6 +165,7 @@ impl Tree {
         self.mount += 1;
         self.handles.clear();
         self.inodes.retain(|_, inode| inode.names > 0);
+        self.used = self.inodes.keys().map(|inode| self.taken_by(*inode)).sum();
         self.sync();
     }
 
@@ -206,6 +217,17 @@ impl Tree {
         Ok(names.keys().find(|other| other.eq_ignore_ascii_case(name)).cloned())
     }
 
+    // Space.
+
+    /// Bytes that are free, and bytes in total.
+    pub(crate) fn room(&self) -> (u64, u64) {
+        (self.capacity.saturating_sub(self.used), self.capacity)
+    }
+
+    fn taken_by(&self, inode: Number) -> u64 {
+        self.stat(inode).blocks * 512
+    }
+
     // Events.
 
     fn tell(&mut self, directory: Number, cause: Cause, name: &[u8], is_directory: bool) {
@@ -254,6 +276,11 @@ impl Tree {
         let inode = self.last_inode;
         let made = Inode::new(node, mode, owner, self.now());
         let is_directory = made.is_directory();
+        let takes = made.stat(self.device, inode).blocks * 512;
+        if takes > self.room().0 {
+            return Err(FsError::NoSpace);
+        }
+        self.used += takes;
         self.inodes.insert(inode, made);
         self.attach(directory, name, inode);
         self.tell(directory, Cause::Create, name, is_directory);
@@ -358,6 +385,7 @@ impl Tree {
         for queue in self.watchers.values_mut() {
             queue.forget(inode);
         }
+        self.used -= self.taken_by(inode);
         self.inodes.remove(&inode);
     }
 
@@ -502,7 +530,7 @@ impl Tree {
         Ok(self.handle(handle)?.inode)
     }
 
-    /// Changes an open file's contents, and tells.
+    /// Changes an open file's contents, and tells. What there is no room for isn't written at all.
     pub(crate) fn change(
         &mut self,
         handle: u64,
@@ -510,16 +538,37 @@ impl Tree {
     ) -> Result<(), FsError> {
         let Handle { inode, place, writes } = self.handle(handle)?;
         let (inode, place, writes) = (*inode, place.clone(), *writes);
-        match &mut self.inode_mut(inode).node {
-            Node::File(contents) if writes => change(contents),
-            _ => return Err(FsError::Os(9)),
+        let (before, is_small) = (self.taken_by(inode), self.capacity < CAPACITY);
+        let Node::File(contents) = &mut self.inode_mut(inode).node else { return Err(FsError::Os(9)) };
+        if !writes {
+            return Err(FsError::Os(9));
         }
+        // Copied only where it may have to be put back.
+        let old = is_small.then(|| contents.clone());
+        change(contents);
+        let after = self.taken_by(inode);
+        if after.saturating_sub(before) > self.room().0
+            && let (Some(old), Node::File(contents)) = (old, &mut self.inode_mut(inode).node)
+        {
+            *contents = old;
+            return Err(FsError::NoSpace);
+        }
+        self.used = self.used - before + after;
         self.unsynced.insert(inode);
         self.touch(inode);
         if place.is_some() {
             self.tell_inode(inode, place.as_ref(), Cause::Modify);
         }
         Ok(())
+    }
+
+    /// See [`crate::Disk::rot`].
+    pub(crate) fn rot(&mut self, inode: Number) {
+        if let Node::File(contents) = &mut self.inode_mut(inode).node {
+            let mut first = [0];
+            contents.read(&mut first, 0);
+            contents.write(&[first[0] ^ 1], 0);
+        }
     }
 
     // Metadata.

@@ -1,8 +1,6 @@
 //! Names that one node's file system takes for the same, and others don't: held there and reported, never merged or mangled.
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
-use syncmesh_core::guard::Limits;
-use syncmesh_core::policy::Policy;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
 const SEEDS: u64 = 50;
@@ -10,7 +8,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// Two nodes, of which the second ignores case.
 fn pairs() -> impl Iterator<Item = Mesh> {
-    let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec![], guard: Limits::default(), seed: None };
+    let shape = Shape::default();
     (1..=SEEDS).map(move |seed| {
         let mut mesh = Mesh::asleep(seed, shape.clone());
         mesh.machines[1].disk.fold_case();

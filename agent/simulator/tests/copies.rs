@@ -1,15 +1,13 @@
 //! Machines that are set back to older images, copied and run twice, and clocks that are wrong or jump (SYNC 2).
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
-use syncmesh_core::guard::Limits;
-use syncmesh_core::policy::Policy;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
 const SEEDS: u64 = 30;
 const SECOND: u64 = 1_000_000_000;
 
 fn meshes() -> impl Iterator<Item = Mesh> {
-    let shape = Shape { nodes: 3, policy: Policy::KeepBoth, exclude: vec![], guard: Limits::default(), seed: None };
+    let shape = Shape { nodes: 3, ..Shape::default() };
     (1..=SEEDS).map(move |seed| {
         let mut mesh = Mesh::new(seed, shape.clone());
         for path in ["a", "b", "c"] {

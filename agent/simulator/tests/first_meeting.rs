@@ -1,15 +1,13 @@
 //! Directories that meet with contents: for the first time, with a seed, and again after a registry was lost.
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
-use syncmesh_core::guard::Limits;
-use syncmesh_core::policy::Policy;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
 const SEEDS: u64 = 50;
 const PATIENCE: u64 = 120_000_000_000;
 
 fn shape(nodes: u32, seed: Option<u32>) -> Shape {
-    Shape { nodes, policy: Policy::KeepBoth, exclude: vec![], guard: Limits::default(), seed }
+    Shape { nodes, seed, ..Shape::default() }
 }
 
 fn in_sync(mesh: &mut Mesh) {

@@ -1,8 +1,6 @@
 //! Files that are appended to without end (SYNC 5): what was written arrives while more is being written.
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
-use syncmesh_core::guard::Limits;
-use syncmesh_core::policy::Policy;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
 const SECOND: u64 = 1_000_000_000;
@@ -11,7 +9,7 @@ const SECOND: u64 = 1_000_000_000;
 #[test]
 fn a_large_file_that_grows_all_the_time_keeps_arriving() {
     for seed in 1..=10 {
-        let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec![], guard: Limits::default(), seed: None };
+        let shape = Shape::default();
         let mut mesh = Mesh::new(seed, shape);
         mesh.machines[0].disk.user_write(b"log", &[b'.'; 200_000]).unwrap();
         mesh.run_until_in_sync(120 * SECOND).unwrap();

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
 use syncmesh_agent::conflicts::{Choice, Whereabouts};
-use syncmesh_core::guard::Limits;
 use syncmesh_core::policy::Policy;
 use syncmesh_simulator::Cut;
 use syncmesh_simulator::ledger::Ledger;
@@ -37,7 +36,7 @@ fn large(byte: u8) -> Vec<u8> {
 /// Three nodes, of which two edited a file apart from each other, and have met since.
 fn edited_apart(policy: Policy) -> impl Iterator<Item = Mesh> {
     (1..=SEEDS).map(move |seed| {
-        let shape = Shape { nodes: 3, policy, exclude: vec![], guard: Limits::default(), seed: None };
+        let shape = Shape { nodes: 3, policy, ..Shape::default() };
         let mut mesh = Mesh::new(seed, shape);
         write(&mesh, 1, "f.txt", b"the first");
         in_sync(&mut mesh);
@@ -174,7 +173,7 @@ fn a_decision_settles_what_the_policy_had_decided() {
 #[test]
 fn stories_of_writers_and_deciders_end_alike_and_lose_nothing() {
     for seed in 1..=200 {
-        let shape = Shape { nodes: 3, policy: Policy::Manual, exclude: vec![], guard: Limits::default(), seed: None };
+        let shape = Shape { nodes: 3, policy: Policy::Manual, ..Shape::default() };
         let mut mesh = Mesh::new(seed, shape);
         let mut ledger = Ledger::default();
         let mut cut = None;

@@ -1,8 +1,6 @@
 //! A root that isn't in its place while its agent runs (SYNC 10, I15).
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
-use syncmesh_core::guard::Limits;
-use syncmesh_core::policy::Policy;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
 const SECOND: u64 = 1_000_000_000;
@@ -17,7 +15,7 @@ fn in_sync(mesh: &mut Mesh) {
 #[test]
 fn what_happens_in_a_root_that_was_moved_away_waits_until_it_is_back() {
     for seed in 1..=20 {
-        let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec![], guard: Limits::default(), seed: None };
+        let shape = Shape::default();
         let mut mesh = Mesh::new(seed, shape);
         mesh.machines[0].disk.user_mkdir(b"d").unwrap();
         for number in 0..10 {

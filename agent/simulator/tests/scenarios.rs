@@ -4,7 +4,6 @@
 
 use syncmesh_agent::guard::Verdict;
 use syncmesh_core::guard::Limits;
-use syncmesh_core::policy::Policy;
 use syncmesh_io::Owner;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
@@ -13,13 +12,7 @@ const PATIENCE: u64 = 120_000_000_000;
 
 /// Two nodes that exclude `*.tmp`.
 fn pairs() -> impl Iterator<Item = Mesh> {
-    let shape = Shape {
-        nodes: 2,
-        policy: Policy::KeepBoth,
-        exclude: vec!["*.tmp".into()],
-        guard: Limits::default(),
-        seed: None,
-    };
+    let shape = Shape { exclude: vec!["*.tmp".into()], ..Shape::default() };
     (1..=SEEDS).map(move |seed| Mesh::new(seed, shape.clone()))
 }
 
@@ -142,9 +135,7 @@ fn a_node_killed_while_it_carries_out_a_change_declares_nothing() {
     ];
     for (what, change) in changes {
         let begin = |seed| {
-            let shape =
-                Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec![], guard: Limits::default(), seed: None };
-            let mut mesh = Mesh::new(seed, shape);
+            let mut mesh = Mesh::new(seed, Shape::default());
             mesh.machines[0].disk.user_mkdir(b"d").unwrap();
             mesh.machines[0].disk.user_mkdir(b"e").unwrap();
             mesh.machines[0].disk.user_write(b"d/f", b"old").unwrap();

@@ -4,15 +4,13 @@
 
 use syncmesh_agent::job::identity;
 use syncmesh_core::entry::{Body, ContentHash, Here, Row};
-use syncmesh_core::guard::Limits;
-use syncmesh_core::policy::Policy;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
 const SECOND: u64 = 1_000_000_000;
 const EMPTY: Row = Row { sequence: 0, here: None, wanted: None };
 
 fn meshes(seeds: u64) -> impl Iterator<Item = Mesh> {
-    let shape = Shape { nodes: 2, policy: Policy::KeepBoth, exclude: vec![], guard: Limits::default(), seed: None };
+    let shape = Shape::default();
     (1..=seeds).map(move |seed| Mesh::new(seed, shape.clone()))
 }
 

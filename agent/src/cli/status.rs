@@ -87,6 +87,12 @@ fn show(status: &Status, now: u64) -> String {
     for one in status.volumes.iter().filter(|one| !one.message.is_empty()) {
         text.push_str(&format!("\n{}: {}\n", clean(&one.name), clean(&one.message)));
     }
+    for one in status.volumes.iter().filter(|one| !one.worst.is_empty()) {
+        let age = |since: Option<u64>| since.map(span).unwrap_or_default();
+        let rows: Vec<Vec<String>> =
+            one.worst.iter().map(|worst| vec![worst.path.clone(), age(worst.since_ms), worst.reason.clone()]).collect();
+        text.push_str(&format!("\nworst in {}:\n{}", clean(&one.name), table(&["PATH", "AGE", "REASON"], &rows)));
+    }
     for warning in &status.warnings {
         text.push_str(&format!("\nwarning: {}\n", clean(warning)));
     }
@@ -133,6 +139,7 @@ fn volume(volume: &VolumeStatus, now: u64) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::control::fake::status;
+    use crate::worst::Worst;
 
     #[test]
     fn a_person_sees_peers_volumes_and_what_is_wrong() {
@@ -152,5 +159,15 @@ docs: no session with b: see PEERS for the reason
         assert!(show(&status(true, 7), 0).contains("now\n"));
         let warned = Status { warnings: vec!["two agents run under the name b".into()], ..status(true, 7) };
         assert!(show(&warned, 0).ends_with("\nwarning: two agents run under the name b\n"));
+        let mut ill = status(false, 7);
+        let reason = "no connected member has its contents".to_owned();
+        ill.volumes[0].worst = vec![Worst { path: "a/b".into(), reason, since_ms: Some(61_000) }];
+        let text = show(&ill, 1_700_000_125);
+        assert!(
+            text.ends_with(
+                "\nworst in docs:\nPATH  AGE        REASON\na/b   1 min 1 s  no connected member has its contents\n"
+            ),
+            "{text}"
+        );
     }
 }

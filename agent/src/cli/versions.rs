@@ -166,10 +166,11 @@ fn show(versions: &[Version], now: u64) -> String {
                 bytes(version.size),
                 modified.unwrap_or_default(),
                 version.contents.clone().unwrap_or_default(),
+                if version.pinned { "lost a conflict".into() } else { String::new() },
             ]
         })
         .collect();
-    table(&["VERSION", "DISPLACED", "SIZE", "MODIFIED", "CONTENTS"], &rows)
+    table(&["VERSION", "DISPLACED", "SIZE", "MODIFIED", "CONTENTS", "PINNED"], &rows)
 }
 
 #[cfg(test)]
@@ -191,13 +192,14 @@ mod tests {
             size: 12,
             modified: 1_700_000_000_123_456_789,
             contents: contents.map(str::to_owned),
+            pinned: contents.is_none(),
         };
         let text =
             show(&[version(1_700_000_100_000, Some("0a1b2c3d")), version(1_700_000_000_000, None)], 1_700_000_160);
         let expected = "\
-VERSION        DISPLACED       SIZE  MODIFIED              CONTENTS
-1700000100000  1 min 0 s ago   12 B  2023-11-14T22:13:20Z  0a1b2c3d
-1700000000000  2 min 40 s ago  12 B  2023-11-14T22:13:20Z  -
+VERSION        DISPLACED       SIZE  MODIFIED              CONTENTS  PINNED
+1700000100000  1 min 0 s ago   12 B  2023-11-14T22:13:20Z  0a1b2c3d  -
+1700000000000  2 min 40 s ago  12 B  2023-11-14T22:13:20Z  -         lost a conflict
 ";
         assert_eq!(text, expected);
         assert!(show(&[], 0).contains("other nodes may"));

@@ -5,17 +5,20 @@
 //! {"wait":{"volume":"docs","timeoutMs":60000}}   -> {"ok":true} or {"ok":false,"why":"…"}
 //! {"holds":{}}                                   -> [{"volume":"docs","files":600,"paths":[…]}]
 //! {"approveHolds":{"volume":"docs"}}             -> {"decided":600}; {"rejectHolds":…} alike
+//! {"pause":{}}, {"resume":{}}, {"rescan":{"contents":true}} -> {"volumes":["docs"]}
 //! {"versions":{"volume":null,"typed":…,"absolute":…}} -> [{"version":1764000000000,"size":12,…}]
 //! {"restore":{"path":{…},"which":"newest","to":null}} -> {"files":1,"bytes":12,"left":[]}
+//! {"history":{"path":{…},"number":20}}          -> [{"at":1764000000000,"path":"f","what":"written",…}]
+//! {"forget":{"node":"b"}}                       -> {"node":"b","dropped":3,"kept":2,"paths":40}
 //! {"conflicts":{"volume":"docs"}}               -> [{"volume":"docs","paths":[…]}]
 //! {"resolve":{"path":{…},"choice":"local","contents":null}} -> {"contents":"0a1b2c3d","over":1}
 //! anything else                                  -> {"error":"…"}
 //! ```
 
-use super::limits::{ADMIN_CONNECTIONS, ADMIN_IDLE, ANSWER, LINE_BYTES, RESTORE};
+use super::limits::{ADMIN_CONNECTIONS, ADMIN_IDLE, ANSWER, HISTORY, LINE_BYTES, RESTORE, WORST};
 use super::question::Loop;
 use super::wait;
-use crate::ask::{Ask, Named, Resolve, Restore};
+use crate::ask::{Ask, Named, Past, Resolve, Restore};
 use crate::guard::Verdict;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -50,6 +53,13 @@ pub enum Request {
     Versions(Named),
     /// Bring a path back.
     Restore(Restore),
+    /// What changed.
+    History(Past),
+    /// Forget a node that is no member any more.
+    Forget {
+        /// Its name.
+        node: String,
+    },
     /// Which conflicts there are.
     Conflicts {
         /// The volume; none means all.
@@ -57,6 +67,24 @@ pub enum Request {
     },
     /// Decide a conflict.
     Resolve(Resolve),
+    /// Stand still.
+    Pause {
+        /// The volume; none means all.
+        volume: Option<String>,
+    },
+    /// Go on.
+    Resume {
+        /// The volume; none means all.
+        volume: Option<String>,
+    },
+    /// Look at everything again.
+    Rescan {
+        /// The volume; none means all.
+        volume: Option<String>,
+        /// Read all contents, too.
+        #[serde(default)]
+        contents: bool,
+    },
     /// Let held deletions go.
     ApproveHolds {
         /// The volume; none means all.
@@ -75,6 +103,14 @@ pub enum Request {
 pub struct Decided {
     /// Deletions of files and links that were decided.
     pub decided: u64,
+}
+
+/// The answer to [`Request::Pause`], [`Request::Resume`] and [`Request::Rescan`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ordered {
+    /// The volumes that it is about.
+    pub volumes: Vec<String>,
 }
 
 /// The answer to [`Request::Wait`].
@@ -211,7 +247,16 @@ async fn left(reading: &mut (impl AsyncBufReadExt + Unpin)) {
 async fn answer(request: &[u8], agent: &Loop) -> Vec<u8> {
     match serde_json::from_slice(request) {
         Ok(Request::Status {}) => match agent.status().await {
-            Ok((status, _)) => line(&status),
+            Ok((mut status, _)) => {
+                // Who asks how the node is hears it also while jobs are slow.
+                let worst = agent.question(WORST, Ask::Worst).await.unwrap_or_default();
+                for (name, paths) in worst {
+                    if let Some(volume) = status.volumes.iter_mut().find(|volume| volume.name == name) {
+                        volume.worst = paths;
+                    }
+                }
+                line(&status)
+            }
             Err(no_answer) => line(&refuse(no_answer.to_string())),
         },
         Ok(Request::Wait { volume, timeout_ms }) => {
@@ -221,8 +266,15 @@ async fn answer(request: &[u8], agent: &Loop) -> Vec<u8> {
         Ok(Request::Holds { volume }) => reply(agent.question(ANSWER, |to| Ask::Holds(volume, to)).await),
         Ok(Request::Versions(named)) => reply(agent.question(ANSWER, |to| Ask::Versions(named, to)).await),
         Ok(Request::Restore(order)) => reply(agent.question(RESTORE, |to| Ask::Restore(order, to)).await),
+        Ok(Request::History(past)) => reply(agent.question(HISTORY, |to| Ask::History(past, to)).await),
+        Ok(Request::Forget { node }) => reply(agent.question(HISTORY, |to| Ask::Forget(node, to)).await),
         Ok(Request::Conflicts { volume }) => reply(agent.question(ANSWER, |to| Ask::Conflicts(volume, to)).await),
         Ok(Request::Resolve(order)) => reply(agent.question(ANSWER, |to| Ask::Resolve(order, to)).await),
+        Ok(Request::Pause { volume }) => ordered(agent.question(ANSWER, |to| Ask::Pause(volume, to)).await),
+        Ok(Request::Resume { volume }) => ordered(agent.question(ANSWER, |to| Ask::Resume(volume, to)).await),
+        Ok(Request::Rescan { volume, contents }) => {
+            ordered(agent.question(ANSWER, |to| Ask::Rescan(volume, contents, to)).await)
+        }
         Ok(Request::ApproveHolds { volume }) => decide(agent, volume, Verdict::Approve).await,
         Ok(Request::RejectHolds { volume }) => decide(agent, volume, Verdict::Reject).await,
         Err(error) => line(&refuse(format!(
@@ -235,6 +287,10 @@ async fn answer(request: &[u8], agent: &Loop) -> Vec<u8> {
 async fn decide(agent: &Loop, volume: Option<String>, verdict: Verdict) -> Vec<u8> {
     let decided = agent.question(ANSWER, |to| Ask::DecideHolds(volume, verdict, to)).await;
     reply(decided.map(|decided| Decided { decided }))
+}
+
+fn ordered(answer: Result<Vec<String>, String>) -> Vec<u8> {
+    reply(answer.map(|volumes| Ordered { volumes }))
 }
 
 fn reply(answer: Result<impl Serialize, String>) -> Vec<u8> {

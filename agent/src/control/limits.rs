@@ -35,6 +35,12 @@ pub const ANSWER: Duration = Duration::from_secs(10);
 /// Longest time that a restore may take for who asked; it goes on without them.
 pub const RESTORE: Duration = Duration::from_secs(3600);
 
+/// Longest time that a status waits for the names of the worst paths.
+pub const WORST: Duration = Duration::from_secs(1);
+
+/// Longest time for a walk over all rows of a volume.
+pub const HISTORY: Duration = Duration::from_secs(60);
+
 /// How often it is looked whether an answer has come, first and later: status requests are rare and the loop answers
 /// between two batches.
 pub const ANSWER_POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(5));

@@ -8,7 +8,7 @@ use prometheus::{Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Regi
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// States that a volume can have today, for one series each.
-const STATES: [&str; 4] = ["Failed", "Degraded", "Syncing", "InSync"];
+const STATES: [&str; 6] = ["Failed", "Held", "Paused", "Degraded", "Syncing", "InSync"];
 
 /// What is known of the process beside its status.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +119,7 @@ impl Scrape {
             })
         });
         self.gauges("syncmesh_volume_state", "1 for the state that holds.", &["volume", "state"], states);
-        let rows: [(&str, &str, fn(&VolumeStatus) -> f64); 13] = [
+        let rows: [(&str, &str, fn(&VolumeStatus) -> f64); 16] = [
             ("in_sync", "1 while every member is connected and nothing is pending anywhere.", |volume| {
                 f64::from(u8::from(volume.in_sync))
             }),
@@ -140,6 +140,11 @@ impl Scrape {
                 volume.conflicts as f64
             }),
             ("holds", "Bulk deletions that wait for approval.", |volume| volume.holds as f64),
+            ("no_space_files", "Paths that wait for space on the file system.", |volume| volume.no_space_files as f64),
+            ("stored_files", "Replaced and deleted versions in this node's store.", |volume| {
+                volume.stored_files as f64
+            }),
+            ("stored_bytes", "Bytes that those versions take.", |volume| volume.stored_bytes as f64),
             ("last_sync_timestamp_seconds", "When it was last in sync, seconds since 1970; 0 for never.", |volume| {
                 volume.last_sync.map_or(0.0, |at| at as f64 / 1e3)
             }),
@@ -199,6 +204,8 @@ mod tests {
             "syncmesh_volume_synced_ratio{volume=\"docs\"} 0.41",
             "syncmesh_volume_lag_seconds{volume=\"docs\"} 1.5",
             "syncmesh_volume_last_sync_timestamp_seconds{volume=\"docs\"} 1700000000",
+            "syncmesh_volume_stored_files{volume=\"docs\"} 5",
+            "syncmesh_volume_stored_bytes{volume=\"docs\"} 8192",
             "syncmesh_versions_made_total 5",
             "syncmesh_epochs_total 2",
         ] {

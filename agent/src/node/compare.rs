@@ -32,7 +32,7 @@ impl<I: Io> Node<I> {
         for connection in self.connections.values_mut().filter(|connection| connection.phase == Phase::Ready) {
             let Some(peer) = connection.peer.as_deref() else { continue };
             for (&number, link) in &mut connection.links {
-                let Some(volume) = self.volumes.get(&number) else { continue };
+                let Some(volume) = self.volumes.get(&number).filter(|volume| !volume.is_paused()) else { continue };
                 let comparing = &mut link.comparing;
                 let known = &volume.state.knowledge;
                 let other = comparing.told.as_ref().filter(|(_, sum)| *sum != volume.state.sum);

@@ -10,14 +10,17 @@ use crate::job::{Job, Sweep};
 use crate::limits::{
     APPLY_ITEMS, EPOCH, EPOCH_ROWS_BYTES, FETCH_BLOCKS, FETCH_WINDOW, FETCHES, JOBS, PLACE, PRUNE, RECOUNT, SCAN_JOBS,
 };
-use crate::publish::Apply;
+use crate::publish::{Apply, Item};
 use crate::registry::Last;
 use crate::scan::Scan;
-use crate::volume::FetchWanted;
+use crate::stage::Source;
+use crate::verify::Verify;
+use crate::volume::{FetchWanted, Reading};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use syncmesh_core::entry::Origin;
 use syncmesh_core::limits::BLOCK_BYTES;
+use syncmesh_core::path::RelativePath;
 use syncmesh_io::Io;
 use syncmesh_protocol::message::{Message, Request};
 
@@ -61,6 +64,9 @@ impl<I: Io> Node<I> {
             due.extend(connection.links.values().filter_map(|link| link.comparing.again));
         }
         for volume in self.volumes.values() {
+            if volume.is_paused() {
+                continue;
+            }
             due.extend(volume.dirty.next_due().filter(|_| self.stopping.is_none()));
             due.extend(volume.retry.due.filter(|_| !volume.retry.running));
             due.extend(volume.guard.due(&volume.state.counts, volume.settle));
@@ -148,7 +154,7 @@ impl<I: Io> Node<I> {
         let running: usize = self.volumes.values().map(|volume| volume.scans).sum();
         let mut free = SCAN_JOBS.saturating_sub(running).min(JOBS.saturating_sub(self.jobs_running));
         let mut jobs = Vec::new();
-        for volume in self.volumes.values_mut() {
+        for volume in self.volumes.values_mut().filter(|volume| !volume.is_paused()) {
             while free > 0
                 && let Some((directory, scope)) = volume.dirty.take(now, &volume.busy)
             {
@@ -179,14 +185,20 @@ impl<I: Io> Node<I> {
         let wall = self.wall_millis();
         let mut jobs = Vec::new();
         for volume in self.volumes.values_mut().filter(|volume| volume.scanned && volume.failed.is_none()) {
+            let is_paused = volume.is_paused();
             while self.jobs_running + jobs.len() < JOBS {
-                let free = volume.incoming.keys().find(|directory| !volume.busy.contains(*directory)).cloned();
+                // Versions that exist only in a slot get a name also while the volume is paused: the journal waits for it.
+                let may_go = |item: &Item| !is_paused || matches!(item.source, Source::Displaced(_));
+                let ready = |(directory, items): &(&RelativePath, &VecDeque<Item>)| {
+                    !volume.busy.contains(*directory) && items.front().is_some_and(may_go)
+                };
+                let free = volume.incoming.iter().find(ready).map(|(directory, _)| directory.clone());
                 let Some(directory) = free else { break };
                 let Some(queue) = volume.incoming.get_mut(&directory) else { break };
                 let mut names = BTreeSet::new();
                 let mut items = Vec::new();
                 while items.len() < APPLY_ITEMS
-                    && let Some(item) = queue.pop_front_if(|item| names.insert(item.name.clone()))
+                    && let Some(item) = queue.pop_front_if(|item| may_go(item) && names.insert(item.name.clone()))
                 {
                     items.push(item);
                 }
@@ -219,7 +231,7 @@ impl<I: Io> Node<I> {
             let Some(name) = connection.peer.as_deref() else { continue };
             let elsewhere = Arc::new(elsewhere(&self.peers, name));
             for (&number, link) in &mut connection.links {
-                let Some(volume) = self.volumes.get(&number) else { continue };
+                let Some(volume) = self.volumes.get(&number).filter(|volume| !volume.is_paused()) else { continue };
                 let out = &mut link.outgoing;
                 if out.collecting
                     || out.position >= volume.journalled
@@ -272,7 +284,8 @@ impl<I: Io> Node<I> {
     }
 
     fn start_fetches(&mut self) {
-        let numbers: Vec<u16> = self.volumes.keys().copied().collect();
+        let running = self.volumes.values().filter(|volume| !volume.is_paused());
+        let numbers: Vec<u16> = running.map(|volume| volume.number).collect();
         for number in numbers {
             while self.fetches.len() < FETCHES {
                 let Some(wanted) = self.volumes.get_mut(&number).and_then(|volume| volume.fetch_queue.pop_front())
@@ -428,7 +441,8 @@ impl<I: Io> Node<I> {
     fn start_sweeps(&mut self, now: u64) {
         let mut jobs = Vec::new();
         for volume in self.volumes.values_mut().filter(|volume| volume.scanned) {
-            if !volume.retry.running && volume.retry.due.is_some_and(|due| due <= now) && self.stopping.is_none() {
+            let may_go = self.stopping.is_none() && !volume.is_paused();
+            if may_go && !volume.retry.running && volume.retry.due.is_some_and(|due| due <= now) {
                 volume.retry.due = None;
                 volume.retry.running = true;
                 jobs.push(Job::Wanted(volume.number, Sweep::Retry, volume.retry.after.take()));
@@ -437,9 +451,15 @@ impl<I: Io> Node<I> {
                 volume.placed = now;
                 jobs.push(Job::Place(volume.number));
             }
-            if now >= volume.pruned + PRUNE.as_nanos() as u64 && self.stopping.is_none() {
+            if may_go && let Reading::Next(after) = &mut volume.reading {
+                jobs.push(Job::Verify(Verify { volume: volume.number, after: after.take() }));
+                volume.reading = Reading::Running;
+            }
+            if now >= volume.pruned + PRUNE.0.as_nanos() as u64 && self.stopping.is_none() {
+                let thorough = now >= volume.thoroughly_pruned + PRUNE.1.as_nanos() as u64;
                 volume.pruned = now;
-                jobs.push(Job::Prune(volume.number, self.io.wall() / 1_000_000));
+                volume.thoroughly_pruned = if thorough { now } else { volume.thoroughly_pruned };
+                jobs.push(Job::Prune(volume.number, self.io.wall() / 1_000_000, thorough));
             }
         }
         jobs.into_iter().for_each(|job| self.start(job));

@@ -43,7 +43,7 @@ impl<I: Io> Node<I> {
         }
         let (wall, replica, room) = (self.wall_millis(), self.replica, self.has_room());
         let mut jobs = Vec::new();
-        for volume in self.volumes.values_mut().filter(|volume| volume.scanned) {
+        for volume in self.volumes.values_mut().filter(|volume| volume.scanned && !volume.is_paused()) {
             let counts = volume.state.counts;
             if matches!(volume.guard.state, State::Held { .. }) && counts.held == 0 {
                 volume.guard.decided(&counts, now);
@@ -97,12 +97,11 @@ impl<I: Io> Node<I> {
 
     /// Some of the deletions that wait get their end. A job carries it out, because the row may have changed since it was
     /// read.
-    pub(super) fn judged(&mut self, number: u16, waiting: Vec<(Key, Row)>, more: bool) {
+    pub(super) fn judged(&mut self, number: u16, waiting: Vec<(Key, Row)>, more: Option<Key>) {
         let (wall, replica) = (self.wall_millis(), self.replica);
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         let State::Deciding(Deciding { verdict, mut rows, walk, running }) = volume.guard.state.clone() else { return };
         debug_assert!(running && matches!(walk, Walk::Rows(_)), "one walk at a time");
-        let after = waiting.last().map(|(key, _)| key.clone());
         let mut directories = std::mem::take(&mut volume.guard.directories);
         for (key, row) in waiting {
             let Some(held) = row.wanted.as_ref().filter(|wanted| wanted.why == Why::Held) else { continue };
@@ -130,8 +129,10 @@ impl<I: Io> Node<I> {
             self.counters.versions_made += u64::from(entry.content.stamp.dot.replica == replica);
             volume.queue(key.directory, item(key.name, entry));
         }
-        let walk =
-            if more && rows > 0 { Walk::Rows(after) } else { Walk::Directories(std::mem::take(&mut directories)) };
+        let walk = match more {
+            Some(after) if rows > 0 => Walk::Rows(Some(after)),
+            Some(_) | None => Walk::Directories(std::mem::take(&mut directories)),
+        };
         volume.guard.directories = directories;
         volume.guard.state = State::Deciding(Deciding { verdict, rows, walk, running: false });
     }

@@ -7,10 +7,13 @@ use crate::guard::State;
 use crate::inquiry::Place;
 use crate::job::{Job, Look};
 use crate::limits::SYNC_NOTED;
-use crate::volume::Volume;
+use crate::registry::Counts;
+use crate::volume::{Reading, Volume};
+use crate::worst::{Troubles, Worst};
 use serde::{Deserialize, Serialize};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use syncmesh_core::path::RelativePath;
 use syncmesh_io::Io;
 
@@ -60,7 +63,7 @@ pub struct PeerStatus {
 pub struct VolumeStatus {
     /// Its name.
     pub name: String,
-    /// `Failed`, `Held`, `Degraded`, `Syncing` or `InSync`: the first that holds.
+    /// `Failed`, `Held`, `Paused`, `Degraded`, `Syncing` or `InSync`: the first that holds.
     pub state: String,
     /// Every member is connected, and nothing is pending on either side.
     pub in_sync: bool,
@@ -82,6 +85,12 @@ pub struct VolumeStatus {
     pub conflicts: u64,
     /// Bulk deletions that wait for approval.
     pub holds: u64,
+    /// Paths whose known version waits for space, among the pending ones.
+    pub no_space_files: u64,
+    /// Versions in this node's store.
+    pub stored_files: u64,
+    /// Bytes of the file system that they take.
+    pub stored_bytes: u64,
     /// When it was last in sync, in milliseconds since 1970.
     pub last_sync: Option<u64>,
     /// What is wrong, or going on, and what to do.
@@ -90,6 +99,9 @@ pub struct VolumeStatus {
     pub sequence: u64,
     /// Directories that are watched.
     pub watches: u64,
+    /// The ten paths that are worst, and why; filled in by the control thread.
+    #[serde(default)]
+    pub worst: Vec<Worst>,
     /// The sum over what is known of all paths: nodes that are in sync with each other show the same.
     pub sum: String,
     /// Paths that differed from a peer's since the start although both knew the same. More than none is a bug, or a disk
@@ -151,6 +163,10 @@ impl<I: Io> Node<I> {
         let away: Vec<&str> =
             peers.iter().filter(|peer| peer.state != "connected").map(|peer| peer.node.as_str()).collect();
         let waiting = self.waiting_for(number);
+        let ready = self.connections.values().filter(|connection| connection.phase == Phase::Ready);
+        let paused_there = ready
+            .filter(|connection| connection.links.get(&number).is_some_and(|link| link.paused_there))
+            .find_map(|connection| connection.peer.clone());
         let durable_lag = if self.epoch.used { (now - self.epoch.opened) / 1_000_000 } else { 0 };
         let volume = &self.volumes[&number];
         let in_sync = away.is_empty() && waiting.is_none();
@@ -180,8 +196,16 @@ impl<I: Io> Node<I> {
         } else if counts.undecided > 0 {
             message = undecided(counts.undecided);
             "Held"
+        } else if volume.is_paused() {
+            message = paused(volume.paused_by_configuration);
+            "Paused"
         } else if !away.is_empty() {
             message = format!("no session with {}: see PEERS for the reason", away.join(", "));
+            "Degraded"
+        } else if let Some(peer) = paused_there {
+            message = format!(
+                "{peer} has paused this volume: nothing is exchanged with it until `syncmesh-agent resume` there"
+            );
             "Degraded"
         } else if in_sync {
             if volume.differences > 0 {
@@ -202,6 +226,10 @@ impl<I: Io> Node<I> {
                 message.push_str(&format!(" (and {more} more)"));
             }
         }
+        if counts.no_space > 0 {
+            let space = no_space(&counts);
+            message = if message.is_empty() || state == "Syncing" { space } else { format!("{space}; {message}") };
+        }
         let last_sync = if in_sync { Some(wall) } else { volume.last_sync };
         VolumeStatus {
             name: volume.name.clone(),
@@ -220,10 +248,14 @@ impl<I: Io> Node<I> {
                     State::Held { .. } => counts.held_here + counts.held_gone,
                     _ => 0,
                 },
+            no_space_files: counts.no_space,
+            stored_files: volume.stock.files(),
+            stored_bytes: volume.stock.bytes(),
             last_sync,
             message,
             sequence: volume.state.sequence,
             watches: volume.watches.len() as u64,
+            worst: Vec::new(),
             sum: volume.state.sum.to_string(),
             differences: volume.differences,
         }
@@ -232,6 +264,9 @@ impl<I: Io> Node<I> {
     /// What keeps a volume from being in sync with the peers that are connected; `None` if nothing does.
     pub(super) fn waiting_for(&self, number: u16) -> Option<String> {
         let volume = self.volumes.get(&number)?;
+        if volume.is_paused() {
+            return Some(paused(volume.paused_by_configuration));
+        }
         if !volume.scanned {
             return Some("the first scan is under way".into());
         }
@@ -256,6 +291,7 @@ impl<I: Io> Node<I> {
                 return Some(format!("{wanted} deletions wait for others that may come with them, or for approval"));
             }
             return Some(match wanted {
+                0 if volume.reading != Reading::Not => "all files are being read again".into(),
                 0 => format!("looking at changes in {} directories", volume.dirty.len() + volume.busy.len()),
                 _ => format!("{wanted} paths aren't here yet"),
             });
@@ -265,6 +301,9 @@ impl<I: Io> Node<I> {
             let Some(link) = connection.links.get(&number) else {
                 return Some(format!("{peer} doesn't have this volume: add it there, or remove {peer} from `peers`"));
             };
+            if link.paused_there {
+                return Some(format!("{peer} has paused this volume"));
+            }
             if !link.incoming.is_idle() || link.incoming.recorded() != link.incoming.journalled {
                 return Some(format!("changes of {peer} are being recorded"));
             }
@@ -346,6 +385,22 @@ impl<I: Io> Node<I> {
         Ok(Place { number, path })
     }
 
+    /// What keeps each volume from being as it should, as far as the loop knows.
+    pub fn troubles(&self) -> Vec<Troubles> {
+        let ready = || self.connections.values().filter(|connection| connection.phase == Phase::Ready);
+        let of = |volume: &Volume| Troubles {
+            number: volume.number,
+            name: volume.name.clone(),
+            problems: volume.problems.iter().map(|(path, problem)| (path.clone(), problem.clone())).collect(),
+            known: ready()
+                .filter_map(|connection| connection.links.get(&volume.number))
+                .map(|link| Arc::clone(&link.outgoing.knowledge))
+                .collect(),
+            wall: self.io.wall() / 1_000_000,
+        };
+        self.volumes.values().map(of).collect()
+    }
+
     /// Has a job answer a question.
     pub fn look(&mut self, look: Look) {
         self.jobs_running += 1;
@@ -355,5 +410,22 @@ impl<I: Io> Node<I> {
     /// Sums since the start.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+}
+
+/// What waits for space, and what to do.
+fn no_space(counts: &Counts) -> String {
+    format!(
+        "{} paths ({} bytes) wait for space: below `reserve` nothing is fetched, and the version store has given what it may; delete something or enlarge the file system, then it goes on by itself",
+        counts.no_space, counts.no_space_bytes
+    )
+}
+
+/// Why a volume stands still, and what to do.
+fn paused(by_configuration: bool) -> String {
+    if by_configuration {
+        "it is paused by `paused: true` in the configuration".into()
+    } else {
+        "it is paused: `syncmesh-agent resume` goes on".into()
     }
 }

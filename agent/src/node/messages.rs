@@ -118,6 +118,11 @@ impl<I: Io> Node<I> {
                     self.covers_message(id, number, covers);
                 }
             }
+            (Phase::Ready, Message::Paused(paused)) => {
+                if let Some(number) = number {
+                    self.connections.get_mut(&id)?.links.get_mut(&number)?.paused_there = paused;
+                }
+            }
             (Phase::Ready, Message::Progress(progress)) => {
                 let link = self.connections.get_mut(&id)?.links.get_mut(&number?)?;
                 if !link.outgoing.advance(progress) {
@@ -227,6 +232,7 @@ impl<I: Io> Node<I> {
                 forgotten: Knowledge::default(),
                 resume,
                 files: volume.state.counts.files,
+                paused: volume.is_paused(),
             });
             connection.send(Lane::Control, volume.number, &message);
         }
@@ -277,6 +283,7 @@ impl<I: Io> Node<I> {
             outgoing: Stream::new(position, message.knowledge),
             incoming: Incoming::new(resume.map_or(0, |(_, position)| position)),
             comparing: Comparing::default(),
+            paused_there: message.paused,
         };
         connection.numbers.insert(theirs, number);
         connection.links.insert(number, link);
@@ -308,6 +315,7 @@ impl<I: Io> Node<I> {
     pub(super) fn replicas_message(&mut self, list: Vec<(syncmesh_core::version::ReplicaId, String)>) {
         let room = REPLICAS.saturating_sub(self.replicas.len());
         let new = list.into_iter().filter(|(replica, _)| !self.replicas.contains_key(replica));
+        let new = new.filter(|(_, node)| !self.forgotten.contains(node));
         let new: Vec<_> = new.take(room).collect();
         if new.is_empty() {
             return;
@@ -406,7 +414,7 @@ impl<I: Io> Node<I> {
             let mut messages = Vec::new();
             let elsewhere = connection.peer.as_ref().map(|name| elsewhere(&self.peers, name)).unwrap_or_default();
             for (&number, link) in &mut connection.links {
-                let Some(volume) = self.volumes.get(&number) else { continue };
+                let Some(volume) = self.volumes.get(&number).filter(|volume| !volume.is_paused()) else { continue };
                 let out = &mut link.outgoing;
                 let end = volume.state.sequence;
                 let at_end = out.position >= end && !out.collecting && volume.journalled == end;

@@ -44,6 +44,8 @@ impl<I: Io> Node<I> {
             Done::Placed(number, placed) => self.placed(number, placed == Ok(true)),
             Done::Compared(compared) => self.compared(compared),
             Done::Tidied => {}
+            Done::Mentioned(mentioned) => self.mentioned(mentioned),
+            Done::Verified(verified) => self.verified(verified),
             Done::Resolved(peer, result) => self.resolved(&peer, result),
             Done::Committed(committed) => {
                 self.epoch.committing = false;
@@ -326,6 +328,8 @@ impl<I: Io> Node<I> {
                         volume.problem(path, format!("held back here: {}. Rename one of the two", FsError::Collision));
                         volume.retry.later(now);
                     }
+                    // How many they are and what to do says the status for all of them.
+                    Cause::Disk(FsError::NoSpace) => volume.retry.later(now),
                     Cause::Disk(error) => {
                         volume.problem(path, format!("can't be written: {error}"));
                         volume.retry.later(now);
@@ -506,6 +510,8 @@ impl<I: Io> Node<I> {
                 tracing::warn!(path = %fetch.wanted.key.path(), "fetched contents aren't what was announced; fetching again");
                 self.end_fetch(staged.fetch);
             }
+            // The next try finds out whether there is room, and marks it if there isn't.
+            Err(FsError::NoSpace) => self.end_fetch(staged.fetch),
             Err(error) => {
                 let (number, path) = (fetch.volume, fetch.wanted.key.path());
                 if let Some(volume) = self.volumes.get_mut(&number) {
@@ -548,7 +554,7 @@ impl<I: Io> Node<I> {
     }
 
     /// What is wanted is tried again: what waited for others may go on now.
-    fn swept(&mut self, number: u16, rows: Vec<(Key, Row)>, more: bool) {
+    fn swept(&mut self, number: u16, rows: Vec<(Key, Row)>, more: Option<Key>) {
         let now = self.io.now();
         let fetching: Vec<Key> = self
             .fetches
@@ -558,7 +564,6 @@ impl<I: Io> Node<I> {
             .collect();
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         volume.retry.running = false;
-        let last = rows.last().map(|(key, _)| key.clone());
         for (key, row) in rows {
             let waits = |why| matches!(why, Why::Fetching | Why::NoSpace | Why::Suspect | Why::Collision);
             let Some(wanted) = row.wanted.filter(|wanted| waits(wanted.why)) else {
@@ -575,8 +580,8 @@ impl<I: Io> Node<I> {
                 volume.queue(key.directory.clone(), item);
             }
         }
-        if more {
-            volume.retry.after = last;
+        if more.is_some() {
+            volume.retry.after = more;
             volume.retry.at(now + 1_000_000);
         } else {
             volume.retry.after = None;

@@ -49,7 +49,7 @@ impl<I: Io> Node<I> {
             return;
         }
         let mut jobs = Vec::new();
-        for volume in self.volumes.values_mut().filter(|volume| volume.scanned) {
+        for volume in self.volumes.values_mut().filter(|volume| volume.scanned && !volume.is_paused()) {
             let Some(suspicion) = &mut volume.state.suspicion else { continue };
             let suspects = &mut volume.suspects;
             suspects.begun.get_or_insert(now);
@@ -92,14 +92,14 @@ impl<I: Io> Node<I> {
     }
 
     /// Some of the suspects: looked at again, or taken back.
-    pub(super) fn suspects(&mut self, number: u16, rows: Vec<(Key, Row)>, more: bool) {
+    pub(super) fn suspects(&mut self, number: u16, rows: Vec<(Key, Row)>, more: Option<Key>) {
         let (now, wall, replica) = (self.io.now(), self.wall_millis(), self.replica);
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         volume.suspects.running = false;
         let Some(walk) = &mut volume.suspects.walk else { return };
         let take_back = walk.take_back;
-        walk.after = rows.last().map(|(key, _)| key.clone());
-        if !more {
+        walk.after = more;
+        if walk.after.is_none() {
             volume.suspects.walk = None;
         }
         for (key, row) in rows.into_iter().filter(|(_, row)| is_suspect(row) && nothing_better(row)) {

@@ -5,6 +5,7 @@ use super::{AppliedItem, Cause, DisplacedVersion, Fate, Item, Work, here, want, 
 use crate::job::identity;
 use crate::journal::{self, Intent, Record};
 use crate::scan::{What, declared_mode, is_leftover};
+use crate::store::Kind;
 use syncmesh_core::entry::{self, Body, Entry, Identity, Row, Why};
 use syncmesh_core::path::Name;
 use syncmesh_io::{Directory, FileId, FileKind, FsError, Metadata, Stat};
@@ -19,6 +20,8 @@ pub(super) struct Plan {
     pub(super) act: Act,
     /// The name that the loser of a conflict gets.
     pub(super) copy: Option<Name>,
+    /// What it is in the version store if it goes there.
+    pub(super) kind: Kind,
     /// The entry over which a local version would have been written.
     pub(super) over: Option<Entry>,
 }
@@ -194,7 +197,8 @@ impl Work<'_> {
             if plan.copy.is_some() && stat.links > 1 {
                 let _ = self.volume.fs.drop_slot(plan.slot);
             } else {
-                self.store(plan.slot, &item.name, plan.over.as_ref().and_then(|old| old.content.body.hash()));
+                let hash = plan.over.as_ref().and_then(|old| old.content.body.hash());
+                self.store(plan.slot, &item.name, hash, plan.kind);
             }
         } else {
             result.local = self.displaced_version(plan.slot, plan.over, &stat, item);
@@ -217,7 +221,8 @@ impl Work<'_> {
             }
         };
         if plan.old.is_some_and(|old| old.same_but_ctime(&identity(&stat))) {
-            self.store(plan.slot, &item.name, plan.over.as_ref().and_then(|old| old.content.body.hash()));
+            let hash = plan.over.as_ref().and_then(|old| old.content.body.hash());
+            self.store(plan.slot, &item.name, hash, plan.kind);
             result.row = Some(here(plan.entry, None));
             return;
         }
@@ -281,7 +286,7 @@ impl Work<'_> {
 
     fn give_a_slot_a_name(&mut self, slot: u64, item: &Item) {
         let Ok(directory) = self.volume.fs.open_directory(&self.job.directory.components()) else {
-            return self.store(slot, &item.name, None);
+            return self.store(slot, &item.name, None, Kind::Loser);
         };
         self.give_a_name(Some(&*directory), item, slot);
     }

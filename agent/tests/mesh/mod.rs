@@ -208,6 +208,28 @@ impl Agent {
         self.child = Some(command.process_group(0).spawn().unwrap());
     }
 
+    /// Starts the process in a mount namespace of its own, in which its volume is an empty tmpfs of so many KiB; from then on
+    /// `volume` leads there, as long as the process lives. False, with a word to the log of tests, where only root may do that.
+    #[track_caller]
+    pub fn start_on_tmpfs(&mut self, kib: u64) -> bool {
+        if !rustix::process::geteuid().is_root() {
+            println!("not run: needs root");
+            return false;
+        }
+        let log = || File::options().create(true).append(true).open(&self.log).unwrap();
+        let script = "mount -t tmpfs -o \"size=$1k\" tmpfs \"$2\" && exec \"$3\" run --config \"$4\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(kib.to_string()).arg(&self.volume).arg(BINARY);
+        command.arg(&self.configuration).stdin(Stdio::null()).stdout(log()).stderr(log());
+        let child = command.process_group(0).spawn().unwrap();
+        let below = self.volume.strip_prefix("/").unwrap();
+        self.volume = Path::new("/proc").join(child.id().to_string()).join("root").join(below);
+        self.child = Some(child);
+        // Made by the agent, on the file system that it sees.
+        wait_until("the agent has its disk", || fs::metadata(self.volume.join(".syncmesh/marker")).map(drop));
+        true
+    }
+
     /// SIGKILL, and waits for the end.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

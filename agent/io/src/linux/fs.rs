@@ -11,7 +11,7 @@
 use super::directory::{LinuxDirectory, Resolve, list_names, open_below};
 use super::file::LinuxFile;
 use super::metadata::{check_name, error, mount_number, pin, set_pinned, stat_descriptor, stat_name};
-use crate::{Directory, FileKind, Fs, FsError, Metadata, OpenFile, Probe, Stat, Watcher};
+use crate::{Directory, FileKind, Fs, FsError, Metadata, OpenFile, Probe, Space, Stat, Watcher};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, RenameFlags, fchmod, fstat, fstatfs, fstatvfs, fsync, inotify, mkdirat, openat,
@@ -247,7 +247,6 @@ impl Fs for LinuxFs {
         let meta = self.make_meta()?;
         let (exchange, no_replace) = self.try_renames(meta.stage.as_fd())?;
         self.folds.store(self.try_spellings(meta.stage.as_fd())?, Ordering::Relaxed);
-        let space = fstatvfs(&self.root).map_err(error)?;
         let magic = fstatfs(&self.root).map_err(error)?.f_type;
         let capabilities = rustix::thread::capabilities(None).map_err(error)?;
         Ok(Probe {
@@ -258,6 +257,13 @@ impl Fs for LinuxFs {
             no_replace,
             change_owner: capabilities.effective.contains(CapabilitySet::CHOWN),
             mount: mount_number(&self.root)?,
+        })
+    }
+
+    fn space(&self) -> Result<Space, FsError> {
+        let space = fstatvfs(&self.root).map_err(error)?;
+        // Not what is left for root alone: that is others' reserve.
+        Ok(Space {
             free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
             total_bytes: space.f_blocks.saturating_mul(space.f_frsize),
         })
@@ -373,6 +379,11 @@ impl Fs for LinuxFs {
     fn list_store(&self) -> Result<Vec<String>, FsError> {
         let names = list_names(self.meta()?.store.as_fd())?;
         Ok(names.into_iter().filter_map(|(name, _)| String::from_utf8(name).ok()).collect())
+    }
+
+    fn stat_stored(&self, name: &str) -> Result<Stat, FsError> {
+        check_name(name.as_bytes())?;
+        stat_name(&self.meta()?.store, name.as_bytes())
     }
 
     fn open_stored(&self, name: &str) -> Result<Box<dyn OpenFile + '_>, FsError> {
