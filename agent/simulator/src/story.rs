@@ -6,7 +6,7 @@ use crate::mesh::{Mesh, Shape};
 use crate::{Cut, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use syncmesh_agent::guard::Verdict;
-use syncmesh_agent::suspect::is_suspect;
+use syncmesh_core::entry::{ContentHash, Row};
 use syncmesh_core::policy::Policy;
 use syncmesh_io::FileKind;
 
@@ -273,8 +273,8 @@ impl Teller {
         self.differences += self.mesh.counters(node).map_or(0, |counters| counters.sum_differences);
     }
 
-    /// What looks damaged, and nobody knows better, waits for somebody's word. Where what was there before is gone
-    /// everywhere, somebody writes the file again.
+    /// What looks damaged, and nobody knows better, waits for somebody's word. Of what is gone everywhere, although peers
+    /// had heard of it, somebody writes the file again.
     fn decide_suspects(&mut self) {
         self.mesh.run_for(60 * SECOND);
         for id in 1..=self.nodes {
@@ -282,12 +282,25 @@ impl Teller {
             let _ = self.mesh.decide_holds(id, Verdict::Reject);
         }
         self.mesh.run_for(60 * SECOND);
+        let there: Vec<ContentHash> = self.contents().iter().map(|contents| ContentHash::of(contents)).collect();
+        let is_gone = |row: &Row| {
+            let wanted = row.wanted.iter().flat_map(|wanted| &wanted.entries);
+            wanted.filter_map(|entry| entry.content.body.hash()).all(|hash| !there.contains(&hash))
+        };
+        let mut again = BTreeSet::new();
         for id in 1..=self.nodes {
-            for (key, _) in self.mesh.wanted(id).into_iter().filter(|(_, row)| is_suspect(row)) {
-                let path = key.path().as_bytes().to_vec();
-                let contents = self.ledger.contents(id, &path, 100);
+            let gone = self.mesh.wanted(id).into_iter().filter(|(_, row)| is_gone(row));
+            for path in gone.map(|(key, _)| key.path()) {
+                if !again.insert(path.clone()) {
+                    continue;
+                }
+                let path = path.as_bytes();
+                let contents = self.ledger.contents(id, path, 100);
                 let disk = self.mesh.machines[id as usize - 1].disk.clone();
-                disk.user_write(&path, &contents).expect("a suspect is a file");
+                self.ledger.supersede(&disk.user_read(path).unwrap_or_default());
+                if disk.user_write(path, &contents).is_err() {
+                    self.ledger.supersede(&contents); // its directory is gone, too
+                }
             }
         }
     }

@@ -153,6 +153,8 @@ impl Volume {
     /// How many suspects wait for somebody's word.
     pub fn asks_about_suspects(&self, now: u64) -> u64 {
         match &self.state.suspicion {
+            // As long as something is looked at it may turn out to be whole.
+            Some(_) if !self.dirty.is_empty() || !self.busy.is_empty() => 0,
             Some(suspicion) if self.suspects.ask(suspicion.window.believed, now) => self.state.counts.suspects,
             _ => 0,
         }
