@@ -148,7 +148,7 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
         if lost {
             let members = stored.last.sessions.iter().cloned().collect();
             let began = stored.last.began_millis;
-            let suspicion = Suspicion::new(began, start.now_millis, members, state.suspicion.take());
+            let suspicion = Suspicion::new(began, members, state.suspicion.take());
             tracing::warn!(
                 volume = %spec.name,
                 "power was lost, or the file system taken down, while the agent ran: files that changed shortly before are compared with what peers have before anybody hears of them"

@@ -17,7 +17,7 @@ use syncmesh_io::{Directory, FileKind, FsError, Stat};
 /// Files may show a change this long before it was noticed: time stamps are coarse, and clocks are set. In nanoseconds.
 const EARLIER: i64 = 2_000_000_000;
 
-/// Two ticks of a coarse clock: a change just before a start may carry a stamp from just after it.
+/// Two ticks of a coarse clock: a change just before a time may carry a stamp from just after it.
 const TICKS: i64 = 20_000_000;
 
 /// What is known about a power loss until its suspects are decided. Durable, because power may fail again.
@@ -34,7 +34,8 @@ pub struct Suspicion {
 pub struct Window {
     /// Its beginning.
     pub since: i64,
-    /// Its end, which isn't part of it: the start of the run that found it out.
+    /// Its end, which isn't part of it: when the first scan since then was over. Until then it has none: whoever lost power
+    /// may have lost the time, too, and find files from the future.
     pub until: i64,
     /// What of them is believed already.
     pub believed: Believed,
@@ -54,17 +55,19 @@ pub enum Believed {
 impl Suspicion {
     /// After a run that was lost, whose last durable epoch began at `epoch_millis` since 1970; with what an earlier power
     /// loss has left.
-    pub fn new(epoch_millis: u64, now_millis: u64, members: BTreeSet<String>, before: Option<Self>) -> Self {
-        let nanos = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    pub fn new(epoch_millis: u64, members: BTreeSet<String>, before: Option<Self>) -> Self {
         let since = nanos(epoch_millis).saturating_sub(EARLIER);
-        let until = nanos(now_millis).saturating_add(TICKS);
-        let mut suspicion = Self { window: Window { since, until, believed: Believed::Nothing }, members };
+        let mut suspicion = Self { window: Window { since, until: i64::MAX, believed: Believed::Nothing }, members };
         if let Some(before) = before {
             suspicion.window.since = since.min(before.window.since);
             suspicion.members.extend(before.members);
         }
         suspicion
     }
+}
+
+fn nanos(millis: u64) -> i64 {
+    i64::try_from(millis).unwrap_or(i64::MAX).saturating_mul(1_000_000)
 }
 
 /// The window, as jobs see it.
@@ -105,6 +108,11 @@ impl Window {
     fn has(&self, stat: &Stat) -> bool {
         (self.since..self.until).contains(&stat.ctime)
     }
+
+    /// The first scan since then is over.
+    pub fn close(&mut self, now_millis: u64) {
+        self.until = self.until.min(nanos(now_millis).saturating_add(TICKS));
+    }
 }
 
 /// Is what the disk shows of the path suspect?
@@ -134,10 +142,11 @@ mod tests {
     #[test]
     fn a_second_power_loss_widens_the_window_and_forgets_nobody() {
         let members = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-        let first = Suspicion::new(10_000, 11_000, members(&["b"]), None);
+        let mut first = Suspicion::new(10_000, members(&["b"]), None);
+        first.window.close(11_000);
         assert_eq!((first.window.since, first.window.until), (8_000_000_000, 11_020_000_000));
-        let second = Suspicion::new(20_000, 30_000, members(&["c"]), Some(first));
-        assert_eq!((second.window.since, second.window.until), (8_000_000_000, 30_020_000_000));
+        let second = Suspicion::new(20_000, members(&["c"]), Some(first));
+        assert_eq!((second.window.since, second.window.until), (8_000_000_000, i64::MAX));
         assert_eq!(second.members, members(&["b", "c"]));
     }
 }

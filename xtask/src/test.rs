@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// Seeds of the simulator that belong to every run.
-const SEEDS: &str = "500";
+const SEEDS: &str = "5000";
 
 /// Integration tests with this prefix start real agents: they run in release, apart from the others.
 const BLACK_BOX: &str = "blackbox_";
@@ -80,7 +80,7 @@ pub fn run() -> Outcome<()> {
         Ok(mut command) => tests(&mut command, log),
         Err(needs) => Verdict::NotRun(needs),
     });
-    step(&mut steps, "simulator, 500 seeds", |_| {
+    step(&mut steps, "simulator, 5000 seeds", |_| {
         let there = metadata.is_some_and(|metadata| metadata.targets("bin").iter().any(|(_, name)| name == "simulate"));
         if there {
             succeeds(sim::simulate().args(["--seeds", SEEDS]))

@@ -293,7 +293,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4_000))]
+        #![proptest_config(ProptestConfig::with_cases(6_000))]
         #[test]
         fn merge_is_commutative_associative_and_idempotent(entries in histories()) {
             let entries: Vec<Entry> = entries.into_iter().flatten().collect();

@@ -14,8 +14,8 @@ const SECOND: i64 = 1_000_000_000;
 #[derive(Default)]
 pub struct Mishaps {
     images: BTreeMap<u32, Image>,
-    /// Machines whose registry was lost: they declare what they find.
-    pub rebuilt: BTreeSet<u32>,
+    /// Some machine's registry was lost: it declares what it finds.
+    pub rebuilt: bool,
     /// Something befell the data of a machine.
     pub befell: bool,
 }
@@ -27,7 +27,7 @@ impl Mishaps {
             0 => {
                 mesh.lose_state(node);
                 self.befell = true;
-                self.rebuilt.insert(node);
+                self.rebuilt = true;
             }
             1..=3 => {
                 let image = mesh.image(node);

@@ -48,11 +48,15 @@ impl<I: Io> Node<I> {
         if self.stopping.is_some() {
             return;
         }
+        let wall = self.wall_millis();
         let mut jobs = Vec::new();
         for volume in self.volumes.values_mut().filter(|volume| volume.scanned && !volume.is_paused()) {
             let Some(suspicion) = &mut volume.state.suspicion else { continue };
             let suspects = &mut volume.suspects;
-            suspects.begun.get_or_insert(now);
+            if suspects.begun.replace(suspects.begun.unwrap_or(now)).is_none() {
+                suspicion.window.close(wall);
+                volume.doubt.set(Some(suspicion.window));
+            }
             if suspicion.window.believed == Believed::Nothing {
                 // Heard is who has told us everything that it had when it met us, and all of it is recorded.
                 let sessions = self.connections.values().filter(|connection| connection.phase == Phase::Ready);
