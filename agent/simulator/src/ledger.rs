@@ -35,14 +35,14 @@ impl Ledger {
 
     /// Ids that are neither superseded nor among what is found. Also checks that nothing was found that nobody wrote (I3).
     ///
-    /// In version stores there may be what power loss has left of a file.
+    /// `published` has paths and contents. In version stores there may be what power loss has left of a file.
     pub fn check<'a>(
         &self,
-        published: impl Iterator<Item = &'a [u8]>,
+        published: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         stored: impl Iterator<Item = &'a [u8]>,
     ) -> Result<(), String> {
         let mut there: BTreeSet<u64> = stored.filter_map(id_of).filter(|id| self.written.contains_key(id)).collect();
-        for contents in published {
+        for (path, contents) in published {
             match id_of(contents) {
                 Some(id) if self.written.contains_key(&id) => {
                     there.insert(id);
@@ -50,7 +50,8 @@ impl Ledger {
                 _ if contents.is_empty() => {}
                 _ => {
                     let begin = &contents[..contents.len().min(40)];
-                    return Err(format!("I3: nobody wrote {:?}", String::from_utf8_lossy(begin)));
+                    let (begin, path) = (String::from_utf8_lossy(begin), String::from_utf8_lossy(path));
+                    return Err(format!("I3: nobody wrote {begin:?} at {path}"));
                 }
             }
         }

@@ -16,7 +16,7 @@ pub struct Mishaps {
     images: BTreeMap<u32, Image>,
     /// Some machine's registry was lost: it declares what it finds.
     pub rebuilt: bool,
-    /// Something befell the data of a machine.
+    /// Something befell a machine: power isn't lost in that story.
     pub befell: bool,
 }
 
@@ -45,7 +45,9 @@ impl Mishaps {
             }
             6 => {
                 let ahead = [-3_600, -20, 20, 3_600][mesh.random.between(0, 3) as usize];
+                // The disk's stamps are the world's: which files changed before power was lost can't be told from them then.
                 mesh.set_clock(node, ahead * SECOND);
+                self.befell = true;
             }
             _ => {}
         }

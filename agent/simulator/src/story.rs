@@ -352,10 +352,10 @@ impl Teller {
                 return Err(format!("I1: n1 and n{} differ: {difference}", number + 1));
             }
         }
-        let files = disks[0].values().filter(|shown| shown.kind == FileKind::File);
+        let files = disks[0].iter().filter(|(_, shown)| shown.kind == FileKind::File);
         let stored: Vec<_> = self.mesh.machines.iter().map(|machine| machine.disk.stored_contents()).collect();
         let stored = stored.iter().flat_map(BTreeMap::values).map(Vec::as_slice);
-        self.ledger.check(files.clone().map(|shown| shown.contents.as_slice()), stored)?;
+        self.ledger.check(files.clone().map(|(path, shown)| (path.as_slice(), shown.contents.as_slice())), stored)?;
         let count = files.count();
         Ok(Told { trace: self.mesh.trace, steps: self.mesh.steps, writes: self.writes, files: count })
     }

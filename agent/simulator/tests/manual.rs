@@ -238,7 +238,7 @@ fn stories_of_writers_and_deciders_end_alike_and_lose_nothing() {
         assert_eq!(contents(1), contents(3), "seed {seed}");
         let stored: Vec<_> = mesh.machines.iter().map(|machine| machine.disk.stored_contents()).collect();
         let here = contents(1);
-        let files = here.iter().map(|(_, contents)| contents.as_slice());
+        let files = here.iter().map(|(path, contents)| (path.as_slice(), contents.as_slice()));
         let stored = stored.iter().flat_map(|all| all.values().map(Vec::as_slice));
         ledger.check(files, stored).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
     }

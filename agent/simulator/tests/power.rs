@@ -1,0 +1,143 @@
+//! Power loss (SYNC 9): what a file system has made of the last seconds is told to nobody on suspicion.
+#![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
+
+use syncmesh_agent::guard::Verdict;
+use syncmesh_simulator::mesh::{Mesh, Shape};
+
+const SEEDS: u64 = 100;
+const SECOND: u64 = 1_000_000_000;
+
+fn meshes() -> impl Iterator<Item = Mesh> {
+    (1..=SEEDS).map(|seed| Mesh::new(seed, Shape::default()))
+}
+
+fn in_sync(mesh: &mut Mesh) {
+    let result = mesh.run_until_in_sync(120 * SECOND);
+    result.unwrap_or_else(|why| panic!("seed {}: {why}", mesh.seed));
+}
+
+fn read(mesh: &Mesh, node: usize, path: &[u8]) -> Option<Vec<u8>> {
+    mesh.machines[node - 1].disk.user_read(path).ok()
+}
+
+fn names(mesh: &Mesh, node: usize) -> Vec<Vec<u8>> {
+    mesh.machines[node - 1].disk.snapshot().into_keys().collect()
+}
+
+/// A file on both nodes, durable on both.
+fn settled(mesh: &mut Mesh, contents: &[u8]) {
+    mesh.machines[0].disk.user_write(b"f", contents).unwrap();
+    in_sync(mesh);
+    mesh.run_for(10 * SECOND);
+}
+
+/// Power fails on the origin, and its file is empty or ends in zeros: the newest version of all by its time, and nobody's.
+/// What the peer has, or the row says, is what stays.
+#[test]
+fn an_edit_that_power_loss_has_torn_wins_nowhere() {
+    let (old, new) = (vec![b'o'; 5_000], vec![b'n'; 9_000]);
+    let mut torn = 0;
+    for mut mesh in meshes() {
+        settled(&mut mesh, &old);
+        mesh.machines[0].disk.user_write(b"f", &new).unwrap();
+        let wait = mesh.random.between(0, SECOND);
+        mesh.run_for(wait);
+        mesh.lose_power(1);
+        let left = read(&mesh, 1, b"f").unwrap_or_default();
+        torn += u32::from(left != old && left != new);
+        mesh.start(1);
+        mesh.run_for(60 * SECOND);
+        // Only if nobody has heard of the edit does anything wait.
+        let _ = mesh.decide_holds(1, Verdict::Reject);
+        in_sync(&mut mesh);
+        let ends = [read(&mesh, 1, b"f").unwrap(), read(&mesh, 2, b"f").unwrap()];
+        assert!(ends[0] == ends[1] && [&old, &new].contains(&&ends[0]), "seed {}", mesh.seed);
+        assert_eq!(names(&mesh, 1), [b"f"], "seed {}: a conflict copy of what nobody wrote", mesh.seed);
+    }
+    assert!(torn > 10, "the disk tears files, or this shows nothing: {torn}");
+}
+
+/// A receiver that loses power right after it published declares nothing, whatever its disk shows then.
+#[test]
+fn a_receiver_that_loses_power_declares_nothing() {
+    for mut mesh in meshes() {
+        settled(&mut mesh, &[b'o'; 5_000]);
+        mesh.machines[0].disk.user_write(b"f", &[b'n'; 9_000]).unwrap();
+        mesh.machines[0].disk.user_write(b"g", &[b'g'; 300]).unwrap();
+        let wait = mesh.random.between(0, SECOND);
+        mesh.run_for(wait);
+        mesh.lose_power(2);
+        mesh.start(2);
+        in_sync(&mut mesh);
+        assert_eq!(read(&mesh, 2, b"f").unwrap(), [b'n'; 9_000], "seed {}", mesh.seed);
+        assert_eq!(read(&mesh, 2, b"g").unwrap(), [b'g'; 300], "seed {}", mesh.seed);
+        assert_eq!(mesh.activity(2).unwrap().0, 0, "seed {}: versions that n2 made", mesh.seed);
+    }
+}
+
+/// A new file that nobody heard of: whole it is a version like any other, damaged it waits for somebody's word.
+#[test]
+fn a_damaged_file_that_nobody_knows_waits_for_somebodys_word() {
+    let mut damaged = 0;
+    for mut mesh in meshes() {
+        settled(&mut mesh, b"old");
+        mesh.kill(2);
+        mesh.machines[0].disk.user_write(b"new", &[b'n'; 200]).unwrap();
+        let wait = mesh.random.between(0, SECOND);
+        mesh.run_for(wait);
+        mesh.lose_power(1);
+        let left = read(&mesh, 1, b"new");
+        mesh.start(1);
+        mesh.start(2);
+        mesh.run_for(60 * SECOND);
+        if left.as_ref().is_some_and(|left| left != &[b'n'; 200]) {
+            damaged += 1;
+            let volume = mesh.status(1).unwrap().volumes.remove(0);
+            assert_eq!((volume.state.as_str(), volume.holds), ("Held", 1), "seed {}", mesh.seed);
+            assert_eq!(read(&mesh, 2, b"new"), None, "seed {}", mesh.seed);
+            assert_eq!(mesh.decide_holds(1, Verdict::Approve).unwrap(), 1);
+        }
+        in_sync(&mut mesh);
+        assert_eq!(read(&mesh, 2, b"new"), left, "seed {}", mesh.seed);
+    }
+    assert!(damaged > 5, "the disk damages files, or this shows nothing: {damaged}");
+}
+
+/// A member that the lost run knew is away: nothing is announced, until somebody has been asked after ten minutes.
+#[test]
+fn suspects_wait_for_members_that_are_away_and_then_somebody_is_asked() {
+    let mut suspect = 0;
+    for mut mesh in meshes().take(30) {
+        settled(&mut mesh, b"old");
+        mesh.machines[0].disk.user_write(b"new", &[b'n'; 200]).unwrap();
+        mesh.lose_power(1);
+        mesh.kill(2);
+        mesh.start(1);
+        mesh.run_for(60 * SECOND);
+        if read(&mesh, 1, b"new").is_none() {
+            continue;
+        }
+        suspect += 1;
+        assert_eq!(mesh.activity(1).unwrap().0, 0, "seed {}: announced on suspicion", mesh.seed);
+        assert!(mesh.decide_holds(1, Verdict::Approve).is_err(), "seed {}: asked too early", mesh.seed);
+        mesh.run_for(600 * SECOND);
+        assert_eq!(mesh.decide_holds(1, Verdict::Approve).unwrap(), 1, "seed {}", mesh.seed);
+        mesh.start(2);
+        in_sync(&mut mesh);
+        assert_eq!(read(&mesh, 1, b"new"), read(&mesh, 2, b"new"), "seed {}", mesh.seed);
+    }
+    assert!(suspect > 5, "power loss leaves files, or this shows nothing: {suspect}");
+}
+
+/// As long as the machine and its mount go on nothing was lost, and nothing is suspect.
+#[test]
+fn an_empty_file_written_while_the_agent_was_off_is_an_edit_like_any_other_after_kill_9() {
+    for mut mesh in meshes().take(10) {
+        settled(&mut mesh, b"old");
+        mesh.kill(1);
+        mesh.machines[0].disk.user_write(b"f", b"").unwrap();
+        mesh.start(1);
+        in_sync(&mut mesh);
+        assert_eq!(read(&mesh, 2, b"f").unwrap(), b"", "seed {}", mesh.seed);
+    }
+}
