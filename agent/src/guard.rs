@@ -158,9 +158,9 @@ impl Guard {
     pub fn judge(&mut self, counts: &Counts, now: u64, wall: u64) -> bool {
         let gone = counts.held_gone.saturating_sub(self.moved_here.pairs);
         let here = counts.held_here.saturating_sub(self.moved_there.pairs);
-        let left = counts.files - counts.held_here;
+        let left = counts.files.saturating_sub(counts.held_here);
         // A node that still fetches has few files yet; what it is about to have counts when peers delete.
-        let coming = counts.wanted - counts.held;
+        let coming = counts.wanted.saturating_sub(counts.held);
         // Of those that passed before only what is really missing: programs make and delete files all the time.
         let missing = self.before.saturating_sub(counts.files + counts.held_gone).min(self.passed);
         let must_wait = self.limits.hold(missing + gone, left) || self.limits.hold(missing + here, left + coming);

@@ -187,20 +187,22 @@ impl Counts {
         }
     }
 
-    /// Takes one row's part out and puts another's in.
+    /// Takes one row's part out and puts another's in. A registry that lost or changed a row may have less than is taken out:
+    /// then nothing is left, until rows are counted again.
     pub fn replace(&mut self, old: Self, new: Self) {
-        self.files = self.files - old.files + new.files;
-        self.bytes = self.bytes - old.bytes + new.bytes;
-        self.wanted = self.wanted - old.wanted + new.wanted;
-        self.wanted_bytes = self.wanted_bytes - old.wanted_bytes + new.wanted_bytes;
-        self.conflicts = self.conflicts - old.conflicts + new.conflicts;
-        self.undecided = self.undecided - old.undecided + new.undecided;
-        self.held = self.held - old.held + new.held;
-        self.held_here = self.held_here - old.held_here + new.held_here;
-        self.held_gone = self.held_gone - old.held_gone + new.held_gone;
-        self.no_space = self.no_space - old.no_space + new.no_space;
-        self.no_space_bytes = self.no_space_bytes - old.no_space_bytes + new.no_space_bytes;
-        self.suspects = self.suspects - old.suspects + new.suspects;
+        let change = |sum: &mut u64, old: u64, new: u64| *sum = (*sum + new).saturating_sub(old);
+        change(&mut self.files, old.files, new.files);
+        change(&mut self.bytes, old.bytes, new.bytes);
+        change(&mut self.wanted, old.wanted, new.wanted);
+        change(&mut self.wanted_bytes, old.wanted_bytes, new.wanted_bytes);
+        change(&mut self.conflicts, old.conflicts, new.conflicts);
+        change(&mut self.undecided, old.undecided, new.undecided);
+        change(&mut self.held, old.held, new.held);
+        change(&mut self.held_here, old.held_here, new.held_here);
+        change(&mut self.held_gone, old.held_gone, new.held_gone);
+        change(&mut self.no_space, old.no_space, new.no_space);
+        change(&mut self.no_space_bytes, old.no_space_bytes, new.no_space_bytes);
+        change(&mut self.suspects, old.suspects, new.suspects);
     }
 }
 

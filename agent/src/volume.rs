@@ -112,6 +112,8 @@ pub struct FetchWanted {
     pub dot: Dot,
     /// Sessions that couldn't give it.
     pub refused: Vec<u64>,
+    /// Those among them that said that they have nothing of it.
+    pub lacking: Vec<u64>,
 }
 
 impl FetchWanted {
@@ -119,13 +121,21 @@ impl FetchWanted {
     pub fn of(key: &Key, row: &Row) -> Option<Self> {
         let (hash, size, sparse) = fetch::wanted_file(row)?;
         let dot = row.wanted.as_ref()?.entries.first()?.content.stamp.dot;
-        Some(Self { key: key.clone(), hash, size, sparse, dot, refused: Vec::new() })
+        Some(Self { key: key.clone(), hash, size, sparse, dot, refused: Vec::new(), lacking: Vec::new() })
     }
 
     /// One of several versions of a path, if it is a file.
     pub fn of_content(key: &Key, content: &Content) -> Option<Self> {
         let Body::File { hash, size, sparse, .. } = content.body else { return None };
-        Some(Self { key: key.clone(), hash, size, sparse, dot: content.stamp.dot, refused: Vec::new() })
+        Some(Self {
+            key: key.clone(),
+            hash,
+            size,
+            sparse,
+            dot: content.stamp.dot,
+            refused: Vec::new(),
+            lacking: Vec::new(),
+        })
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod mesh;
 
-use mesh::{Agent, Mesh, noise, replace, wait_until, words};
+use mesh::{Agent, Mesh, noise, wait_until, words};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -29,7 +29,7 @@ fn history_tells_who_changed_what_newest_first() {
     mesh.converge();
     fs::write(a.join("d/f"), "one").unwrap();
     mesh.converge();
-    replace(&b.join("d/f"), b"two, longer");
+    fs::write(b.join("d/f"), b"two, longer").unwrap();
     mesh.converge();
     fs::write(a.join("d-e"), "beside").unwrap();
     mesh.converge();

@@ -431,6 +431,9 @@ impl<I: Io> Node<I> {
             self.start(Job::DropSlot(fetch.volume, fetch.slot));
         }
         fetch.wanted.refused.push(fetch.session);
+        if self.is_lost(&fetch.wanted) {
+            return self.declare_lost(fetch.volume, &fetch.wanted.key);
+        }
         if self.holder(fetch.volume, &fetch.wanted).is_some()
             && let Some(volume) = self.volumes.get_mut(&fetch.volume)
         {

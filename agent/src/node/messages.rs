@@ -19,7 +19,7 @@ use syncmesh_core::summary::Sum;
 use syncmesh_core::version::{Knowledge, ReplicaId};
 use syncmesh_io::Io;
 use syncmesh_protocol::frame;
-use syncmesh_protocol::message::{self, Announced, Covers, Farewell, Hello, Message, Progress, VERSIONS};
+use syncmesh_protocol::message::{self, Announced, Covers, Farewell, Hello, Message, Progress, Refusal, VERSIONS};
 
 /// Replicas whose versions a peer has from themselves: its own present incarnation, and those of nodes with which it has a
 /// session. Versions of earlier incarnations aren't among them: a crash may have lost them there.
@@ -151,7 +151,10 @@ impl<I: Io> Node<I> {
             (Phase::Ready, Message::Block(block)) => self.block_message(id, block.id, block.offset, block.bytes),
             (Phase::Ready, Message::Refused(fetch, why)) => {
                 tracing::debug!(?why, "a block was refused");
-                if self.fetches.get(&fetch).is_some_and(|fetch| fetch.session == id) {
+                if let Some(refused) = self.fetches.get_mut(&fetch).filter(|fetch| fetch.session == id) {
+                    if matches!(why, Refusal::Changed | Refusal::Unknown) {
+                        refused.wanted.lacking.push(id);
+                    }
                     self.end_fetch(fetch);
                 }
             }

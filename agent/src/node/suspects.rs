@@ -1,6 +1,6 @@
 //! Suspects of a power loss (SYNC 9) on the loop: who is still to be heard, what is looked at again, somebody's word.
 
-use super::Node;
+use super::{Node, PeerState};
 use crate::connection::Phase;
 use crate::guard::Verdict;
 use crate::job::{Job, Sweep};
@@ -10,7 +10,8 @@ use crate::record::version;
 use crate::registry::Key;
 use crate::stage::Source;
 use crate::suspect::{Believed, is_suspect, nothing_better};
-use crate::volume::Volume;
+use crate::volume::{FetchWanted, Volume};
+use syncmesh_core::decide::merge;
 use syncmesh_core::entry::{Body, Entry, Row, Stamp, Wanted, Why};
 use syncmesh_io::Io;
 
@@ -133,6 +134,46 @@ impl<I: Io> Node<I> {
                 }
             }
         }
+    }
+
+    /// Is a version lost for good? It was made by an earlier run of this node, whose disk hasn't its contents any more, and every
+    /// member says that it has nothing of it: its announcement was faster than its contents, and then power was lost here.
+    pub(super) fn is_lost(&self, wanted: &FetchWanted) -> bool {
+        let made_here =
+            self.replicas.get(&wanted.dot.replica) == Some(&self.node) && wanted.dot.replica != self.replica;
+        made_here
+            && self.peers.values().all(|peer| match peer.state {
+                PeerState::Session(id) => wanted.lacking.contains(&id),
+                PeerState::Waiting(_) | PeerState::Calling => false,
+            })
+    }
+
+    /// What is lost for good is given up, by a version over it: what this disk has of the path, or that it has nothing.
+    pub(super) fn declare_lost(&mut self, number: u16, key: &Key) {
+        let (wall, replica) = (self.wall_millis(), self.replica);
+        let row = match self.registry.get(key) {
+            Ok(row) => row,
+            Err(error) => return self.fail(error.to_string()),
+        };
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        let Some(row) = row.filter(|row| !is_suspect(row)) else { return };
+        let Some(wanted) = row.wanted.as_ref().filter(|wanted| wanted.why == Why::Fetching) else { return };
+        let Some(over) = row.entries().cloned().reduce(|all, entry| merge(&all, &entry)) else { return };
+        tracing::warn!(
+            volume = %volume.name,
+            path = %key.path(),
+            versions = wanted.entries.len(),
+            "a version that was announced before power was lost is gone, and no member has its contents: it is given up"
+        );
+        let here = row.live().map(|here| here.entry.content.body.clone());
+        let hlc = self.clock.stamp(wall, Some(over.newest().hlc));
+        let stamp = Stamp { hlc, dot: volume.next_dot(replica) };
+        let (mode, owner) = (over.attributes.mode, over.attributes.owner);
+        let body = here.unwrap_or_else(|| Body::tombstone(None));
+        let entry = version(Some(&over), body, mode, owner, stamp);
+        let item = Item { name: key.name.clone(), entry, source: Source::None, stream: None, errand: Errand::Again };
+        volume.queue(key.directory.clone(), item);
+        self.counters.versions_made += 1;
     }
 
     /// Somebody's word about suspects that wait for it: approved they are versions as they are, rejected what the rows say
