@@ -177,7 +177,9 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
     }
     let context = Context { volumes: contexts, registry: registry.clone(), state: start.state.clone() };
     let epoch = stored.last.epoch;
-    stored.last = Last { epoch, began_millis: start.now_millis, boot: start.boot.clone(), sessions: Vec::new() };
+    // Whom this run meets before its first epoch is durable isn't known yet: it may be anybody.
+    let sessions = start.peers.iter().map(|(name, _)| name.clone()).collect();
+    stored.last = Last { epoch, began_millis: start.now_millis, boot: start.boot.clone(), sessions };
     let recovered = recover(&context, &mut stored, &torn, start.now_millis).map_err(StartError::Recover)?;
     if recovered != Default::default() {
         tracing::info!(?recovered, "recovered what the run before hadn't made durable");

@@ -57,6 +57,34 @@ fn an_edit_that_power_loss_has_torn_wins_nowhere() {
     assert!(torn > 10, "the disk tears files, or this shows nothing: {torn}");
 }
 
+/// Power fails before the run's first epoch is durable: nobody knows whom it had met, so all members are heard. What one of them
+/// has seen isn't superseded by what the disk has kept, and there is nothing to decide.
+#[test]
+fn a_run_that_ends_before_its_first_epoch_hears_all_members() {
+    for mut mesh in meshes() {
+        settled(&mut mesh, b"old");
+        mesh.lose_power(1);
+        mesh.start(1);
+        in_sync(&mut mesh);
+        let mut last = vec![];
+        for number in 1..=8_u8 {
+            last = vec![number; 300];
+            mesh.machines[0].disk.user_write(b"f", &last).unwrap();
+            let pause = mesh.random.between(0, 60_000_000);
+            mesh.run_for(pause);
+        }
+        let seen = read(&mesh, 2, b"f").unwrap();
+        mesh.lose_power(1);
+        mesh.start(1);
+        mesh.run_for(60 * SECOND);
+        let _ = mesh.decide_holds(1, Verdict::Reject);
+        in_sync(&mut mesh);
+        let end = read(&mesh, 1, b"f").unwrap();
+        assert!(end >= seen && end <= last, "seed {}: n2 had seen {}, and {} is left", mesh.seed, seen[0], end[0]);
+        assert_eq!(names(&mesh, 2), [b"f"], "seed {}", mesh.seed);
+    }
+}
+
 /// A receiver that loses power right after it published declares nothing, whatever its disk shows then.
 #[test]
 fn a_receiver_that_loses_power_declares_nothing() {

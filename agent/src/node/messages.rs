@@ -219,6 +219,8 @@ impl<I: Io> Node<I> {
         let connection = self.connections.get_mut(&id)?;
         connection.phase = Phase::Ready;
         connection.peer = Some(verified.clone());
+        // The next epoch says that there was a session, should power be lost.
+        self.epoch.used = true;
         connection.ping_at = now + HEARTBEAT.as_nanos() as u64;
         connection.send(Lane::Control, 0, &Message::Ping(now));
         let replicas: Vec<_> = self.replicas.iter().map(|(&replica, node)| (replica, node.clone())).collect();

@@ -13,6 +13,7 @@ use crate::record::{record, version};
 use crate::registry::{Key, conflicts};
 use crate::scan::{Finding, Findings, Presence, Scanned, Scope, What};
 use crate::stage::Source;
+use crate::suspect::is_suspect;
 use crate::volume::FetchWanted;
 use syncmesh_core::clock::Hlc;
 use syncmesh_core::entry::{Body, Entry, Identity, Row, Stamp, Why};
@@ -99,7 +100,8 @@ impl<I: Io> Node<I> {
         if let (None, What::Content { body: Body::File { .. }, identity, .. }) = (&finding.row, &finding.what) {
             volume.guard.moved_here.appeared(Moved::on_disk(identity), &path, now);
         }
-        let first = !volume.scanned;
+        // What power loss made doubtful was there before this start, too.
+        let first = !volume.scanned || finding.row.as_ref().is_some_and(is_suspect);
         let mtime = match &finding.what {
             What::Content { body: Body::File { mtime, .. } | Body::Symlink { mtime, .. }, .. } => Some(*mtime),
             _ => None,
