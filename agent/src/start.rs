@@ -242,6 +242,7 @@ fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_mi
         journalled: state.sequence,
         doubt: context.doubt.clone(),
         suspects: Suspects::default(),
+        lost_power: state.suspicion.is_some(),
         guard: Guard::new(spec.guard, state.counts.held, now_millis),
         recount: Recount::default(),
         disputed: BTreeSet::new(),

@@ -65,6 +65,8 @@ pub struct Volume {
     pub doubt: Arc<Doubt>,
     /// The same, being decided.
     pub suspects: Suspects,
+    /// This run found out that power was lost.
+    pub lost_power: bool,
     /// When its rows are counted again to see that their sum is right.
     pub recount: Recount,
     /// Paths that differ from a peer's, and whose files were read again for that; the first thousand.

@@ -14,7 +14,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-const ROUNDS: u64 = 50;
+const ROUNDS: u64 = 25;
 const FILES: u64 = 12;
 
 /// A file system in an image, mounted where an agent has everything.
@@ -135,7 +135,7 @@ fn power_is_lost_again_and_again(make: &str, mib: u64) {
             let (stop, a, b) = (&stop, &a.volume, &b.volume);
             scope.spawn(move || write_until(stop, a, "a", dice_a, next_a));
             scope.spawn(move || write_until(stop, b, "b", dice_b, next_b));
-            std::thread::sleep(Duration::from_millis(200 + round * 37));
+            std::thread::sleep(Duration::from_millis(200 + round * 73));
             stop.store(true, Ordering::Relaxed);
         });
         a.signal(Signal::STOP);
@@ -165,4 +165,9 @@ fn power_is_lost_again_and_again(make: &str, mib: u64) {
 #[test]
 fn power_is_lost_again_and_again_on_ext4_and_nothing_torn_is_told() {
     power_is_lost_again_and_again("mkfs.ext4", 64);
+}
+
+#[test]
+fn power_is_lost_again_and_again_on_xfs_and_nothing_torn_is_told() {
+    power_is_lost_again_and_again("mkfs.xfs", 320);
 }

@@ -138,10 +138,12 @@ impl<I: Io> Node<I> {
 
     /// Is a version lost for good? It was made by an earlier run of this node, whose disk hasn't its contents any more, and every
     /// member says that it has nothing of it: its announcement was faster than its contents, and then power was lost here.
+    /// (If it wasn't, another copy of this machine may have them.)
     pub(super) fn is_lost(&self, wanted: &FetchWanted) -> bool {
         let made_here =
             self.replicas.get(&wanted.dot.replica) == Some(&self.node) && wanted.dot.replica != self.replica;
         made_here
+            && self.volumes.get(&wanted.key.volume).is_some_and(|volume| volume.lost_power)
             && self.peers.values().all(|peer| match peer.state {
                 PeerState::Session(id) => wanted.lacking.contains(&id),
                 PeerState::Waiting(_) | PeerState::Calling => false,
