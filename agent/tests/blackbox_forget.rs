@@ -4,7 +4,7 @@
 
 mod mesh;
 
-use mesh::{Agent, Mesh, words};
+use mesh::{Agent, Mesh, wait_until, words};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -38,6 +38,11 @@ fn a_node_that_left_is_forgotten_and_its_versions_stay() {
     mesh.agents[0].start();
     mesh.agents[0].in_sync();
     assert_eq!(forget(&mesh.agents[0], "b"), Ok(json!({ "node": "b", "dropped": 1, "kept": 1, "paths": 1 })));
+    // The answer comes before the journal has it: a kill within that moment forgets the order.
+    wait_until("the order is durable", || {
+        let status = mesh.agents[0].volume_status().unwrap_or_default();
+        if status["durableLagMs"] == 0 { Ok(()) } else { Err(status.to_string()) }
+    });
     // Neither a kill nor what c tells brings it back.
     mesh.agents[0].restart();
     mesh.agents[0].in_sync();

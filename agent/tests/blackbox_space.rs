@@ -37,6 +37,7 @@ fn a_full_disk_stops_fetching_and_nothing_else_and_goes_on_by_itself() {
     assert!(waited.status.code() == Some(1) && words(&waited).contains("wait for space"), "{}", words(&waited));
 
     // What its user does flows, deletions too; so do deletions of others and what there is room for.
+    mesh.stages_are_empty();
     fs::write(b.join("filler"), noise(2, 10 * MIB)).unwrap();
     mesh.agents[0].shows("filler", &noise(2, 10 * MIB));
     fs::write(b.join("edited"), "by b").unwrap();
