@@ -18,13 +18,13 @@ pub enum Record {
     Header {
         /// See [`FORMAT`].
         format: u32,
-        /// The system's boot id: another one means that unsynced data may be lost.
+        /// The system's boot id. What a start compares is the registry's, which is durable: see `Last` there.
         boot: String,
         /// Who writes it.
         replica: ReplicaId,
         /// The epoch's number.
         epoch: u64,
-        /// Peers with which the run had sessions (reserved for recovery after power loss).
+        /// Peers with which the run had sessions, for people who read journals; a start asks the registry.
         sessions: Vec<String>,
     },
     /// A row as it is from here on.
