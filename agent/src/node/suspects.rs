@@ -54,7 +54,8 @@ impl<I: Io> Node<I> {
         for volume in self.volumes.values_mut().filter(|volume| volume.scanned && !volume.is_paused()) {
             let Some(suspicion) = &mut volume.state.suspicion else { continue };
             let suspects = &mut volume.suspects;
-            if suspects.begun.replace(suspects.begun.unwrap_or(now)).is_none() {
+            if suspects.begun.is_none() {
+                suspects.begun = Some(now);
                 suspicion.window.close(wall);
                 volume.doubt.set(Some(suspicion.window));
             }
