@@ -107,7 +107,8 @@ impl StageBlock {
         if !Room::default().take(volume, self.bytes.len() as u64) {
             return Err(FsError::NoSpace);
         }
-        let file = if self.offset == 0 { volume.fs.stage_file(self.slot)? } else { volume.fs.open_slot(self.slot)? };
+        let file =
+            if self.offset == 0 { volume.fs.stage_file(self.slot)? } else { volume.fs.resume_slot(self.slot)? };
         write(&*file, &self.bytes, self.offset, self.sparse)?;
         match self.last {
             Some(size) if self.sparse => file.set_len(size),

@@ -1,25 +1,33 @@
-//! Reading a changed file once: stat, read, stat again. What changed meanwhile is left for later.
+//! Reading a changed file once: stat, read, stat again. What changed meanwhile is left for later; what may change without
+//! showing it is marked.
 
-use syncmesh_core::entry::{Body, ContentHash};
-use syncmesh_io::{Directory, FileKind, FsError, Stat};
+use crate::job::VolumeContext;
+use syncmesh_core::entry::{Body, ContentHash, Unsure};
+use syncmesh_io::{Directory, FileKind, FsError, OpenFile, Stat};
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// A file's body, and what the disk showed while it was read.
 pub enum Hashed {
     /// It stood still.
-    Body(Body, Stat),
+    Body(Body, Stat, Unsure),
     /// It was changed or replaced while it was read, or isn't a file any more.
     Unstable,
 }
 
 /// Hashes the regular file `name`, which showed `before`.
-pub fn hash(directory: &dyn Directory, name: &[u8], before: &Stat) -> Result<Hashed, FsError> {
-    let file = match directory.open(name) {
-        Ok(file) => file,
-        Err(FsError::NotFound | FsError::WrongKind | FsError::Outside) => return Ok(Hashed::Unstable),
-        Err(error) => return Err(error),
-    };
+pub fn hash(volume: &VolumeContext, directory: &dyn Directory, name: &[u8], before: &Stat) -> Result<Hashed, FsError> {
+    match directory.open(name) {
+        Ok(file) => hash_open(volume, &*file, before),
+        Err(FsError::NotFound | FsError::WrongKind | FsError::Outside) => Ok(Hashed::Unstable),
+        Err(error) => Err(error),
+    }
+}
+
+/// Hashes a regular file, opened for reading, which showed `before`.
+pub fn hash_open(volume: &VolumeContext, file: &dyn OpenFile, before: &Stat) -> Result<Hashed, FsError> {
+    // Asked before and after: who maps a file, and lets go of it while we read, may leave no trace in its times.
+    let was_open = is_open(volume, file, before);
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; BUFFER_BYTES.min(before.size as usize + 1)];
     let mut offset = 0;
@@ -43,7 +51,17 @@ pub fn hash(directory: &dyn Directory, name: &[u8], before: &Stat) -> Result<Has
         sparse: is_sparse(&after),
         moved_from: None,
     };
-    Ok(Hashed::Body(body, after))
+    // A change from now on gets the time of now or later. Is that the time that the file shows?
+    let racy = !volume.exact_stamps && volume.fs.stamp().is_ok_and(|now| now <= after.ctime);
+    Ok(Hashed::Body(body, after, Unsure { racy, open: was_open || is_open(volume, file, &after) }))
+}
+
+/// May somebody have it open for writing? Where that can't be told, whoever wrote it lately may.
+pub fn is_open(volume: &VolumeContext, file: &dyn OpenFile, stat: &Stat) -> bool {
+    match file.has_writers() {
+        Ok(open) => open,
+        Err(_) => volume.fs.stamp().is_ok_and(|now| now < stat.ctime.saturating_add_unsigned(volume.open_wait)),
+    }
 }
 
 /// Does the file have holes worth keeping? Small files may lie inside their inode, without a block.

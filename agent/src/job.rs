@@ -7,6 +7,7 @@ use crate::compare::{Compared, Comparison};
 use crate::epoch::{Commit, Committed};
 use crate::fetch::{ReadBlock, StageBlock, StagedBlock};
 use crate::forget::{Forget, Mentioned};
+use crate::linger::{Linger, Lingered, Lingerers};
 use crate::publish::{Applied, Apply};
 use crate::registry::{Key, Registry};
 use crate::scan::{Findings, Scan, Scanned};
@@ -56,6 +57,14 @@ pub struct VolumeContext {
     pub stock: Arc<Stock>,
     /// Which files power loss has made doubtful.
     pub doubt: Arc<Doubt>,
+    /// See [`syncmesh_io::Probe::leases`].
+    pub leases: bool,
+    /// See [`syncmesh_io::Probe::exact_stamps`].
+    pub exact_stamps: bool,
+    /// How long a version waits for a program that has the old one open, in nanoseconds.
+    pub open_wait: u64,
+    /// Displaced files that programs have open.
+    pub lingering: Arc<Lingerers>,
 }
 
 impl VolumeContext {
@@ -122,6 +131,8 @@ pub enum Job {
     Place(u16),
     /// Let go of stored versions beyond what is kept: the wall clock in milliseconds, and whether to look at all of them.
     Prune(u16, u64, bool),
+    /// See [`Linger`].
+    Linger(Linger),
     /// Remove what was staged for a fetch that ended.
     DropSlot(u16, u64),
     /// See [`Verify`].
@@ -158,6 +169,8 @@ pub enum Done {
     Compared(Compared),
     /// Pruning, dropping a slot, or answering a question ended.
     Tidied,
+    /// Displaced files were looked after.
+    Lingered(Lingered),
     /// Files were read again.
     Verified(Verified),
     /// What mentions a node's replicas.
@@ -219,6 +232,10 @@ impl Job {
             Self::Prune(number, now, thorough) => {
                 crate::store::prune(volume(number), now, thorough);
                 Ok(Done::Tidied)
+            }
+            Self::Linger(linger) => {
+                let volume = volume(linger.volume);
+                linger.run(volume, context).map(Done::Lingered)
             }
             Self::Place(number) => Ok(Done::Placed(number, volume(number).fs.is_in_place())),
             Self::DropSlot(number, slot) => {

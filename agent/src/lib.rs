@@ -24,6 +24,7 @@ pub mod inquiry;
 pub mod job;
 pub mod journal;
 pub mod limits;
+pub mod linger;
 pub mod link;
 pub mod logging;
 pub mod node;

@@ -149,3 +149,19 @@ const _: () = assert!(PRUNE.0.as_secs() < PRUNE.1.as_secs());
 const _: () = assert!(EPOCH_ROWS_BYTES < OVERLAY_FULL_BYTES);
 const _: () = assert!(FETCH_WINDOW as usize <= FETCH_BLOCKS);
 const _: () = assert!(HEARTBEAT.as_secs() * 2 < SILENCE.as_secs());
+
+/// A file that was hashed within the tick of its last change is hashed again after so long: two ticks of the coarsest clock.
+pub const RACY_AGAIN: Duration = Duration::from_millis(20);
+
+/// A file that a program has open is looked at again after so long: what is written through a mapping tells of itself only
+/// when that is closed.
+pub const OPEN_AGAIN: Duration = Duration::from_secs(2);
+
+/// Files for which that is remembered, in each volume.
+pub const OPEN_FILES: usize = 4_096;
+
+/// How often it is tried to replace a file that a program has open.
+pub const OPEN_RETRY: Duration = Duration::from_millis(100);
+
+/// How often displaced files are looked at that programs have open: at first, and in the end.
+pub const LINGER: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

@@ -10,6 +10,7 @@ mod holds;
 mod incarnation;
 mod inspect;
 mod messages;
+pub mod open;
 mod orders;
 mod outcomes;
 mod peers;

@@ -14,10 +14,10 @@ use crate::space::{Room, needs};
 use crate::stage::{Source, StageError, metadata, stage};
 use crate::store::{self, Kind, make_room};
 use crate::suspect::{is_suspect, nothing_better};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use syncmesh_core::decide::{Decision, Displaced, decide, merge};
-use syncmesh_core::entry::{Body, Content, ContentHash, Entry, Here, Identity, Row, Wanted, Why};
+use syncmesh_core::entry::{Body, Content, ContentHash, Entry, Here, Identity, Row, Unsure, Wanted, Why};
 use syncmesh_core::path::{Name, RelativePath};
 use syncmesh_core::policy::{Policy, conflict_name};
 use syncmesh_core::summary::Sum;
@@ -38,6 +38,8 @@ pub struct Apply {
     pub replicas: Arc<BTreeMap<ReplicaId, String>>,
     /// The wall clock in milliseconds since 1970, for names in the store.
     pub now_millis: u64,
+    /// Names that are given although a program has the old version open: it was waited for long enough.
+    pub overdue: BTreeSet<Name>,
 }
 
 /// A version for one name.
@@ -136,6 +138,11 @@ pub enum Cause {
     Collision,
     /// It isn't selected here.
     Unselected,
+    /// A program here has the old version open for writing.
+    Open {
+        /// The slot in which the contents wait, and their hash.
+        kept: Option<(u64, ContentHash)>,
+    },
     /// The disk refused.
     Disk(FsError),
 }
@@ -203,7 +210,9 @@ impl Apply {
             };
             match step {
                 Step::Done(next, fate) => {
-                    work.release(opened.as_deref().ok(), item);
+                    if !matches!(fate, Fate::Waits(Cause::Open { .. })) {
+                        work.release(opened.as_deref().ok(), item);
+                    }
                     (result.row, result.fate) = (next.map(|next| undecided(row.as_ref(), next)), fate);
                 }
                 Step::Publish(plan) => plans.push(plan),
@@ -321,7 +330,7 @@ fn why(error: &FsError) -> Why {
 }
 
 fn here(entry: Entry, identity: Option<Identity>) -> Row {
-    Row { sequence: 0, here: Some(Here { entry, identity, racy: false, open: false }), wanted: None }
+    Row { sequence: 0, here: Some(Here { entry, identity, unsure: Unsure::default() }), wanted: None }
 }
 
 impl Work<'_> {
@@ -397,7 +406,7 @@ impl Work<'_> {
             }
             let shown = directory.stat(item.name.as_bytes()).ok().filter(|stat| stat.kind == FileKind::File);
             if let Some(stat) = &shown
-                && let Ok(Hashed::Body(body, stat)) = hash(directory, item.name.as_bytes(), stat)
+                && let Ok(Hashed::Body(body, stat, _)) = hash(self.volume, directory, item.name.as_bytes(), stat)
                 && body.same_contents(&entry.content.body)
             {
                 // It is whole, and what is known: nobody else may have it.
@@ -458,6 +467,13 @@ impl Work<'_> {
                 _ => waits(Cause::LocalChange, Why::Fetching),
             };
         }
+        if published.is_some_and(|here| here.unsure.any())
+            && suspect.is_none()
+            && has_writers(directory, &item.name) == Some(false)
+        {
+            // The disk may show less than there is. Closed now, it tells when it is read again.
+            return waits(Cause::LocalChange, Why::Fetching);
+        }
         if was_directory && !is_directory {
             if self.context.registry.has_live_children(self.job.volume, &path)? {
                 return waits(Cause::NotEmpty, Why::Fetching);
@@ -502,7 +518,34 @@ impl Work<'_> {
             _ if suspect.is_some() => (None, Kind::Loser),
             (Displaced::ConflictCopy | Displaced::Store, _) => (None, Kind::Superseded),
         };
-        self.stage(index, item, row, &target, entry, old, end, over)
+        let step = self.stage(index, item, row, &target, entry, old, end, over)?;
+        Ok(self.unless_open(directory, item, row, &target, step))
+    }
+
+    /// What a program has open for writing is replaced when it is closed, or when it was waited for long enough.
+    fn unless_open(
+        &self,
+        directory: &dyn Directory,
+        item: &Item,
+        row: Option<&Row>,
+        target: &Entry,
+        step: Step,
+    ) -> Step {
+        let Step::Publish(plan) = step else { return step };
+        let may_wait = plan.old.is_some()
+            && item.errand != Errand::Decision
+            && !matches!(item.source, Source::Displaced(_))
+            && !self.job.overdue.contains(&item.name);
+        if !may_wait || has_writers(directory, &item.name) != Some(true) {
+            return Step::Publish(plan);
+        }
+        let hash = plan.entry.content.body.hash();
+        let kept = hash.map(|hash| (plan.slot, hash)).filter(|_| item.source.slot() == Some(plan.slot));
+        if kept.is_none() {
+            // What can't be dropped now is dropped at the next start.
+            let _ = self.volume.fs.drop_slot(plan.slot);
+        }
+        Step::Done(Some(want(row, target, Why::Fetching)), Fate::Waits(Cause::Open { kept }))
     }
 
     /// A leftover is in the way. A directory that is made again elsewhere takes it over; anything else has to wait until its
@@ -655,15 +698,20 @@ impl Work<'_> {
             self.dirty.push(name);
             return;
         }
-        self.store(slot, &item.name, item.entry.content.body.hash(), Kind::Loser);
+        self.store(slot, &item.name, Some(&item.entry), Kind::Loser);
     }
 
-    fn store(&self, slot: u64, name: &Name, hash: Option<ContentHash>, kind: Kind) {
+    fn store(&self, slot: u64, name: &Name, entry: Option<&Entry>, kind: Kind) {
         if let Ok(path) = self.job.directory.join(name) {
             // Should it fail the version stays in its slot, where recovery finds and stores it.
-            let _ = store::keep(self.volume, slot, &path, self.job.now_millis, hash, kind);
+            let _ = store::keep(self.volume, slot, &path, self.job.now_millis, entry, kind);
         }
     }
+}
+
+/// Has anybody the file open for writing? `None` if it isn't a file, or that can't be told.
+fn has_writers(directory: &dyn Directory, name: &Name) -> Option<bool> {
+    directory.open(name.as_bytes()).ok()?.has_writers().ok()
 }
 
 /// Is it said of one version here and at a peer that it is two things? One of the two rows is wrong, and what would be

@@ -24,7 +24,7 @@ pub fn record(finding: &Finding, origin: Origin, stamp: impl FnOnce(Option<&Entr
     }
     let sequence = finding.row.as_ref().map_or(0, |row| row.sequence);
     let row = |entry, identity, is_version| {
-        let here = Here { entry, identity, racy: false, open: false };
+        let here = Here { entry, identity, unsure: finding.unsure };
         Some(Recorded { row: Row { sequence, here: Some(here), wanted: wanted.clone() }, is_version })
     };
     match &finding.what {

@@ -10,7 +10,7 @@ use crate::registry::{Key, RegistryError, Stored};
 use crate::store::{self, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use syncmesh_core::entry::{Body, Here, Identity, Row};
+use syncmesh_core::entry::{Body, Entry, Here, Identity, Row, Unsure};
 use syncmesh_core::policy::conflict_name;
 use syncmesh_io::{FsError, Metadata, Owner};
 
@@ -212,7 +212,8 @@ fn resolve(
     if let Some(in_slot) = in_slot {
         recovered.kept += 1;
         let expected = intent.old.is_some_and(|old| old.same_but_ctime(&in_slot));
-        keep(volume, intent, expected, now_millis)?;
+        let recorded = here.filter(|here| here.identity.is_some_and(|old| old.same_but_ctime(&in_slot)));
+        keep(volume, intent, expected, recorded.map(|here| &here.entry), now_millis)?;
     }
     Ok(())
 }
@@ -262,7 +263,7 @@ fn adopt(
         .get(&intent.key)?
         .and_then(|row| row.wanted)
         .filter(|wanted| wanted.entries.iter().any(|entry| !intent.new.vector.includes_all(&entry.vector)));
-    let here = Here { entry: intent.new.clone(), identity, racy: false, open: false };
+    let here = Here { entry: intent.new.clone(), identity, unsure: Unsure::default() };
     put(context, stored, intent.key.clone(), Row { sequence, here: Some(here), wanted })
 }
 
@@ -278,7 +279,13 @@ fn next_sequence(stored: &mut Stored, volume: u16) -> u64 {
 
 /// What was displaced as expected goes to the store. What wasn't is a local version that nobody recorded: it gets the name
 /// of a conflict copy, which the scan finds; else the store.
-fn keep(volume: &VolumeContext, intent: &Intent, expected: bool, now_millis: u64) -> Result<(), RecoverError> {
+fn keep(
+    volume: &VolumeContext,
+    intent: &Intent,
+    expected: bool,
+    recorded: Option<&Entry>,
+    now_millis: u64,
+) -> Result<(), RecoverError> {
     let path = intent.key.path();
     if !expected {
         let stamp = intent.new.newest();
@@ -294,7 +301,7 @@ fn keep(volume: &VolumeContext, intent: &Intent, expected: bool, now_millis: u64
     }
     // What a conflict was about may be the loser, and that is pinned.
     let kind = if expected && intent.new.losers.is_empty() { Kind::Superseded } else { Kind::Loser };
-    store::keep(volume, intent.slot, &path, now_millis, None, kind).map_err(RecoverError::Volume)
+    store::keep(volume, intent.slot, &path, now_millis, recorded, kind).map_err(RecoverError::Volume)
 }
 
 /// Removes what an agent staged: never what a user wrote.

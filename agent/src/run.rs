@@ -248,6 +248,7 @@ fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, String> {
         selection: Selection::new(&config.exclude).map_err(|error| at(&error))?,
         policies: Policies::new(policy(config.conflicts.policy), &rules).map_err(|error| at(&error))?,
         settle: u64::try_from(config.settle.as_nanos()).unwrap_or(u64::MAX),
+        open_wait: u64::try_from(config.open_wait.as_nanos()).unwrap_or(u64::MAX),
         limits: retention::Limits {
             keep: config.versions.keep as usize,
             max_age_millis: u64::try_from(config.versions.max_age.as_millis()).unwrap_or(u64::MAX),

@@ -1,12 +1,12 @@
 //! Looking at a directory: list, stat, and join with the registry's rows by name. What differs is a finding; what can't
 //! be seen is unknown, never absent (I15).
 
-use crate::hash::{Hashed, hash};
+use crate::hash::{Hashed, hash, is_open};
 use crate::job::{VolumeContext, identity};
 use crate::limits::FINDINGS;
 use crate::registry::{Key, Registry, RegistryError};
 use crate::suspect::is_suspect;
-use syncmesh_core::entry::{Body, Identity, Owner, Row};
+use syncmesh_core::entry::{Body, Identity, Owner, Row, Unsure};
 use syncmesh_core::path::{Name, RelativePath};
 use syncmesh_io::{Directory, FileKind, FsError, Stat, WatchDescriptor};
 
@@ -31,6 +31,9 @@ pub enum Scope {
     },
     /// Some names.
     Names(Vec<Name>),
+    /// Some names that may have changed without showing it. Nothing tells of a change, so as long as none is found the volume
+    /// is in sync.
+    Unsure(Vec<Name>),
 }
 
 /// A part of what a scan found.
@@ -53,6 +56,8 @@ pub struct Finding {
     pub row: Option<Row>,
     /// How it differs.
     pub what: What,
+    /// Why it may change without showing it.
+    pub unsure: Unsure,
 }
 
 /// How a name differs from its row.
@@ -101,6 +106,8 @@ pub struct Scanned {
     pub watch: Option<WatchDescriptor>,
     /// Names that changed while they were read: look again.
     pub unstable: Vec<Name>,
+    /// Files that may change without showing it: look again later.
+    pub unsure: Vec<(Name, Unsure)>,
     /// Names that couldn't be read, and why. Their rows stay as they are.
     pub unreadable: Vec<(Name, FsError)>,
     /// How the directory as a whole was.
@@ -123,6 +130,7 @@ struct Pass<'a> {
     emit: &'a mut dyn FnMut(Findings),
     part: Findings,
     unstable: Vec<Name>,
+    unsure: Vec<(Name, Unsure)>,
     unreadable: Vec<(Name, FsError)>,
 }
 
@@ -140,8 +148,8 @@ impl Scan {
             findings: Vec::new(),
             directories: Vec::new(),
         };
-        let (unstable, unreadable) = (Vec::new(), Vec::new());
-        let mut pass = Pass { scan: &self, volume, registry, emit, part, unstable, unreadable };
+        let (unstable, unsure, unreadable) = (Vec::new(), Vec::new(), Vec::new());
+        let mut pass = Pass { scan: &self, volume, registry, emit, part, unstable, unsure, unreadable };
         let mut watch = None;
         let state = match pass.whole(&mut watch) {
             Ok(presence) => Ok(presence),
@@ -149,9 +157,9 @@ impl Scan {
             Err(Stop::Registry(error)) => return Err(error),
         };
         pass.flush();
-        let (unstable, unreadable) = (pass.unstable, pass.unreadable);
+        let (unstable, unsure, unreadable) = (pass.unstable, pass.unsure, pass.unreadable);
         let Scan { volume, directory, scope } = self;
-        Ok(Scanned { volume, directory, scope, watch, unstable, unreadable, state })
+        Ok(Scanned { volume, directory, scope, watch, unstable, unsure, unreadable, state })
     }
 }
 
@@ -200,7 +208,7 @@ impl Pass<'_> {
                 self.root_is_ours()?;
                 self.join(Some(&*directory), names)?;
             }
-            Scope::Names(names) => {
+            Scope::Names(names) | Scope::Unsure(names) => {
                 let key = |name: &Name| Key {
                     volume: self.scan.volume,
                     directory: self.scan.directory.clone(),
@@ -265,16 +273,16 @@ impl Pass<'_> {
             && stat.is_none_or(|stat| stat.kind != FileKind::Directory)
             && self.registry.has_live_children(self.scan.volume, &path)?
         {
-            self.found(Finding { name: name.clone(), row, what: What::Vanished });
+            self.found(name, row, What::Vanished);
             return Ok(());
         }
         let was_suspect = row.as_ref().is_some_and(is_suspect);
         let Some(stat) = stat else {
             if here.is_some() {
                 self.root_is_ours()?;
-                self.found(Finding { name: name.clone(), row, what: What::Removed });
+                self.found(name, row, What::Removed);
             } else if was_suspect {
-                self.found(Finding { name: name.clone(), row, what: What::AsItWas });
+                self.found(name, row, What::AsItWas);
             }
             return Ok(());
         };
@@ -292,15 +300,27 @@ impl Pass<'_> {
         if is_directory && (recurse || !same_directory) {
             self.part.directories.push(name.clone());
         }
-        if known == Some(identity(&stat)) {
+        let directory = directory.expect("something was stat'ed in it");
+        let unsure = here.map(|here| here.unsure).unwrap_or_default();
+        let is_same = known == Some(identity(&stat));
+        if is_same && !unsure.any() {
             if was_suspect {
-                self.found(Finding { name: name.clone(), row, what: What::AsItWas });
+                self.found(name, row, What::AsItWas);
             }
             return Ok(());
         }
-        let directory = directory.expect("something was stat'ed in it");
-        match body(directory, name, &stat) {
-            Ok(Some((body, stat))) => {
+        if is_same && unsure.open && !unsure.racy {
+            let file = directory.open(name.as_bytes());
+            if file.is_ok_and(|file| is_open(self.volume, &*file, &stat)) {
+                self.unsure.push((name.clone(), unsure));
+                return Ok(());
+            }
+        }
+        match body(self.volume, directory, name, &stat) {
+            Ok(Some((body, stat, unsure))) => {
+                if unsure.any() {
+                    self.unsure.push((name.clone(), unsure));
+                }
                 let mut what = self.compare(row.as_ref(), body, &stat);
                 if matches!(what, What::Content { .. }) {
                     match self.volume.doubt.suspects(directory, name, &stat, row.as_ref()) {
@@ -312,7 +332,7 @@ impl Pass<'_> {
                         }
                     }
                 }
-                self.found(Finding { name: name.clone(), row, what });
+                self.found_unsure(name, row, what, unsure);
             }
             Ok(None) => self.unstable.push(name.clone()),
             Err(error) => self.unreadable.push((name.clone(), error)),
@@ -347,8 +367,12 @@ impl Pass<'_> {
         }
     }
 
-    fn found(&mut self, finding: Finding) {
-        self.part.findings.push(finding);
+    fn found(&mut self, name: &Name, row: Option<Row>, what: What) {
+        self.found_unsure(name, row, what, Unsure::default());
+    }
+
+    fn found_unsure(&mut self, name: &Name, row: Option<Row>, what: What, unsure: Unsure) {
+        self.part.findings.push(Finding { name: name.clone(), row, what, unsure });
         if self.part.findings.len() >= FINDINGS {
             self.flush();
         }
@@ -373,12 +397,17 @@ impl Pass<'_> {
 }
 
 /// The body of what `name` stands for; `None` if it changes while we look.
-pub fn body(directory: &dyn Directory, name: &Name, stat: &Stat) -> Result<Option<(Body, Stat)>, FsError> {
+fn body(
+    volume: &VolumeContext,
+    directory: &dyn Directory,
+    name: &Name,
+    stat: &Stat,
+) -> Result<Option<(Body, Stat, Unsure)>, FsError> {
     match stat.kind {
-        FileKind::Directory => Ok(Some((Body::Directory, *stat))),
+        FileKind::Directory => Ok(Some((Body::Directory, *stat, Unsure::default()))),
         FileKind::Special => Ok(None),
-        FileKind::File => Ok(match hash(directory, name.as_bytes(), stat)? {
-            Hashed::Body(body, stat) => Some((body, stat)),
+        FileKind::File => Ok(match hash(volume, directory, name.as_bytes(), stat)? {
+            Hashed::Body(body, stat, unsure) => Some((body, stat, unsure)),
             Hashed::Unstable => None,
         }),
         FileKind::Symlink => {
@@ -390,7 +419,7 @@ pub fn body(directory: &dyn Directory, name: &Name, stat: &Stat) -> Result<Optio
             // Its own name shows it again: the same inode can't get another target.
             let again = directory.stat(name.as_bytes());
             let same = again.is_ok_and(|again| again == *stat);
-            Ok(same.then_some((Body::Symlink { target, mtime: stat.mtime }, *stat)))
+            Ok(same.then_some((Body::Symlink { target, mtime: stat.mtime }, *stat, Unsure::default())))
         }
     }
 }

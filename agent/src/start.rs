@@ -5,6 +5,7 @@ use crate::guard::Guard;
 use crate::job::{Context, VolumeContext};
 use crate::journal;
 use crate::node::Setup;
+use crate::node::open::OpenFiles;
 use crate::node::suspects::Suspects;
 use crate::recover::{RecoverError, recover};
 use crate::registry::{Last, Registry, RegistryError, VolumeState};
@@ -39,6 +40,8 @@ pub struct VolumeSpec {
     pub policies: Policies,
     /// How long a file that is being written must be quiet, in nanoseconds.
     pub settle: u64,
+    /// How long a version waits for a program that has the old one open, in nanoseconds.
+    pub open_wait: u64,
     /// What the version store keeps, and what stays free of the file system.
     pub limits: retention::Limits,
     /// From how many on deletions wait for approval.
@@ -171,7 +174,12 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
             next_slot: AtomicU64::new(1),
             limits: spec.limits,
             stock: Arc::default(),
+            leases: probe.leases,
+            exact_stamps: probe.exact_stamps,
+            open_wait: spec.open_wait,
+            lingering: Arc::default(),
         };
+
         contexts.insert(state.number, context);
         specs.push(spec);
     }
@@ -187,6 +195,7 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
     for volume in context.volumes.values() {
         // What the stores have is counted before anything is added.
         store::prune(volume, start.now_millis, true);
+        store::look_after_open(volume);
     }
     let epoch = recovered.epoch.max(stored.last.epoch) + 1;
     let open = |epoch| start.state.open_log(&journal::file_name(epoch)).map_err(StartError::State);
@@ -237,6 +246,10 @@ fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_mi
         path: spec.path.clone(),
         watcher: spec.fs.watch_source(),
         settle: spec.settle,
+        open_wait: spec.open_wait,
+        leases: context.leases,
+        lingering: context.lingering.clone(),
+        open: OpenFiles::default(),
         policies: spec.policies.digest(),
         counter: 0,
         journalled: state.sequence,
@@ -252,6 +265,7 @@ fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_mi
         watches: Default::default(),
         busy: BTreeSet::new(),
         scans: 0,
+        glances: 0,
         scanned: false,
         incoming: BTreeMap::new(),
         remaking: BTreeSet::new(),

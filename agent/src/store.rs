@@ -1,9 +1,11 @@
 //! The version store: what this node displaced, one file each, named by path digest, time and slot. The name says all that is
 //! known of a version, so nothing else has to survive a restart with it.
 
+use crate::hash::is_open;
 use crate::job::VolumeContext;
+use crate::linger::Lingering;
 use std::sync::atomic::{AtomicU64, Ordering};
-use syncmesh_core::entry::ContentHash;
+use syncmesh_core::entry::{ContentHash, Entry};
 use syncmesh_core::path::RelativePath;
 use syncmesh_core::retention::{self, give_way, surplus};
 use syncmesh_io::{FsError, Stat};
@@ -20,9 +22,12 @@ pub enum Kind {
 /// What the names of losers end in.
 const LOSER: &str = "-loser";
 
+/// What the names end in, last of all, of files that a program still has open for writing.
+const OPEN: &str = "-open";
+
 /// The name of a stored version: 16 hexadecimal digits of the path's hash, the time in milliseconds since 1970, the slot
 /// that it came from, 16 digits of the contents' hash (zeros where that isn't known), and what it is if it is a loser.
-pub fn name(path: &RelativePath, millis: u64, slot: u64, hash: Option<ContentHash>, kind: Kind) -> String {
+fn name(path: &RelativePath, millis: u64, slot: u64, hash: Option<ContentHash>, kind: Kind) -> String {
     name_of(digits(&ContentHash::of(path.as_bytes())), millis, slot, hash, kind)
 }
 
@@ -51,27 +56,45 @@ pub struct Stored {
     pub contents: u64,
     /// Why it is here.
     pub kind: Kind,
+    /// A program had it open for writing when it was displaced, and it isn't known yet what became of that.
+    pub is_open: bool,
     path: u64,
 }
 
 impl Stored {
     /// Takes a name apart that [`name`] made; `None` for any other.
     pub fn parse(name: String) -> Option<Self> {
-        let (parts, kind) = match name.strip_suffix(LOSER) {
+        let (parts, is_open) = match name.strip_suffix(OPEN) {
+            Some(parts) => (parts, true),
+            None => (name.as_str(), false),
+        };
+        let (parts, kind) = match parts.strip_suffix(LOSER) {
             Some(parts) => (parts, Kind::Loser),
-            None => (name.as_str(), Kind::Superseded),
+            None => (parts, Kind::Superseded),
         };
         let parts: Vec<&str> = parts.split('-').collect();
         let &[path, millis, slot, contents] = parts.as_slice() else { return None };
         let number = |digits| u64::from_str_radix(digits, 16).ok();
         let (path, slot, contents) = (number(path)?, number(slot)?, number(contents)?);
-        Some(Self { millis: millis.parse().ok()?, slot, contents, kind, path, name })
+        Some(Self { millis: millis.parse().ok()?, slot, contents, kind, is_open, path, name })
+    }
+
+    /// Does only its age end it?
+    fn is_pinned(&self) -> bool {
+        self.kind == Kind::Loser || self.is_open
     }
 
     /// Was it displaced from this path?
     pub fn is_of(&self, path: &RelativePath) -> bool {
         self.path == digits(&ContentHash::of(path.as_bytes()))
     }
+}
+
+/// The name of a version whose file is closed now. One that was `written` meanwhile is a loser that nobody recorded.
+pub fn closed(stored: &Stored, written: bool) -> String {
+    let name = stored.name.trim_end_matches(OPEN);
+    let is_loser = stored.kind == Kind::Loser;
+    if written && !is_loser { format!("{name}{LOSER}") } else { name.to_owned() }
 }
 
 /// The first eight bytes of a hash, as they stand in names.
@@ -99,12 +122,11 @@ impl Stock {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    fn add(&self, bytes: u64, kind: Kind) {
+    fn add(&self, bytes: u64, pinned: bool) {
         self.files.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        match kind {
-            Kind::Superseded => _ = self.loose.fetch_add(bytes, Ordering::Relaxed),
-            Kind::Loser => {}
+        if !pinned {
+            self.loose.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 
@@ -121,19 +143,43 @@ fn takes(stat: &Stat) -> u64 {
     stat.blocks * 512
 }
 
-/// Moves what lies in a slot into the store.
+/// Moves what lies in a slot into the store. `entry` is what it was recorded as, if it was. What a program has open for
+/// writing is looked after until it is closed.
 pub fn keep(
     volume: &VolumeContext,
     slot: u64,
     path: &RelativePath,
     now_millis: u64,
-    hash: Option<ContentHash>,
+    entry: Option<&Entry>,
     kind: Kind,
 ) -> Result<(), FsError> {
-    let name = name(path, now_millis, slot, hash, kind);
+    let hash = entry.and_then(|entry| entry.content.body.hash());
+    let mut name = name(path, now_millis, slot, hash, kind);
+    let is_open = is_in_use(volume, slot);
+    if is_open {
+        name.push_str(OPEN);
+    }
     volume.fs.store_slot(slot, &name)?;
-    volume.stock.add(volume.fs.stat_stored(&name).map_or(0, |stat| takes(&stat)), kind);
+    let bytes = volume.fs.stat_stored(&name).map_or(0, |stat| takes(&stat));
+    volume.stock.add(bytes, kind == Kind::Loser || is_open);
+    if is_open {
+        volume.lingering.add(Lingering { stored: name, path: Some(path.clone()), over: entry.cloned() });
+    }
     Ok(())
+}
+
+/// May somebody still write to what lies in a slot? Only to a file.
+pub fn is_in_use(volume: &VolumeContext, slot: u64) -> bool {
+    let Ok(file) = volume.fs.open_slot(slot) else { return false };
+    file.stat().is_ok_and(|stat| is_open(volume, &*file, &stat))
+}
+
+/// After a start: what a program had open for writing before is looked after again.
+pub fn look_after_open(volume: &VolumeContext) {
+    let stored = volume.fs.list_store().unwrap_or_default().into_iter().filter_map(Stored::parse);
+    for stored in stored.filter(|stored| stored.is_open) {
+        volume.lingering.add(Lingering { stored: stored.name, path: None, over: None });
+    }
 }
 
 /// A stored version of a path with these contents.
@@ -156,7 +202,7 @@ impl<'a> Shelf<'a> {
         for stored in volume.fs.list_store()?.into_iter().filter_map(Stored::parse) {
             // What can't be looked at is left alone.
             let Ok(stat) = volume.fs.stat_stored(&stored.name) else { continue };
-            let pinned = stored.kind == Kind::Loser;
+            let pinned = stored.is_pinned();
             let (path, millis) = (stored.path, stored.millis);
             shelf.stored.push(retention::Stored { path, millis, bytes: takes(&stat), pinned });
             shelf.names.push(stored.name);
@@ -225,6 +271,11 @@ mod tests {
             assert_eq!((stored.millis, stored.slot, stored.kind), (1_764_000_000_000, 77, kind));
             assert_eq!(stored.contents, digits(&hash));
             assert!(stored.is_of(&path) && !stored.is_of(&RelativePath::new(b"d").unwrap()));
+            assert!(!stored.is_open);
+            let open = Stored::parse(format!("{}{OPEN}", stored.name)).unwrap();
+            assert_eq!((open.kind, open.contents, open.is_open), (kind, digits(&hash), true));
+            assert_eq!(closed(&open, false), stored.name);
+            assert_eq!(Stored::parse(closed(&open, true)).unwrap().kind, Kind::Loser);
         }
         let unknown = Stored::parse(nameless(5, 6)).unwrap();
         assert_eq!((unknown.kind, unknown.contents, unknown.path), (Kind::Loser, 0, 0));

@@ -92,7 +92,8 @@ impl Doubt {
         row: Option<&Row>,
     ) -> Result<bool, FsError> {
         let window = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(window) = window.filter(|window| stat.kind == FileKind::File && window.has(stat)) else {
+        let was_suspect = row.is_some_and(is_suspect);
+        let Some(window) = window.filter(|window| stat.kind == FileKind::File && window.has(stat, was_suspect)) else {
             return Ok(false);
         };
         let known_better = row.is_some_and(|row| is_suspect(row) && !nothing_better(row));
@@ -105,8 +106,10 @@ impl Doubt {
 }
 
 impl Window {
-    fn has(&self, stat: &Stat) -> bool {
-        (self.since..self.until).contains(&stat.ctime)
+    /// A chmod or a rename since then says nothing of the contents: only who writes them takes a file out of it.
+    fn has(&self, stat: &Stat, was_suspect: bool) -> bool {
+        let span = self.since..self.until;
+        span.contains(&stat.ctime) || span.contains(&stat.mtime) || (was_suspect && stat.mtime < self.until)
     }
 
     /// The first scan since then is over.

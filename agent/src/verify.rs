@@ -49,7 +49,8 @@ impl Verify {
 
 /// Only what was read whole, while everything else stood still as the row has it, says anything.
 fn is_rotten(volume: &VolumeContext, key: &Key, row: &Row) -> bool {
-    let Some(here) = row.live() else { return false };
+    // What may change without showing it is looked at again anyway.
+    let Some(here) = row.live().filter(|here| !here.unsure.any()) else { return false };
     let Body::File { hash: recorded, .. } = &here.entry.content.body else { return false };
     let Ok(directory) = volume.fs.open_directory(&key.directory.components()) else { return false };
     let name = key.name.as_bytes();
@@ -57,8 +58,8 @@ fn is_rotten(volume: &VolumeContext, key: &Key, row: &Row) -> bool {
     if here.identity != Some(identity(&before)) {
         return false; // a change that a scan finds
     }
-    match hash(&*directory, name, &before) {
-        Ok(Hashed::Body(body, after)) => before == after && body.hash() != Some(*recorded),
+    match hash(volume, &*directory, name, &before) {
+        Ok(Hashed::Body(body, after, unsure)) => before == after && !unsure.any() && body.hash() != Some(*recorded),
         Ok(Hashed::Unstable) | Err(_) => false,
     }
 }

@@ -4,7 +4,7 @@
 //! store in its turn, so a restore can be taken back.
 
 use crate::inquiry::Place;
-use crate::job::{Context, VolumeContext};
+use crate::job::{Context, VolumeContext, identity};
 use crate::registry::Key;
 use crate::stage::write;
 use crate::store::{self, Kind, Stored};
@@ -200,18 +200,21 @@ impl Work<'_> {
             let directory = self.directory(&parent)?;
             let taken = match directory.stat(name.as_bytes()) {
                 Ok(stat) if stat.kind == FileKind::Directory => return Err(FsError::Exists),
-                Ok(_) => true,
-                Err(FsError::NotFound) => false,
+                Ok(stat) => Some(identity(&stat)),
+                Err(FsError::NotFound) => None,
                 Err(error) => return Err(error),
             };
-            directory.publish(slot, name.as_bytes(), taken)?;
+            directory.publish(slot, name.as_bytes(), taken.is_some())?;
             Ok((bytes, taken))
         });
         match published {
-            Ok((bytes, true)) => {
-                store::keep(self.volume, slot, to, self.now_millis, None, Kind::Superseded).map(|()| bytes)
+            Ok((bytes, Some(shown))) => {
+                let row = Key::of(self.number, to).and_then(|key| self.context.registry.get(&key).ok().flatten());
+                let here = row.and_then(|row| row.here).filter(|here| here.identity == Some(shown));
+                let entry = here.as_ref().map(|here| &here.entry);
+                store::keep(self.volume, slot, to, self.now_millis, entry, Kind::Superseded).map(|()| bytes)
             }
-            Ok((bytes, false)) => Ok(bytes),
+            Ok((bytes, None)) => Ok(bytes),
             Err(error) => {
                 // What can't be dropped now is dropped at the next start.
                 let _ = self.volume.fs.drop_slot(slot);

@@ -5,6 +5,8 @@ use crate::fetch;
 use crate::guard::Guard;
 use crate::job::Done;
 use crate::limits::RETRY;
+use crate::linger::Lingerers;
+use crate::node::open::OpenFiles;
 use crate::node::suspects::Suspects;
 use crate::publish::Item;
 use crate::registry::{Key, VolumeState};
@@ -31,6 +33,14 @@ pub struct Volume {
     pub watcher: Watcher,
     /// How long a file that is being written must be quiet, in nanoseconds.
     pub settle: u64,
+    /// How long a version waits for a program that has the old one open, in nanoseconds.
+    pub open_wait: u64,
+    /// Its file system tells who has a file open for writing.
+    pub leases: bool,
+    /// Displaced files that programs have open.
+    pub lingering: Arc<Lingerers>,
+    /// What programs hold open otherwise.
+    pub open: OpenFiles,
     /// Digest of its conflict policies.
     pub policies: u64,
     /// What the registry keeps of it.
@@ -47,6 +57,8 @@ pub struct Volume {
     pub busy: BTreeSet<RelativePath>,
     /// Scans under way.
     pub scans: usize,
+    /// Those among them that look at what may have changed without showing it.
+    pub glances: usize,
     /// The first scan of everything is over: before, nothing is applied.
     pub scanned: bool,
     /// Versions that wait to be applied, by directory.
@@ -212,7 +224,7 @@ impl Volume {
             && !self.is_paused()
             && self.reading == Reading::Not
             && self.dirty.is_empty()
-            && self.busy.is_empty()
+            && self.busy.len() <= self.glances
             && self.incoming.is_empty()
             && self.state.counts.wanted == 0
             && self.journalled == self.state.sequence

@@ -119,6 +119,8 @@ pub struct Volume {
     pub deletion_guard: DeletionGuard,
     /// How long a file that is being written must be quiet before it is read, 1 ms to 60 s. Default 50 ms.
     pub settle: Duration,
+    /// How long a version waits for a program here that has the old one open for writing.
+    pub open_wait: Duration,
     /// The member whose contents win when this directory meets the mesh for the first time. Default none.
     pub seed: Option<NodeName>,
     /// It doesn't run, whatever was ordered. Default false.

@@ -10,14 +10,13 @@ use crate::tree::Value;
 struct Later {
     /// Path below the volume.
     field: &'static str,
-    /// The one value that describes what happens today; none where nothing of it exists.
+    /// The one value that describes what happens today.
     today: Only,
     /// What happens today, completing "today …".
     instead: &'static str,
 }
 
 enum Only {
-    Nothing,
     Text { today: &'static str, later: &'static [&'static str] },
     Number(u64),
 }
@@ -27,11 +26,6 @@ const LATER: &[Later] = &[
         field: "durability",
         today: Only::Text { today: "epoch", later: &["strict"] },
         instead: "each epoch is made durable as a whole (durability: epoch)",
-    },
-    Later {
-        field: "openWait",
-        today: Only::Nothing,
-        instead: "a file is published whether or not a program has it open",
     },
     Later { field: "bandwidth.limit", today: Only::Number(0), instead: "nothing is limited (bandwidth.limit: 0)" },
     Later {
@@ -79,7 +73,6 @@ pub(crate) fn check(field: &Field<'_>, below_volume: &str, report: &mut Report) 
 
 fn matches_kind(only: &Only, value: &Value) -> bool {
     match only {
-        Only::Nothing => true,
         Only::Text { .. } => matches!(value, Value::Text(_)),
         Only::Number(_) => matches!(value, Value::Number(_) | Value::Text(_)),
     }

@@ -40,6 +40,8 @@ pub const CONNECTIONS: (u64, u64) = (1, 1024);
 pub const MEMORY_BUDGET: Size = Size(64 << 20);
 /// Shortest and longest time for which a changing file must be quiet.
 pub const SETTLE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(60));
+/// Shortest and longest time that a version waits for a program that has the old one open.
+pub const OPEN_WAIT: (Duration, Duration) = (Duration::ZERO, Duration::from_secs(3600));
 /// Smallest and largest difference of clocks that is let pass.
 pub const CLOCK_SKEW: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
 /// Fewest and most replaced versions of one path that a replica keeps.

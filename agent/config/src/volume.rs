@@ -85,6 +85,7 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
         None => Some(false),
     };
     let settle = read::duration(&mut fields, "settle", limits::SETTLE, Duration::from_millis(50), report);
+    let open_wait = read::duration(&mut fields, "openWait", limits::OPEN_WAIT, Duration::from_secs(10), report);
     if let Some(field) = fields.take("bandwidth")
         && let Some(mut below) = field.fields(report)
     {
@@ -99,7 +100,7 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
         Some(field) => seed(&field, report),
         None => Some(None),
     };
-    for name in ["durability", "openWait", "mode"] {
+    for name in ["durability", "mode"] {
         check_later(&mut fields, name, name, report);
     }
     fields.finish(report);
@@ -113,6 +114,7 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
             versions: versions?,
             reserve: reserve?,
             settle: settle?,
+            open_wait: open_wait?,
             deletion_guard: deletion_guard?,
             seed: seed.as_ref()?.as_ref().map(|seed| seed.value.clone()),
             paused: paused?,

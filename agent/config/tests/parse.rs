@@ -185,7 +185,7 @@ const BAD: &[(&str, &str, u32, &str, &str)] = &[
     ("durability: epoch", "durability: strict", 17, "volumes[0].durability", "comes with a later version"),
     ("durability: epoch", "durability: none", 17, "volumes[0].durability", "write epoch"),
     ("settle: 50ms", "deletionGuard: { percent: 0 }", 18, "volumes[0].deletionGuard.percent", "from 1 to 100"),
-    ("settle: 50ms", "openWait: 10s", 18, "volumes[0].openWait", "comes with a later version"),
+    ("settle: 50ms", "openWait: 2h", 18, "volumes[0].openWait", "0s to 1h"),
     ("limit: 0", "limit: 1Mi", 19, "volumes[0].bandwidth.limit", "comes with a later version"),
     ("ReadWriteMany", "SingleWriter", 20, "volumes[0].mode", "comes with a later version"),
     ("seed: \"\"", "seed: c", 21, "volumes[0].seed", "neither this node nor among `peers`"),

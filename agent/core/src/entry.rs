@@ -348,10 +348,24 @@ pub struct Here {
     pub entry: Entry,
     /// What the disk showed; `None` for a tombstone.
     pub identity: Option<Identity>,
+    /// Why it may have other contents although the disk shows the same.
+    pub unsure: Unsure,
+}
+
+/// Why a file may have other contents than those that were hashed although its size and times are the same.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Unsure {
     /// It was hashed so soon after its last change that a later one might not show: hash it again.
     pub racy: bool,
     /// A program had it open for writing when it was hashed: hash it again when that is closed.
     pub open: bool,
+}
+
+impl Unsure {
+    /// Is there any reason?
+    pub fn any(self) -> bool {
+        self.racy || self.open
+    }
 }
 
 /// Why something that is known isn't published here.

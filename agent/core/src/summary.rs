@@ -75,7 +75,7 @@ pub fn digest(knowledge: &Knowledge) -> u64 {
 mod tests {
     use super::*;
     use crate::clock::Hlc;
-    use crate::entry::{Attributes, Content, ContentHash, Here, Origin, Owner, Stamp, Wanted, Why};
+    use crate::entry::{Attributes, Content, ContentHash, Here, Origin, Owner, Stamp, Unsure, Wanted, Why};
     use crate::version::{Dot, ReplicaId, Vector};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
@@ -95,7 +95,7 @@ mod tests {
     }
 
     fn here(entry: Entry) -> Row {
-        Row { sequence: 1, here: Some(Here { entry, identity: None, racy: false, open: false }), wanted: None }
+        Row { sequence: 1, here: Some(Here { entry, identity: None, unsure: Unsure::default() }), wanted: None }
     }
 
     fn wanted(entries: Vec<Entry>, why: Why) -> Row {

@@ -110,6 +110,11 @@ pub struct Probe {
     pub no_replace: bool,
     /// This process may give files to other users.
     pub change_owner: bool,
+    /// Whoever has a file open for writing can be told, see [`OpenFile::has_writers`].
+    pub leases: bool,
+    /// Once somebody has looked at a file's times, its next change shows in them, however soon it comes. Kernels before 6.13
+    /// stamp by a clock that ticks every 1 to 10 ms.
+    pub exact_stamps: bool,
     /// The mount's number. Another one than before means that the file system was taken down in between, in order or not.
     pub mount: u64,
 }
@@ -197,8 +202,11 @@ pub trait Fs: Send + Sync {
     /// Makes an empty regular file in a slot, open for writing, mode 0600. A file left there is replaced.
     fn stage_file(&self, slot: u64) -> Result<Box<dyn OpenFile + '_>, FsError>;
 
-    /// Opens the regular file in a slot for reading and writing.
+    /// Opens the regular file in a slot for reading.
     fn open_slot(&self, slot: u64) -> Result<Box<dyn OpenFile + '_>, FsError>;
+
+    /// Opens a file that is being staged, to go on with it.
+    fn resume_slot(&self, slot: u64) -> Result<Box<dyn OpenFile + '_>, FsError>;
 
     /// Makes an empty directory in a slot, mode 0700.
     fn stage_directory(&self, slot: u64) -> Result<(), FsError>;
@@ -222,6 +230,9 @@ pub trait Fs: Send + Sync {
     /// Moves what lies in a slot into the version store under this name, where [`Fs::list_store`] finds it.
     fn store_slot(&self, slot: u64, name: &str) -> Result<(), FsError>;
 
+    /// Moves a stored version back into a slot, which must be empty.
+    fn take_stored(&self, name: &str, slot: u64) -> Result<(), FsError>;
+
     /// Names in the version store, in no order.
     fn list_store(&self) -> Result<Vec<String>, FsError>;
 
@@ -233,6 +244,9 @@ pub trait Fs: Send + Sync {
 
     /// Removes a stored version for good.
     fn drop_stored(&self, name: &str) -> Result<(), FsError>;
+
+    /// What a change that is made now gets as its time, in nanoseconds since 1970, by the file system's own clock.
+    fn stamp(&self) -> Result<i64, FsError>;
 
     /// The source of this volume's events, for [`crate::Operation::Watch`].
     fn watch_source(&self) -> Watcher;
@@ -292,6 +306,10 @@ pub trait OpenFile {
 
     /// Makes the file's data durable.
     fn sync(&self) -> Result<(), FsError>;
+
+    /// Does anybody have the file open for writing, or mapped so that it can be written? Ask a file that was opened for
+    /// reading: one's own descriptor counts, too. An error where this can't be told.
+    fn has_writers(&self) -> Result<bool, FsError>;
 
     /// What the open file is now.
     fn stat(&self) -> Result<Stat, FsError>;

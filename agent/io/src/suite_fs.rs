@@ -20,6 +20,8 @@ pub trait FsWorld {
     fn remove(&self, path: &[u8]);
     /// Makes a link.
     fn symlink(&self, target: &[u8], path: &[u8]);
+    /// Opens a file for writing; it is closed when what is returned goes.
+    fn hold(&self, path: &[u8]) -> Box<dyn std::any::Any>;
     /// Renames, replacing.
     fn rename(&self, from: &[u8], to: &[u8]);
     /// Sets permission bits.
@@ -77,6 +79,9 @@ pub const CASES: &[Case] = &[
     ("what users do to directories is reported in order", directory_events),
     ("what we do is reported as what it is", own_events),
     ("watching twice is one watch", watch_twice),
+    ("who has a file open for writing is told wherever the file lies", writers),
+    ("a stored version goes back into a slot", take_stored),
+    ("the time now isn't before that of a change", stamps),
 ];
 
 fn root(world: &dyn FsWorld) -> Box<dyn Directory + '_> {
@@ -123,7 +128,7 @@ fn names_of(directory: &dyn Directory) -> Vec<Vec<u8>> {
 
 fn probe(world: &dyn FsWorld) {
     let probe = world.fs().probe().unwrap();
-    assert!(probe.exchange && probe.no_replace);
+    assert!(probe.exchange && probe.no_replace && probe.leases);
     assert_eq!(probe.device, root(world).stat_self().unwrap().id.device);
     assert_eq!(world.fs().list_slots().unwrap(), []);
     assert_eq!(names_of(root(world).as_ref()), Vec::<Vec<u8>>::new());
@@ -681,7 +686,7 @@ fn own_events(world: &dyn FsWorld) {
     expect(world, &told);
 
     // What was displaced tells nothing, wherever it is held open.
-    let slot = world.fs().open_slot(1).unwrap();
+    let slot = world.fs().resume_slot(1).unwrap();
     slot.write_at(b"x", 0).unwrap();
     drop(slot);
     expect(world, &[]);
@@ -712,4 +717,50 @@ fn watch_twice(world: &dyn FsWorld) {
     world.mkdir(b"d");
     expect(world, &[(first, WatchKind::Created, "d", true)]);
     assert_eq!(world.fs().watch_source(), world.fs().watch_source());
+}
+
+fn writers(world: &dyn FsWorld) {
+    let fs = world.fs();
+    world.write(b"f", b"old");
+    let root = root(world);
+    let published = |name: &[u8]| root.open(name).unwrap().has_writers();
+    assert_eq!(published(b"f"), Ok(false));
+    let reader = root.open(b"f").unwrap();
+    let held = world.hold(b"f");
+    assert_eq!((published(b"f"), reader.has_writers()), (Ok(true), Ok(true)));
+    stage(world, 1, b"new");
+    root.publish(1, b"f", true).unwrap();
+    assert_eq!((published(b"f"), reader.has_writers()), (Ok(false), Ok(true)));
+    assert_eq!(fs.open_slot(1).unwrap().has_writers(), Ok(true));
+    fs.store_slot(1, "v").unwrap();
+    assert_eq!(fs.open_stored("v").unwrap().has_writers(), Ok(true));
+    drop(held);
+    assert_eq!(fs.open_stored("v").unwrap().has_writers(), Ok(false));
+    // A staged file counts its own descriptor.
+    let staged = fs.stage_file(2).unwrap();
+    assert_eq!(fs.open_slot(2).unwrap().has_writers(), Ok(true));
+    drop(staged);
+    assert_eq!(fs.open_slot(2).unwrap().has_writers(), Ok(false));
+}
+
+fn take_stored(world: &dyn FsWorld) {
+    let fs = world.fs();
+    stage(world, 1, b"one");
+    fs.store_slot(1, "v").unwrap();
+    stage(world, 2, b"two");
+    assert_eq!(fs.take_stored("v", 2), Err(FsError::Exists));
+    assert_eq!(fs.take_stored("w", 3), Err(FsError::NotFound));
+    fs.take_stored("v", 3).unwrap();
+    assert_eq!(fs.list_store().unwrap(), Vec::<String>::new());
+    assert_eq!((slot_contents(world, 2), slot_contents(world, 3)), (b"two".to_vec(), b"one".to_vec()));
+}
+
+fn stamps(world: &dyn FsWorld) {
+    for name in [b"a", b"b"] {
+        world.write(name, b"x");
+        let changed = world.stat(name).unwrap().ctime;
+        assert!(world.fs().stamp().unwrap() >= changed);
+    }
+    assert_eq!(names_of(root(world).as_ref()), [b"a", b"b"]);
+    assert_eq!(world.fs().list_slots().unwrap(), []);
 }

@@ -63,6 +63,10 @@ impl FsWorld for LinuxWorld {
         symlink(OsStr::from_bytes(target), self.path(path)).unwrap();
     }
 
+    fn hold(&self, path: &[u8]) -> Box<dyn std::any::Any> {
+        Box::new(fs::OpenOptions::new().write(true).open(self.path(path)).unwrap())
+    }
+
     fn rename(&self, from: &[u8], to: &[u8]) {
         fs::rename(self.path(from), self.path(to)).unwrap();
     }

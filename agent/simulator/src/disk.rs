@@ -150,6 +150,26 @@ impl Disk {
         self.tree().change(file.0, |contents| contents.write(bytes, offset))
     }
 
+    /// Writes over a file's beginning through a mapping whose page was written before: neither its times nor any event tell.
+    pub fn user_write_mapped(&self, file: UserFile, bytes: &[u8]) -> Result<(), FsError> {
+        self.tree().change_silently(file.0, bytes)
+    }
+
+    /// What an open file has now, wherever it lies.
+    pub fn user_read_open(&self, file: UserFile) -> Result<Vec<u8>, FsError> {
+        let tree = self.tree();
+        match &tree.inode(tree.handle_inode(file.0)?).node {
+            Node::File(contents) => Ok(contents.whole()),
+            _ => Err(FsError::WrongKind),
+        }
+    }
+
+    /// How many names an open file has.
+    pub fn user_links(&self, file: UserFile) -> Result<u32, FsError> {
+        let tree = self.tree();
+        Ok(tree.inode(tree.handle_inode(file.0)?).names)
+    }
+
     /// Sets the length of an open file.
     pub fn user_truncate(&self, file: UserFile, length: u64) -> Result<(), FsError> {
         self.tree().change(file.0, |contents| contents.set_length(length))

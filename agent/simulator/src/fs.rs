@@ -127,6 +127,8 @@ impl Fs for SimFs {
                 exchange: true,
                 no_replace: true,
                 change_owner: true,
+                leases: true,
+                exact_stamps: tree.tick <= 1,
                 mount: tree.mount,
             })
         })
@@ -216,6 +218,14 @@ impl Fs for SimFs {
     fn open_slot(&self, slot: u64) -> Result<Box<dyn OpenFile + '_>, FsError> {
         self.call("open_slot", || {
             let stage = self.meta()?.stage;
+            let handle = open_file(&mut self.disk.tree(), stage, &slot_name(slot), false)?;
+            Ok(self.file(handle))
+        })
+    }
+
+    fn resume_slot(&self, slot: u64) -> Result<Box<dyn OpenFile + '_>, FsError> {
+        self.call("resume_slot", || {
+            let stage = self.meta()?.stage;
             let handle = open_file(&mut self.disk.tree(), stage, &slot_name(slot), true)?;
             Ok(self.file(handle))
         })
@@ -274,6 +284,15 @@ impl Fs for SimFs {
         })
     }
 
+    fn take_stored(&self, name: &str, slot: u64) -> Result<(), FsError> {
+        self.on_tree("take_stored", |tree| {
+            check_name(name.as_bytes())?;
+            let meta = self.meta()?;
+            let (from, to) = (name.as_bytes(), slot_name(slot));
+            tree.rename((meta.store, from), (meta.stage, &to), Rename::NoReplace)
+        })
+    }
+
     fn list_store(&self) -> Result<Vec<String>, FsError> {
         self.on_tree("list_store", |tree| {
             let names = tree.names(self.meta()?.store)?.keys();
@@ -303,6 +322,10 @@ impl Fs for SimFs {
             check_name(name.as_bytes())?;
             tree.remove(self.meta()?.store, name.as_bytes())
         })
+    }
+
+    fn stamp(&self) -> Result<i64, FsError> {
+        self.on_tree("stamp", |tree| Ok(tree.now()))
     }
 
     fn watch_source(&self) -> Watcher {
@@ -502,6 +525,10 @@ impl OpenFile for SimFile<'_> {
 
     fn set_len(&self, bytes: u64) -> Result<(), FsError> {
         self.fs.on_tree("file.set_len", |tree| tree.change(self.held.handle, |contents| contents.set_length(bytes)))
+    }
+
+    fn has_writers(&self) -> Result<bool, FsError> {
+        self.fs.on_tree("file.has_writers", |tree| Ok(tree.has_writers(tree.handle_inode(self.held.handle)?)))
     }
 
     fn stat(&self) -> Result<Stat, FsError> {

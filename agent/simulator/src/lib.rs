@@ -17,6 +17,7 @@ mod storage;
 pub mod story;
 mod tree;
 mod watch_queue;
+mod writers;
 
 pub use disk::{Disk, Snapshot, UserFile};
 pub use faults::Faults;

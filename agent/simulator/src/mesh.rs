@@ -49,13 +49,23 @@ pub struct Shape {
     pub seed: Option<u32>,
     /// What version stores keep, and what stays free of disks.
     pub limits: retention::Limits,
+    /// How long a version waits for a program that has the old one open, in nanoseconds.
+    pub open_wait: u64,
 }
 
 impl Default for Shape {
     /// Two nodes that keep both, and every version.
     fn default() -> Self {
         let limits = retention::Limits { keep: 1_000, ..retention::Limits::default() };
-        Self { nodes: 2, policy: Policy::KeepBoth, exclude: Vec::new(), guard: Limits::default(), seed: None, limits }
+        Self {
+            nodes: 2,
+            policy: Policy::KeepBoth,
+            exclude: Vec::new(),
+            guard: Limits::default(),
+            seed: None,
+            limits,
+            open_wait: 10_000_000_000,
+        }
     }
 }
 
@@ -231,6 +241,7 @@ impl Mesh {
                 selection,
                 policies,
                 settle: 50_000_000,
+                open_wait: shape.open_wait,
                 limits: shape.limits,
                 paused: false,
                 guard: shape.guard,

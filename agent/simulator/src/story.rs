@@ -4,6 +4,7 @@
 use crate::ledger::Ledger;
 use crate::mesh::{Mesh, Shape};
 use crate::mishaps::Mishaps;
+use crate::writers::Writers;
 use crate::{Cut, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use syncmesh_agent::guard::Verdict;
@@ -43,6 +44,7 @@ struct Teller {
     /// Some machine lost power at some time.
     power_lost: bool,
     mishaps: Mishaps,
+    writers: Writers,
 }
 
 /// Tells the story of a seed. The error names the broken invariant.
@@ -66,6 +68,7 @@ pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
         differences: 0,
         power_lost: false,
         mishaps: Mishaps::default(),
+        writers: Writers::default(),
     };
     let calm = choice.once_in(4);
     let actions = choice.between(10, 60);
@@ -98,7 +101,11 @@ impl Teller {
             59 => self.unselected(node),
             60..=65 => self.remove_tree(author),
             66..=72 => self.change_mode(author),
-            73..=79 => self.rename(author),
+            73..=75 => self.rename(author),
+            76..=79 => {
+                let path = self.path();
+                self.writers.act(&mut self.mesh, &mut self.ledger, author, path);
+            }
             80..=86 => {
                 if self.mesh.runs(node) {
                     self.count_made_up(node);
@@ -322,6 +329,7 @@ impl Teller {
             }
         }
         self.mesh.note("everything heals");
+        self.writers.end(&mut self.mesh);
         if self.power_lost {
             self.decide_suspects();
         }

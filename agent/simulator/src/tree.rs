@@ -31,6 +31,9 @@ struct Handle {
     writes: bool,
 }
 
+/// Handles of all disks have numbers of their own, so that one which was opened before a disk was set back names nothing.
+static HANDLES: AtomicU64 = AtomicU64::new(1);
+
 /// How many changes lie between two states of names that power loss may go back to.
 const STATES_APART: u32 = 5;
 
@@ -49,7 +52,6 @@ pub(crate) struct Tree {
     unsynced: BTreeSet<Number>,
     last_inode: Number,
     handles: BTreeMap<u64, Handle>,
-    last_handle: u64,
     pub watchers: BTreeMap<u32, WatchQueue>,
     clock: Arc<AtomicU64>,
     pub tick: u64,
@@ -73,7 +75,6 @@ impl Tree {
             unsynced: BTreeSet::new(),
             last_inode: 2,
             handles: BTreeMap::new(),
-            last_handle: 0,
             watchers: BTreeMap::new(),
             clock,
             tick: 1,
@@ -100,7 +101,6 @@ impl Tree {
             unsynced: self.unsynced.clone(),
             last_inode: self.last_inode,
             handles: BTreeMap::new(),
-            last_handle: 0,
             watchers: BTreeMap::new(),
             clock: self.clock.clone(),
             tick: self.tick,
@@ -169,7 +169,7 @@ impl Tree {
         self.sync();
     }
 
-    fn now(&self) -> i64 {
+    pub(crate) fn now(&self) -> i64 {
         let now = self.clock.load(Ordering::Relaxed);
         i64::try_from(now - now % self.tick.max(1)).expect("the year 2262 isn't simulated")
     }
@@ -502,10 +502,9 @@ impl Tree {
     // Handles.
 
     pub(crate) fn open(&mut self, inode: Number, place: Option<(Number, &[u8])>, writes: bool) -> u64 {
-        self.last_handle += 1;
-        let handle = Handle { inode, place: place.map(owned), writes };
-        self.handles.insert(self.last_handle, handle);
-        self.last_handle
+        let number = HANDLES.fetch_add(1, Ordering::Relaxed);
+        self.handles.insert(number, Handle { inode, place: place.map(owned), writes });
+        number
     }
 
     /// Tells of the closing of files that could be written, and frees what nobody else has.
@@ -519,6 +518,11 @@ impl Tree {
             self.tell_inode(handle.inode, Some(place), Cause::CloseWrite);
         }
         self.free(handle.inode);
+    }
+
+    /// Does anybody have it open for writing?
+    pub(crate) fn has_writers(&self, inode: Number) -> bool {
+        self.handles.values().any(|handle| handle.inode == inode && handle.writes)
     }
 
     fn handle(&self, handle: u64) -> Result<&Handle, FsError> {
@@ -559,6 +563,16 @@ impl Tree {
         if place.is_some() {
             self.tell_inode(inode, place.as_ref(), Cause::Modify);
         }
+        Ok(())
+    }
+
+    /// See [`crate::Disk::user_write_mapped`].
+    pub(crate) fn change_silently(&mut self, handle: u64, bytes: &[u8]) -> Result<(), FsError> {
+        let inode = self.handle_inode(handle)?;
+        if let Node::File(contents) = &mut self.inode_mut(inode).node {
+            contents.write(bytes, 0);
+        }
+        self.unsynced.insert(inode);
         Ok(())
     }
 

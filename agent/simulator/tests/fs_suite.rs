@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use syncmesh_io::suite_fs::{FsWorld, run_all};
 use syncmesh_io::{FileKind, Fs, FsError, Stat, StateFiles, WatchEvent, WatchKind, Watcher};
-use syncmesh_simulator::{Disk, Faults, SimFs, SimStateFiles, StateDisk, StepHook};
+use syncmesh_simulator::{Disk, Faults, SimFs, SimStateFiles, StateDisk, StepHook, UserFile};
 
 const WATCHER: Watcher = Watcher(3);
 
@@ -22,6 +22,14 @@ fn volume(disk: &Disk) -> SimFs {
 struct SimWorld {
     disk: Disk,
     volume: SimFs,
+}
+
+struct Open(Disk, UserFile);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.user_close(self.1);
+    }
 }
 
 impl FsWorld for SimWorld {
@@ -47,6 +55,10 @@ impl FsWorld for SimWorld {
 
     fn symlink(&self, target: &[u8], path: &[u8]) {
         self.disk.user_symlink(target, path).unwrap();
+    }
+
+    fn hold(&self, path: &[u8]) -> Box<dyn std::any::Any> {
+        Box::new(Open(self.disk.clone(), self.disk.user_create_open(path).unwrap()))
     }
 
     fn rename(&self, from: &[u8], to: &[u8]) {

@@ -131,6 +131,37 @@ fn a_damaged_file_that_nobody_knows_waits_for_somebodys_word() {
     assert!(damaged > 5, "the disk damages files, or this shows nothing: {damaged}");
 }
 
+/// Another mode, or another name, doesn't make whole what power loss has damaged.
+#[test]
+fn a_chmod_or_a_rename_makes_no_suspect_believed() {
+    let mut damaged = 0;
+    for mut mesh in meshes() {
+        settled(&mut mesh, b"old");
+        mesh.kill(2);
+        mesh.machines[0].disk.user_write(b"new", &[b'n'; 200]).unwrap();
+        mesh.lose_power(1);
+        let left = read(&mesh, 1, b"new");
+        mesh.start(1);
+        mesh.start(2);
+        mesh.run_for(60 * SECOND);
+        if left.is_none_or(|left| left == [b'n'; 200]) {
+            continue;
+        }
+        damaged += 1;
+        let disk = mesh.machines[0].disk.clone();
+        if damaged % 2 == 0 {
+            disk.user_chmod(b"new", 0o600).unwrap();
+        } else {
+            disk.user_rename(b"new", b"renamed").unwrap();
+        }
+        mesh.run_for(60 * SECOND);
+        assert_eq!(names(&mesh, 2), [b"f"], "seed {}: what nobody wrote was announced", mesh.seed);
+        assert_eq!(mesh.decide_holds(1, Verdict::Approve).unwrap(), 1, "seed {}", mesh.seed);
+        in_sync(&mut mesh);
+    }
+    assert!(damaged > 5, "the disk damages files, or this shows nothing: {damaged}");
+}
+
 /// A member that the lost run knew is away: nothing is announced, until somebody has been asked after ten minutes.
 #[test]
 fn suspects_wait_for_members_that_are_away_and_then_somebody_is_asked() {

@@ -39,6 +39,7 @@ impl<I: Io> Node<I> {
         self.start_sweeps(now);
         self.tend_guards(now);
         self.tend_suspects(now);
+        self.tend_open(now);
         self.tell_knowledge(now);
         self.tend_comparisons(now);
         self.note_sync(now);
@@ -72,6 +73,7 @@ impl<I: Io> Node<I> {
             due.extend(volume.guard.due(&volume.state.counts, volume.settle));
             due.extend(volume.guard.overdue());
             due.extend(volume.recount.due);
+            due.extend(volume.open.due().filter(|_| volume.scanned && self.stopping.is_none()));
             due.extend((volume.scanned && self.stopping.is_none()).then_some(volume.placed + PLACE.as_nanos() as u64));
         }
         if self.epoch.used && !self.epoch.committing {
@@ -88,7 +90,7 @@ impl<I: Io> Node<I> {
 
     /// Is it time to end the open epoch? Applies then wait for a moment, so that the journal that goes has no intent whose
     /// row comes later.
-    fn epoch_is_over(&self, now: u64) -> bool {
+    pub(super) fn epoch_is_over(&self, now: u64) -> bool {
         let full = self.registry.open_bytes() >= EPOCH_ROWS_BYTES;
         let old = now >= self.epoch.opened + EPOCH.as_nanos() as u64 || self.stopping.is_some();
         self.epoch.used && !self.epoch.committing && (full || old) && self.epoch.next_log.is_some()
@@ -205,6 +207,8 @@ impl<I: Io> Node<I> {
                 if queue.is_empty() {
                     volume.incoming.remove(&directory);
                 }
+                let overdue =
+                    volume.open.overdue(volume.number, &directory, &items, now.saturating_sub(volume.open_wait));
                 volume.busy.insert(directory.clone());
                 volume.touched = true;
                 self.epoch.applies += 1;
@@ -216,6 +220,7 @@ impl<I: Io> Node<I> {
                     log: self.epoch.log,
                     replicas: Arc::clone(&self.replicas),
                     now_millis: wall,
+                    overdue,
                 }));
             }
         }

@@ -111,6 +111,13 @@ impl<I: Io> Node<I> {
             ));
         }
         warnings.extend(self.clock_warning());
+        for volume in self.volumes.values().filter(|volume| !volume.leases) {
+            warnings.push(format!(
+                "volume {}: the system doesn't tell this agent who has a file open for writing (the file system has no leases, or the agent lacks CAP_LEASE for others' files): what a program writes to a file that was replaced meanwhile is looked for {} s later, once",
+                volume.name,
+                volume.open_wait.div_ceil(1_000_000_000)
+            ));
+        }
         warnings
     }
 

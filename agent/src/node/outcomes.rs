@@ -42,6 +42,7 @@ impl<I: Io> Node<I> {
             Done::Wanted(number, Sweep::Retry, rows, more) => self.swept(number, rows, more),
             Done::Wanted(number, Sweep::Held, rows, more) => self.judged(number, rows, more),
             Done::Wanted(number, Sweep::Suspects, rows, more) => self.suspects(number, rows, more),
+            Done::Lingered(lingered) => self.lingered(lingered),
             Done::Placed(number, placed) => self.placed(number, placed == Ok(true)),
             Done::Compared(compared) => self.compared(compared),
             Done::Tidied => {}
@@ -171,6 +172,7 @@ impl<I: Io> Node<I> {
         let directory = &scanned.directory;
         volume.busy.remove(directory);
         volume.scans -= 1;
+        volume.glances -= usize::from(matches!(scanned.scope, Scope::Unsure(_)));
         if let Some(watch) = scanned.watch
             && volume.watches.insert(watch, directory)
         {
@@ -182,6 +184,7 @@ impl<I: Io> Node<I> {
         for name in scanned.unstable {
             volume.dirty.mark(directory, name, now, volume.settle);
         }
+        volume.look_again(directory, scanned.unsure, now);
         for (name, error) in scanned.unreadable {
             if let Ok(path) = directory.join(&name) {
                 volume.problem(path, format!("can't be read: {error}"));
@@ -221,7 +224,7 @@ impl<I: Io> Node<I> {
                 let again = now + UNREADABLE_RETRY;
                 match scanned.scope {
                     Scope::All { recurse } => volume.dirty.mark_all(directory, recurse, again),
-                    Scope::Names(names) => {
+                    Scope::Names(names) | Scope::Unsure(names) => {
                         for name in names {
                             volume.dirty.mark(directory, name, now, UNREADABLE_RETRY);
                         }
@@ -276,6 +279,10 @@ impl<I: Io> Node<I> {
         if item.errand == Errand::Decision {
             self.decided(&key, &item.fate);
         }
+        match &item.fate {
+            Fate::Waits(Cause::Open { kept }) => self.wait_for_program(&key, *kept),
+            Fate::Visible | Fate::Waits(_) => self.waits_no_more(&key),
+        }
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         match &item.fate {
             // It wasn't recorded, and nothing waits for it.
@@ -325,7 +332,7 @@ impl<I: Io> Node<I> {
                             self.bury(number, directory, &item.name, held);
                         }
                     }
-                    Cause::Unselected | Cause::Undecided => {}
+                    Cause::Unselected | Cause::Undecided | Cause::Open { .. } => {}
                     Cause::Collision => {
                         volume.problem(path, format!("held back here: {}. Rename one of the two", FsError::Collision));
                         volume.retry.later(now);
@@ -389,7 +396,7 @@ impl<I: Io> Node<I> {
     }
 
     /// A local version that an exchange brought to light: it is decided like any other, with its bytes in a slot.
-    fn displaced(
+    pub(super) fn displaced(
         &mut self,
         number: u16,
         directory: &RelativePath,
@@ -573,7 +580,7 @@ impl<I: Io> Node<I> {
             };
             let queued = volume.fetch_queue.iter().any(|queued| queued.key == key)
                 || volume.incoming.get(&key.directory).is_some_and(|q| q.iter().any(|item| item.name == key.name));
-            if queued || fetching.contains(&key) {
+            if queued || fetching.contains(&key) || volume.open.waits(&key) {
                 continue;
             }
             for entry in wanted.entries {

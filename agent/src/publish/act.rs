@@ -2,10 +2,11 @@
 //! metadata. What comes out is inspected; nothing is undone and nothing is dropped (SYNC 7).
 
 use super::{AppliedItem, Cause, DisplacedVersion, Fate, Item, Work, here, want, why};
+use crate::hash::{Hashed, hash_open};
 use crate::job::identity;
 use crate::journal::{self, Intent, Record};
 use crate::scan::{What, declared_mode, is_leftover};
-use crate::store::Kind;
+use crate::store::{Kind, is_in_use};
 use syncmesh_core::entry::{self, Body, Entry, Identity, Row, Why};
 use syncmesh_core::path::Name;
 use syncmesh_io::{Directory, FileId, FileKind, FsError, Metadata, Stat};
@@ -193,13 +194,12 @@ impl Work<'_> {
         }
         result.row = Some(here(plan.entry, Some(identity_now.unwrap_or(staged))));
         let syncmesh_io::Displaced::InSlot(stat) = displaced else { return };
-        if plan.old.is_some_and(|old| old.same_but_ctime(&identity(&stat))) {
-            if plan.copy.is_some() && stat.links > 1 {
-                let _ = self.volume.fs.drop_slot(plan.slot);
-            } else {
-                let hash = plan.over.as_ref().and_then(|old| old.content.body.hash());
-                self.store(plan.slot, &item.name, hash, plan.kind);
-            }
+        let expected = plan.old.is_some_and(|old| old.same_but_ctime(&identity(&stat)));
+        if expected && plan.copy.is_some() && stat.links > 1 {
+            let _ = self.volume.fs.drop_slot(plan.slot);
+        } else if expected || is_in_use(self.volume, plan.slot) {
+            // As long as somebody may write to it, it can't be judged.
+            self.store(plan.slot, &item.name, plan.over.as_ref(), plan.kind);
         } else {
             result.local = self.displaced_version(plan.slot, plan.over, &stat, item);
         }
@@ -221,8 +221,7 @@ impl Work<'_> {
             }
         };
         if plan.old.is_some_and(|old| old.same_but_ctime(&identity(&stat))) {
-            let hash = plan.over.as_ref().and_then(|old| old.content.body.hash());
-            self.store(plan.slot, &item.name, hash, plan.kind);
+            self.store(plan.slot, &item.name, plan.over.as_ref(), plan.kind);
             result.row = Some(here(plan.entry, None));
             return;
         }
@@ -262,26 +261,10 @@ impl Work<'_> {
 
     fn hash_slot(&self, slot: u64, before: &Stat) -> Option<Body> {
         let file = self.volume.fs.open_slot(slot).ok()?;
-        let mut contents = vec![0; usize::try_from(before.size).ok()?.min(1 << 20)];
-        let mut hasher = blake3::Hasher::new();
-        let mut offset = 0;
-        loop {
-            let read = file.read_at(&mut contents, offset).ok()?;
-            hasher.update(&contents[..read]);
-            offset += read as u64;
-            if read == 0 || offset >= before.size {
-                break;
-            }
+        match hash_open(self.volume, &*file, before).ok()? {
+            Hashed::Body(body, ..) => Some(body),
+            Hashed::Unstable => None,
         }
-        let after = file.stat().ok()?;
-        (after == *before && offset == before.size).then(|| Body::File {
-            size: before.size,
-            mtime: before.mtime,
-            algorithm: 0,
-            hash: hasher.finalize().into(),
-            sparse: false,
-            moved_from: None,
-        })
     }
 
     fn give_a_slot_a_name(&mut self, slot: u64, item: &Item) {

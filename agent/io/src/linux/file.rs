@@ -1,5 +1,6 @@
 //! A regular file that is open.
 
+use super::lease;
 use super::metadata::{error, set_open, stat_descriptor};
 use crate::{FsError, Metadata, OpenFile, Stat};
 use rustix::fd::{AsFd, OwnedFd};
@@ -42,6 +43,10 @@ impl OpenFile for LinuxFile {
 
     fn sync(&self) -> Result<(), FsError> {
         fdatasync(&self.0).map_err(error)
+    }
+
+    fn has_writers(&self) -> Result<bool, FsError> {
+        lease::has_writers(self.0.as_fd())
     }
 
     fn stat(&self) -> Result<Stat, FsError> {

@@ -5,17 +5,19 @@
 //!                stage/    slots, named by 16 hexadecimal digits
 //!                store/    versions that were kept
 //!                marker    what volume this is
+//!                stamp     touched to see the file system's time
 //! ```
 //! All of them are held open, so that whoever renames things in the root can't turn us elsewhere.
 
 use super::directory::{LinuxDirectory, Resolve, list_names, open_below};
 use super::file::LinuxFile;
+use super::lease;
 use super::metadata::{check_name, error, mount_number, pin, set_pinned, stat_descriptor, stat_name};
 use crate::{Directory, FileKind, Fs, FsError, Metadata, OpenFile, Probe, Space, Stat, Watcher};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, RenameFlags, fchmod, fstat, fstatfs, fstatvfs, fsync, inotify, mkdirat, openat,
-    renameat, renameat_with, statat, symlinkat, syncfs, unlinkat,
+    AtFlags, CWD, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW, fchmod, fstat, fstatfs, fstatvfs, fsync,
+    futimens, inotify, mkdirat, openat, renameat, renameat_with, statat, symlinkat, syncfs, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
@@ -28,6 +30,10 @@ pub(super) const META: &[u8] = b".syncmesh";
 
 const MARKER: &str = "marker";
 const NEW_MARKER: &str = "marker.new";
+/// A file beside the marker that is touched to see what time it is for the file system.
+const STAMP: &str = "stamp";
+/// So many changes in a row that all show mean that every change does.
+const STAMPS: usize = 8;
 /// Names in the stage that aren't slots, for the probe.
 const TRIALS: [&str; 2] = ["trial-a", "trial-b"];
 /// A name, and other spellings of it: in case, and in Unicode form.
@@ -48,6 +54,8 @@ pub struct LinuxFs {
     walk: AtomicBool,
     /// It takes different names for the same. Found by the probe.
     folds: AtomicBool,
+    /// Opened by the probe.
+    stamp: OnceLock<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -87,7 +95,15 @@ impl LinuxFs {
             Err(FsError::NotFound) => {}
             Err(why) => return Err(why),
         }
-        Ok(Self { root, path, meta, inotify, walk: AtomicBool::new(false), folds: AtomicBool::new(false) })
+        Ok(Self {
+            root,
+            path,
+            meta,
+            inotify,
+            walk: AtomicBool::new(false),
+            folds: AtomicBool::new(false),
+            stamp: OnceLock::new(),
+        })
     }
 
     pub(super) fn meta(&self) -> Result<&Meta, FsError> {
@@ -157,12 +173,33 @@ impl LinuxFs {
         Ok(true)
     }
 
+    /// Whether writers are told, on this very mount.
+    fn try_lease(&self, stage: BorrowedFd<'_>) -> Result<bool, FsError> {
+        let name = TRIALS[0];
+        remove(stage, name.as_bytes()).or_else(absent_is_fine)?;
+        let writer = create(stage, name)?;
+        let reader = openat(stage, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(error)?;
+        remove(stage, name.as_bytes())?;
+        let while_open = lease::has_writers(reader.as_fd());
+        drop(writer);
+        Ok(while_open == Ok(true) && lease::has_writers(reader.as_fd()) == Ok(false))
+    }
+
+    /// Whether each change of a file that was looked at shows in its times, on this very mount.
+    fn try_stamps(&self, meta: &Meta) -> Result<bool, FsError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = openat(&meta.directory, STAMP, flags, Mode::RUSR | Mode::WUSR).map_err(error)?;
+        let _ = self.stamp.set(opened);
+        let stamps = (0..STAMPS).map(|_| self.stamp()).collect::<Result<Vec<_>, _>>()?;
+        Ok(stamps.windows(2).all(|pair| pair[0] < pair[1]))
+    }
+
     pub(super) fn folds(&self) -> bool {
         self.folds.load(Ordering::Relaxed)
     }
 
-    fn open_staged(&self, slot: u64) -> Result<OwnedFd, FsError> {
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    fn open_staged(&self, slot: u64, access: OFlags) -> Result<OwnedFd, FsError> {
+        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let name = slot_name(slot);
         let stage = &self.meta()?.stage;
         // Users' own FIFOs and devices can lie here after a publish: opening them isn't harmless.
@@ -256,6 +293,8 @@ impl Fs for LinuxFs {
             exchange,
             no_replace,
             change_owner: capabilities.effective.contains(CapabilitySet::CHOWN),
+            leases: self.try_lease(meta.stage.as_fd())?,
+            exact_stamps: self.try_stamps(meta)?,
             mount: mount_number(&self.root)?,
         })
     }
@@ -340,7 +379,11 @@ impl Fs for LinuxFs {
     }
 
     fn open_slot(&self, slot: u64) -> Result<Box<dyn OpenFile + '_>, FsError> {
-        Ok(Box::new(LinuxFile(self.open_staged(slot)?)))
+        Ok(Box::new(LinuxFile(self.open_staged(slot, OFlags::RDONLY)?)))
+    }
+
+    fn resume_slot(&self, slot: u64) -> Result<Box<dyn OpenFile + '_>, FsError> {
+        Ok(Box::new(LinuxFile(self.open_staged(slot, OFlags::RDWR)?)))
     }
 
     fn stage_directory(&self, slot: u64) -> Result<(), FsError> {
@@ -376,6 +419,12 @@ impl Fs for LinuxFs {
         renameat_with(&meta.stage, slot_name(slot), &meta.store, name, RenameFlags::NOREPLACE).map_err(error)
     }
 
+    fn take_stored(&self, name: &str, slot: u64) -> Result<(), FsError> {
+        check_name(name.as_bytes())?;
+        let meta = self.meta()?;
+        renameat_with(&meta.store, name, &meta.stage, slot_name(slot), RenameFlags::NOREPLACE).map_err(error)
+    }
+
     fn list_store(&self) -> Result<Vec<String>, FsError> {
         let names = list_names(self.meta()?.store.as_fd())?;
         Ok(names.into_iter().filter_map(|(name, _)| String::from_utf8(name).ok()).collect())
@@ -399,6 +448,13 @@ impl Fs for LinuxFs {
     fn drop_stored(&self, name: &str) -> Result<(), FsError> {
         check_name(name.as_bytes())?;
         remove(self.meta()?.store.as_fd(), name.as_bytes())
+    }
+
+    fn stamp(&self) -> Result<i64, FsError> {
+        let file = self.stamp.get().ok_or(FsError::NotFound)?;
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        futimens(file, &Timestamps { last_access: now, last_modification: now }).map_err(error)?;
+        Ok(stat_descriptor(file)?.ctime)
     }
 
     fn watch_source(&self) -> Watcher {

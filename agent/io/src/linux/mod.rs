@@ -3,6 +3,7 @@
 mod directory;
 mod file;
 mod fs;
+mod lease;
 mod metadata;
 mod state_files;
 mod uring;

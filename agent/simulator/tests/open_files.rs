@@ -1,0 +1,213 @@
+//! Programs that hold files open (SYNC 6), and clocks too coarse to show every change (SYNC 5).
+#![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
+
+use syncmesh_core::policy::Policy;
+use syncmesh_simulator::mesh::{Mesh, Shape};
+use syncmesh_simulator::{Disk, UserFile};
+
+const SEEDS: u64 = 60;
+const SECOND: u64 = 1_000_000_000;
+
+fn meshes(shape: Shape) -> impl Iterator<Item = Mesh> {
+    (1..=SEEDS).map(move |seed| Mesh::new(seed, shape.clone()))
+}
+
+fn in_sync(mesh: &mut Mesh) {
+    let result = mesh.run_until_in_sync(120 * SECOND);
+    result.unwrap_or_else(|why| panic!("seed {}: {why}", mesh.seed));
+}
+
+fn disk(mesh: &Mesh, node: usize) -> Disk {
+    mesh.machines[node - 1].disk.clone()
+}
+
+fn read(mesh: &Mesh, node: usize, path: &[u8]) -> Option<Vec<u8>> {
+    disk(mesh, node).user_read(path).ok()
+}
+
+/// All files' contents, by no name.
+fn contents(mesh: &Mesh, node: usize) -> Vec<Vec<u8>> {
+    let mut contents: Vec<_> = disk(mesh, node).snapshot().into_values().map(|shown| shown.contents).collect();
+    contents.sort();
+    contents
+}
+
+/// A file on both nodes, which a program on node 2 has open for writing.
+fn held(mesh: &mut Mesh) -> UserFile {
+    disk(mesh, 1).user_write(b"f", b"first").unwrap();
+    in_sync(mesh);
+    disk(mesh, 2).user_create_open(b"f").unwrap()
+}
+
+/// A new version waits for the program; closed, the old one is replaced.
+#[test]
+fn what_a_program_has_open_is_replaced_when_it_is_closed() {
+    for mut mesh in meshes(Shape::default()) {
+        let file = held(&mut mesh);
+        disk(&mesh, 1).user_write(b"f", b"second").unwrap();
+        mesh.run_for(5 * SECOND);
+        assert_eq!(read(&mesh, 2, b"f").unwrap(), b"first", "seed {}", mesh.seed);
+        let why = format!("{:?}", mesh.status(2).unwrap().volumes);
+        assert!(why.contains("open for writing"), "seed {}: {why}", mesh.seed);
+        disk(&mesh, 2).user_close(file);
+        in_sync(&mut mesh);
+        assert_eq!(contents(&mesh, 2), [b"second"], "seed {}", mesh.seed);
+        assert_eq!(contents(&mesh, 1), [b"second"], "seed {}", mesh.seed);
+    }
+}
+
+/// A large version is fetched once, however long it waits.
+#[test]
+fn what_waits_for_a_program_is_fetched_once() {
+    for mut mesh in meshes(Shape::default()).take(20) {
+        let file = held(&mut mesh);
+        let new = vec![b'n'; 300_000];
+        disk(&mesh, 1).user_write(b"f", &new).unwrap();
+        mesh.run_for(5 * SECOND);
+        disk(&mesh, 2).user_close(file);
+        in_sync(&mut mesh);
+        assert!(read(&mesh, 2, b"f").unwrap() == new, "seed {}", mesh.seed);
+        assert_eq!(mesh.counters(2).unwrap().fetched_bytes, 300_000, "seed {}", mesh.seed);
+        assert!(disk(&mesh, 2).stored_contents().keys().all(|name| name.starts_with(b"store/")), "seed {}", mesh.seed);
+    }
+}
+
+/// The program doesn't end: the new version takes the name after `openWait`, and what is written to the old one afterwards is
+/// a version of its own, decided by policy, also after a kill of the agent.
+#[test]
+fn what_is_written_through_an_old_descriptor_is_a_version() {
+    for policy in [Policy::KeepBoth, Policy::LastWriterWins] {
+        for mut mesh in meshes(Shape { policy, ..Shape::default() }) {
+            let file = held(&mut mesh);
+            disk(&mesh, 1).user_write(b"f", b"second").unwrap();
+            mesh.run_for(20 * SECOND);
+            assert_eq!(read(&mesh, 2, b"f").unwrap(), b"second", "seed {}", mesh.seed);
+            disk(&mesh, 2).user_write_at(file, b"LATE.", 0).unwrap();
+            if mesh.random.once_in(2) {
+                mesh.kill(2);
+                mesh.start(2);
+                let pause = mesh.random.between(0, SECOND);
+                mesh.run_for(pause);
+            }
+            if mesh.random.once_in(2) {
+                mesh.run_for(10 * SECOND);
+            }
+            disk(&mesh, 2).user_close(file);
+            mesh.run_for(10 * SECOND);
+            in_sync(&mut mesh);
+            let end = contents(&mesh, 1);
+            assert_eq!(end, contents(&mesh, 2), "seed {}", mesh.seed);
+            match policy {
+                Policy::KeepBoth => assert_eq!(end, [b"LATE.".to_vec(), b"second".to_vec()], "seed {}", mesh.seed),
+                _ => assert_eq!(end, [b"LATE."], "seed {}: it was written last", mesh.seed),
+            }
+        }
+    }
+}
+
+/// An agent that is killed at any moment while it looks after such a file loses nothing of it.
+#[test]
+fn a_kill_while_displaced_files_are_looked_after_loses_nothing() {
+    for mut mesh in meshes(Shape::default()) {
+        let file = held(&mut mesh);
+        disk(&mesh, 1).user_write(b"f", b"second").unwrap();
+        mesh.run_for(20 * SECOND);
+        disk(&mesh, 2).user_write_at(file, b"LATE.", 0).unwrap();
+        disk(&mesh, 2).user_close(file);
+        for _ in 0..3 {
+            let steps = mesh.random.between(0, 600);
+            (0..steps).for_each(|_| _ = mesh.step());
+            mesh.kill(2);
+            mesh.start(2);
+        }
+        mesh.run_for(20 * SECOND);
+        in_sync(&mut mesh);
+        assert_eq!(contents(&mesh, 1), [b"LATE.".to_vec(), b"second".to_vec()], "seed {}", mesh.seed);
+        assert_eq!(contents(&mesh, 2), contents(&mesh, 1), "seed {}", mesh.seed);
+    }
+}
+
+/// Nothing was written: the old version is a stored version like any other, and nobody hears of it.
+#[test]
+fn an_old_descriptor_that_writes_nothing_makes_no_version() {
+    for mut mesh in meshes(Shape::default()).take(20) {
+        let file = held(&mut mesh);
+        disk(&mesh, 1).user_write(b"f", b"second").unwrap();
+        mesh.run_for(20 * SECOND);
+        let stored = |mesh: &Mesh| disk(mesh, 2).stored_contents().into_keys().collect::<Vec<_>>();
+        assert!(stored(&mesh).iter().any(|name| name.ends_with(b"-open")), "seed {}", mesh.seed);
+        disk(&mesh, 2).user_close(file);
+        mesh.run_for(10 * SECOND);
+        in_sync(&mut mesh);
+        assert!(stored(&mesh).iter().all(|name| !name.ends_with(b"-open")), "seed {}", mesh.seed);
+        assert_eq!(
+            (contents(&mesh, 2), mesh.activity(2).unwrap().0),
+            (vec![b"second".to_vec()], 0),
+            "seed {}",
+            mesh.seed
+        );
+    }
+}
+
+/// A file is deleted elsewhere while a program here writes to it: what it writes wins over the deletion.
+#[test]
+fn a_deleted_file_that_a_program_writes_to_comes_back() {
+    for mut mesh in meshes(Shape::default()) {
+        let file = held(&mut mesh);
+        disk(&mesh, 1).user_remove(b"f").unwrap();
+        mesh.run_for(5 * SECOND);
+        assert_eq!(read(&mesh, 2, b"f"), None, "seed {}", mesh.seed);
+        disk(&mesh, 2).user_write_at(file, b"LATE.", 0).unwrap();
+        disk(&mesh, 2).user_close(file);
+        mesh.run_for(10 * SECOND);
+        in_sync(&mut mesh);
+        assert_eq!(
+            (contents(&mesh, 1), contents(&mesh, 2)),
+            (vec![b"LATE.".to_vec()], vec![b"LATE.".to_vec()]),
+            "seed {}",
+            mesh.seed
+        );
+    }
+}
+
+/// What is written through a mapping moves no time and tells of nothing until the mapping goes.
+#[test]
+fn what_is_written_through_a_mapping_arrives_when_it_is_closed() {
+    for mut mesh in meshes(Shape::default()) {
+        let file = disk(&mesh, 1).user_create_open(b"f").unwrap();
+        disk(&mesh, 1).user_write_at(file, b"mapped", 0).unwrap();
+        in_sync(&mut mesh);
+        assert_eq!(read(&mesh, 2, b"f").unwrap(), b"mapped", "seed {}", mesh.seed);
+        disk(&mesh, 1).user_write_mapped(file, b"MAPPED").unwrap();
+        if mesh.random.once_in(2) {
+            mesh.kill(1);
+            disk(&mesh, 1).user_close(file);
+            mesh.start(1);
+        } else {
+            disk(&mesh, 1).user_close(file);
+        }
+        mesh.run_for(5 * SECOND);
+        in_sync(&mut mesh);
+        assert_eq!(read(&mesh, 2, b"f").unwrap(), b"MAPPED", "seed {}", mesh.seed);
+    }
+}
+
+/// Two writes within one tick of a coarse clock, and the first was read between them: size and times are the same.
+#[test]
+fn a_second_write_within_a_tick_of_the_clock_arrives() {
+    for mut mesh in meshes(Shape::default()) {
+        for node in 1..=2 {
+            mesh.kill(node);
+            disk(&mesh, node as usize).set_tick(4_000_000);
+            mesh.start(node);
+        }
+        for round in 0..5_u8 {
+            disk(&mesh, 1).user_write(b"f", &[b'a', round]).unwrap();
+            let pause = mesh.random.between(0, 3_000_000);
+            mesh.run_for(pause);
+            disk(&mesh, 1).user_write(b"f", &[b'b', round]).unwrap();
+            in_sync(&mut mesh);
+            assert_eq!(read(&mesh, 2, b"f").unwrap(), [b'b', round], "seed {}", mesh.seed);
+        }
+    }
+}
