@@ -79,11 +79,6 @@ impl Stored {
         Some(Self { millis: millis.parse().ok()?, slot, contents, kind, is_open, path, name })
     }
 
-    /// Does only its age end it?
-    fn is_pinned(&self) -> bool {
-        self.kind == Kind::Loser || self.is_open
-    }
-
     /// Was it displaced from this path?
     pub fn is_of(&self, path: &RelativePath) -> bool {
         self.path == digits(&ContentHash::of(path.as_bytes()))
@@ -199,10 +194,12 @@ struct Shelf<'a> {
 impl<'a> Shelf<'a> {
     fn look(volume: &'a VolumeContext) -> Result<Self, FsError> {
         let mut shelf = Self { volume, names: Vec::new(), stored: Vec::new() };
-        for stored in volume.fs.list_store()?.into_iter().filter_map(Stored::parse) {
+        let all = volume.fs.list_store()?.into_iter().filter_map(Stored::parse);
+        // What somebody may still write to isn't let go of, however old it is.
+        for stored in all.filter(|stored| !stored.is_open) {
             // What can't be looked at is left alone.
             let Ok(stat) = volume.fs.stat_stored(&stored.name) else { continue };
-            let pinned = stored.is_pinned();
+            let pinned = stored.kind == Kind::Loser;
             let (path, millis) = (stored.path, stored.millis);
             shelf.stored.push(retention::Stored { path, millis, bytes: takes(&stat), pinned });
             shelf.names.push(stored.name);

@@ -68,6 +68,11 @@ impl Disk {
         Self { tree, elsewhere: Arc::default() }
     }
 
+    /// From now on it doesn't tell who has a file open for writing, as some network file systems don't.
+    pub fn forbid_leases(&self) {
+        self.tree().leases = false;
+    }
+
     /// From now on names that differ in the case of ASCII letters only are the same, as on a file system that folds case.
     pub fn fold_case(&self) {
         self.tree().folds = true;

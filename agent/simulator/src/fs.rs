@@ -3,7 +3,7 @@
 use crate::disk::{Disk, META};
 use crate::faults::Faults;
 use crate::inode::{Contents, Names, Node, Number};
-use crate::tree::{Rename, Tree};
+use crate::tree::{INVALID, Rename, Tree};
 use std::sync::{Arc, OnceLock};
 use syncmesh_io::{
     DirEntry, Directory, Displaced, FileId, FileKind, Fs, FsError, Metadata, OpenFile, Owner, Probe, Space, Stat,
@@ -127,7 +127,7 @@ impl Fs for SimFs {
                 exchange: true,
                 no_replace: true,
                 change_owner: true,
-                leases: true,
+                leases: tree.leases,
                 exact_stamps: tree.tick <= 1,
                 mount: tree.mount,
             })
@@ -528,7 +528,10 @@ impl OpenFile for SimFile<'_> {
     }
 
     fn has_writers(&self) -> Result<bool, FsError> {
-        self.fs.on_tree("file.has_writers", |tree| Ok(tree.has_writers(tree.handle_inode(self.held.handle)?)))
+        self.fs.on_tree("file.has_writers", |tree| {
+            let inode = tree.handle_inode(self.held.handle)?;
+            if tree.leases { Ok(tree.has_writers(inode)) } else { Err(INVALID) }
+        })
     }
 
     fn stat(&self) -> Result<Stat, FsError> {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use syncmesh_io::{FsError, Metadata, Owner, Stat};
 
 /// `EINVAL`: what a rename answers that would put a directory into itself.
-const INVALID: FsError = FsError::Os(22);
+pub(crate) const INVALID: FsError = FsError::Os(22);
 
 /// How large a disk is unless somebody says otherwise.
 const CAPACITY: u64 = 1 << 40;
@@ -55,6 +55,8 @@ pub(crate) struct Tree {
     pub watchers: BTreeMap<u32, WatchQueue>,
     clock: Arc<AtomicU64>,
     pub tick: u64,
+    /// It tells who has a file open for writing.
+    pub leases: bool,
     /// Names that differ in the case of ASCII letters only are the same.
     pub folds: bool,
     /// Bytes that inodes may take together, and that they take.
@@ -78,6 +80,7 @@ impl Tree {
             watchers: BTreeMap::new(),
             clock,
             tick: 1,
+            leases: true,
             folds: false,
             capacity: CAPACITY,
             used: 0,
@@ -104,6 +107,7 @@ impl Tree {
             watchers: BTreeMap::new(),
             clock: self.clock.clone(),
             tick: self.tick,
+            leases: self.leases,
             folds: self.folds,
             capacity: self.capacity,
             used: self.used,

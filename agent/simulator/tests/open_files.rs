@@ -170,6 +170,28 @@ fn a_deleted_file_that_a_program_writes_to_comes_back() {
     }
 }
 
+/// Where nobody tells who has a file open, a displaced one is looked at once more after `openWait`. The status warns.
+#[test]
+fn without_leases_what_is_written_soon_after_is_a_version() {
+    for mut mesh in meshes(Shape::default()).take(20) {
+        mesh.kill(2);
+        disk(&mesh, 2).forbid_leases();
+        mesh.start(2);
+        let file = held(&mut mesh);
+        assert!(mesh.status(2).unwrap().warnings[0].contains("open for writing"), "seed {}", mesh.seed);
+        mesh.run_for(20 * SECOND);
+        disk(&mesh, 1).user_write(b"f", b"second").unwrap();
+        in_sync(&mut mesh);
+        assert_eq!(read(&mesh, 2, b"f").unwrap(), b"second", "seed {}", mesh.seed);
+        disk(&mesh, 2).user_write_at(file, b"LATE.", 0).unwrap();
+        disk(&mesh, 2).user_close(file);
+        mesh.run_for(30 * SECOND);
+        in_sync(&mut mesh);
+        assert_eq!(contents(&mesh, 1), [b"LATE.".to_vec(), b"second".to_vec()], "seed {}", mesh.seed);
+        assert_eq!(contents(&mesh, 2), contents(&mesh, 1), "seed {}", mesh.seed);
+    }
+}
+
 /// What is written through a mapping moves no time and tells of nothing until the mapping goes.
 #[test]
 fn what_is_written_through_a_mapping_arrives_when_it_is_closed() {
