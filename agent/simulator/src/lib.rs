@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod mesh;
 mod mishaps;
 mod network;
+mod scenario;
 mod session;
 mod state_files;
 mod storage;

@@ -11,27 +11,12 @@ fn pairs() -> impl Iterator<Item = Mesh> {
     let shape = Shape::default();
     (1..=SEEDS).map(move |seed| {
         let mut mesh = Mesh::asleep(seed, shape.clone());
-        mesh.machines[1].disk.fold_case();
+        mesh.disk(2).fold_case();
         mesh.start(1);
         mesh.start(2);
-        in_sync(&mut mesh);
+        mesh.in_sync();
         mesh
     })
-}
-
-fn in_sync(mesh: &mut Mesh) {
-    let result = mesh.run_until_in_sync(120 * SECOND);
-    result.unwrap_or_else(|why| panic!("seed {}: {why}", mesh.seed));
-}
-
-fn tree(mesh: &Mesh, node: usize) -> Vec<(String, String)> {
-    let snapshot = mesh.machines[node - 1].disk.snapshot();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    snapshot.iter().map(|(path, shown)| (text(path), text(&shown.contents))).collect()
-}
-
-fn write(mesh: &Mesh, node: usize, path: &str, contents: &str) {
-    mesh.machines[node - 1].disk.user_write(path.as_bytes(), contents.as_bytes()).unwrap();
 }
 
 fn is_reported(mesh: &mut Mesh) {
@@ -42,24 +27,24 @@ fn is_reported(mesh: &mut Mesh) {
 #[test]
 fn a_name_that_collides_is_held_until_the_other_goes() {
     for mut mesh in pairs() {
-        write(&mesh, 1, "a", "small");
-        write(&mesh, 1, "A", "capital");
+        mesh.write(1, "a", "small");
+        mesh.write(1, "A", "capital");
         mesh.run_for(20 * SECOND);
-        assert_eq!(tree(&mesh, 1).len(), 2, "seed {}: nothing happens to the others", mesh.seed);
-        let here = tree(&mesh, 2);
+        assert_eq!(mesh.tree(1).len(), 2, "seed {}: nothing happens to the others", mesh.seed);
+        let here = mesh.tree(2);
         let [(name, contents)] = here.as_slice() else { panic!("seed {}: {here:?}", mesh.seed) };
         assert_eq!(contents, if name == "a" { "small" } else { "capital" });
         is_reported(&mut mesh);
         // An edit of the one that is here goes both ways, an edit of the other waits with it.
-        write(&mesh, 2, name, "edited here");
-        write(&mesh, 1, if name == "a" { "A" } else { "a" }, "edited there");
+        mesh.write(2, name, "edited here");
+        mesh.write(1, if name == "a" { "A" } else { "a" }, "edited there");
         mesh.run_for(20 * SECOND);
-        assert_eq!(mesh.machines[0].disk.user_read(name.as_bytes()).unwrap(), b"edited here");
-        assert_eq!(tree(&mesh, 2).len(), 1);
-        mesh.machines[0].disk.user_remove(name.as_bytes()).unwrap();
-        in_sync(&mut mesh);
+        assert_eq!(mesh.read(1, name).unwrap(), b"edited here");
+        assert_eq!(mesh.tree(2).len(), 1);
+        mesh.remove(1, name);
+        mesh.in_sync();
         let other = if name == "a" { "A" } else { "a" };
-        assert_eq!(tree(&mesh, 2), [(other.to_owned(), "edited there".to_owned())], "seed {}", mesh.seed);
+        assert_eq!(mesh.tree(2), [(other.to_owned(), "edited there".to_owned())], "seed {}", mesh.seed);
     }
 }
 
@@ -67,26 +52,26 @@ fn a_name_that_collides_is_held_until_the_other_goes() {
 fn directories_that_collide_are_not_merged() {
     for mut mesh in pairs() {
         for directory in ["d", "D"] {
-            mesh.machines[0].disk.user_mkdir(directory.as_bytes()).unwrap();
+            mesh.mkdir(1, directory);
             for file in ["f", "g"] {
-                write(&mesh, 1, &format!("{directory}/{file}"), &format!("in {directory}"));
+                mesh.write(1, format!("{directory}/{file}"), format!("in {directory}"));
             }
         }
         mesh.run_for(20 * SECOND);
-        let here = tree(&mesh, 2);
+        let here = mesh.tree(2);
         let directory = here[0].0.clone();
         let file = |name: &str| (format!("{directory}/{name}"), format!("in {directory}"));
         assert_eq!(here, [(directory.clone(), String::new()), file("f"), file("g")], "seed {}", mesh.seed);
         is_reported(&mut mesh);
-        assert_eq!(tree(&mesh, 1).len(), 6);
+        assert_eq!(mesh.tree(1).len(), 6);
         // The other goes: nothing of what is here is touched.
         let other = if directory == "d" { "D" } else { "d" };
         for path in [format!("{other}/f"), format!("{other}/g"), other.to_owned()] {
-            mesh.machines[0].disk.user_remove(path.as_bytes()).unwrap();
+            mesh.remove(1, path);
         }
-        in_sync(&mut mesh);
-        assert_eq!(tree(&mesh, 2), here, "seed {}", mesh.seed);
-        assert_eq!(tree(&mesh, 1), here);
+        mesh.in_sync();
+        assert_eq!(mesh.tree(2), here, "seed {}", mesh.seed);
+        assert_eq!(mesh.tree(1), here);
     }
 }
 
@@ -95,17 +80,17 @@ fn directories_that_collide_are_not_merged() {
 fn a_name_that_is_spelled_anew_loses_nothing() {
     for node in [1, 2] {
         for mut mesh in pairs() {
-            mesh.machines[0].disk.user_mkdir(b"d").unwrap();
-            write(&mesh, 1, "d/x", "below");
-            write(&mesh, 1, "a", "contents");
-            in_sync(&mut mesh);
-            mesh.machines[node - 1].disk.user_rename(b"a", b"A").unwrap();
-            mesh.machines[node - 1].disk.user_rename(b"d", b"D").unwrap();
-            in_sync(&mut mesh);
+            mesh.mkdir(1, b"d");
+            mesh.write(1, "d/x", "below");
+            mesh.write(1, "a", "contents");
+            mesh.in_sync();
+            mesh.disk(node).user_rename(b"a", b"A").unwrap();
+            mesh.disk(node).user_rename(b"d", b"D").unwrap();
+            mesh.in_sync();
             let expected = [("A", "contents"), ("D", ""), ("D/x", "below")];
             let expected = expected.map(|(name, contents)| (name.to_owned(), contents.to_owned()));
-            assert_eq!(tree(&mesh, 1), expected, "seed {}, n{node}", mesh.seed);
-            assert_eq!(tree(&mesh, 2), expected, "seed {}, n{node}", mesh.seed);
+            assert_eq!(mesh.tree(1), expected, "seed {}, n{node}", mesh.seed);
+            assert_eq!(mesh.tree(2), expected, "seed {}, n{node}", mesh.seed);
         }
     }
 }
@@ -114,14 +99,14 @@ fn a_name_that_is_spelled_anew_loses_nothing() {
 #[test]
 fn a_kill_while_names_collide_changes_nothing() {
     for mut mesh in pairs() {
-        write(&mesh, 1, "a", "small");
-        write(&mesh, 1, "A", "capital");
+        mesh.write(1, "a", "small");
+        mesh.write(1, "A", "capital");
         let steps = mesh.random.between(1, 1_000);
-        (0..steps).for_each(|_| _ = mesh.step());
+        mesh.take_steps(steps);
         mesh.kill(2);
         mesh.start(2);
         mesh.run_for(20 * SECOND);
         assert_eq!(mesh.activity(2).unwrap().0, 0, "seed {}: versions that n2 made", mesh.seed);
-        assert_eq!((tree(&mesh, 1).len(), tree(&mesh, 2).len()), (2, 1));
+        assert_eq!((mesh.tree(1).len(), mesh.tree(2).len()), (2, 1));
     }
 }

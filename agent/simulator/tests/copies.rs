@@ -11,26 +11,11 @@ fn meshes() -> impl Iterator<Item = Mesh> {
     (1..=SEEDS).map(move |seed| {
         let mut mesh = Mesh::new(seed, shape.clone());
         for path in ["a", "b", "c"] {
-            write(&mesh, 1, path, "the first");
+            mesh.write(1, path, "the first");
         }
-        in_sync(&mut mesh);
+        mesh.in_sync();
         mesh
     })
-}
-
-fn in_sync(mesh: &mut Mesh) {
-    let result = mesh.run_until_in_sync(120 * SECOND);
-    result.unwrap_or_else(|why| panic!("seed {}: {why}", mesh.seed));
-}
-
-fn write(mesh: &Mesh, node: u32, path: &str, contents: &str) {
-    mesh.machines[node as usize - 1].disk.user_write(path.as_bytes(), contents.as_bytes()).unwrap();
-}
-
-fn tree(mesh: &Mesh, node: u32) -> Vec<(String, String)> {
-    let snapshot = mesh.machines[node as usize - 1].disk.snapshot();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    snapshot.iter().map(|(path, shown)| (text(path), text(&shown.contents))).collect()
 }
 
 fn pairs<const N: usize>(expected: [(&str, &str); N]) -> Vec<(String, String)> {
@@ -45,19 +30,19 @@ fn an_older_image_is_brought_forward_and_what_it_lost_comes_back() {
         mesh.kill(2);
         let image = mesh.image(2);
         mesh.start(2);
-        write(&mesh, 2, "a", "after the image, n2");
-        write(&mesh, 1, "b", "after the image, n1");
-        mesh.machines[1].disk.user_remove(b"c").unwrap();
-        in_sync(&mut mesh);
+        mesh.write(2, "a", "after the image, n2");
+        mesh.write(1, "b", "after the image, n1");
+        mesh.remove(2, b"c");
+        mesh.in_sync();
         mesh.kill(2);
         mesh.restore(2, &image);
         // Somebody works on with what is old.
-        write(&mesh, 2, "d", "on the old image");
+        mesh.write(2, "d", "on the old image");
         mesh.start(2);
-        in_sync(&mut mesh);
+        mesh.in_sync();
         let expected = pairs([("a", "after the image, n2"), ("b", "after the image, n1"), ("d", "on the old image")]);
         for node in 1..=3 {
-            assert_eq!(tree(&mesh, node), expected, "seed {}, n{node}", mesh.seed);
+            assert_eq!(mesh.tree(node), expected, "seed {}, n{node}", mesh.seed);
         }
     }
 }
@@ -73,8 +58,8 @@ fn two_copies_of_one_machine_are_told_apart_and_reported() {
         mesh.start(2);
         mesh.run_for(3 * SECOND);
         mesh.start(twin);
-        write(&mesh, 2, "a", "by the one");
-        write(&mesh, twin, "b", "by the other");
+        mesh.write(2, "a", "by the one");
+        mesh.write(twin, "b", "by the other");
         mesh.run_for(90 * SECOND);
         let warnings: Vec<String> = (1..=4).flat_map(|id| mesh.status(id).unwrap().warnings).collect();
         let has = |words: &str| warnings.iter().any(|warning| warning.contains(words));
@@ -88,7 +73,7 @@ fn two_copies_of_one_machine_are_told_apart_and_reported() {
         mesh.run_for(90 * SECOND);
         let expected = pairs([("a", "by the one"), ("b", "by the other"), ("c", "the first")]);
         for node in [1, 3, twin] {
-            assert_eq!(tree(&mesh, node), expected, "seed {}, n{node}", mesh.seed);
+            assert_eq!(mesh.tree(node), expected, "seed {}, n{node}", mesh.seed);
         }
         let warnings: Vec<String> = [1, 3, twin].iter().flat_map(|id| mesh.status(*id).unwrap().warnings).collect();
         assert_eq!(warnings, Vec::<String>::new(), "seed {}", mesh.seed);
@@ -104,17 +89,17 @@ fn a_clock_that_jumps_makes_a_new_replica() {
             let before = mesh.replicas(1);
             mesh.set_clock(2, jump * SECOND as i64);
             mesh.run_for(20 * SECOND);
-            write(&mesh, 2, "a", "after the jump");
-            in_sync(&mut mesh);
-            assert_eq!(tree(&mesh, 3)[0].1, "after the jump", "seed {}", mesh.seed);
+            mesh.write(2, "a", "after the jump");
+            mesh.in_sync();
+            assert_eq!(mesh.tree(3)[0].1, "after the jump", "seed {}", mesh.seed);
             assert_eq!(mesh.replicas(1) - before, usize::from(renewed), "seed {}, {jump} s", mesh.seed);
-            write(&mesh, 1, "a", "and after that");
-            in_sync(&mut mesh);
-            assert_eq!(tree(&mesh, 2)[0].1, "and after that", "a wrong clock decides ties and no more");
+            mesh.write(1, "a", "and after that");
+            mesh.in_sync();
+            assert_eq!(mesh.tree(2)[0].1, "and after that", "a wrong clock decides ties and no more");
             // What was made under the new number is there after a kill.
             mesh.kill(2);
             mesh.start(2);
-            in_sync(&mut mesh);
+            mesh.in_sync();
             assert_eq!(mesh.activity(2).unwrap().0, 0, "seed {}: versions that n2 made", mesh.seed);
         }
     }
@@ -126,17 +111,17 @@ fn a_node_whose_clock_is_ahead_of_most_is_told_so() {
     for mut mesh in meshes().take(10) {
         mesh.set_clock(3, 3_600 * SECOND as i64);
         mesh.run_for(20 * SECOND);
-        in_sync(&mut mesh);
+        mesh.in_sync();
         assert!(mesh.status(3).unwrap().warnings[0].contains("3600 s ahead of most"), "seed {}", mesh.seed);
         for node in 1..=2 {
             assert_eq!(mesh.status(node).unwrap().warnings, Vec::<String>::new());
         }
         // Its stamps don't drag others' clocks along: an edit elsewhere that has seen its edit wins.
-        write(&mesh, 3, "a", "from the future");
-        in_sync(&mut mesh);
-        write(&mesh, 1, "a", "from the present");
-        in_sync(&mut mesh);
-        assert_eq!(tree(&mesh, 3)[0].1, "from the present", "seed {}", mesh.seed);
+        mesh.write(3, "a", "from the future");
+        mesh.in_sync();
+        mesh.write(1, "a", "from the present");
+        mesh.in_sync();
+        assert_eq!(mesh.tree(3)[0].1, "from the present", "seed {}", mesh.seed);
     }
 }
 
@@ -149,8 +134,8 @@ fn two_versions_with_one_number_are_both_kept_and_reported() {
         let image = mesh.image(2);
         let twin = mesh.running_clone_of(2, &image);
         // What each writes first gets the same number.
-        write(&mesh, 2, "a", "by the one");
-        write(&mesh, twin, "a", "by the other");
+        mesh.write(2, "a", "by the one");
+        mesh.write(twin, "a", "by the other");
         mesh.start(2);
         mesh.run_for(5 * SECOND);
         mesh.start(twin);
@@ -161,7 +146,7 @@ fn two_versions_with_one_number_are_both_kept_and_reported() {
         mesh.kill(2);
         mesh.run_for(60 * SECOND);
         for node in [1, 3, twin] {
-            let contents: Vec<String> = tree(&mesh, node).into_iter().map(|(_, contents)| contents).collect();
+            let contents: Vec<String> = mesh.tree(node).into_iter().map(|(_, contents)| contents).collect();
             for written in ["by the one", "by the other"] {
                 assert!(contents.iter().any(|found| found == written), "seed {}, n{node}: {contents:?}", mesh.seed);
             }

@@ -4,32 +4,17 @@
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
 const SEEDS: u64 = 50;
-const PATIENCE: u64 = 120_000_000_000;
 
 fn shape(nodes: u32, seed: Option<u32>) -> Shape {
     Shape { nodes, seed, ..Shape::default() }
 }
 
-fn in_sync(mesh: &mut Mesh) {
-    let result = mesh.run_until_in_sync(PATIENCE);
-    result.unwrap_or_else(|why| panic!("seed {}: {why}", mesh.seed));
+fn remove_all(mesh: &Mesh, node: u32, paths: &[&str]) {
+    paths.iter().for_each(|path| mesh.remove(node, path));
 }
 
-fn names(mesh: &Mesh, node: usize) -> Vec<String> {
-    let snapshot = mesh.machines[node - 1].disk.snapshot();
-    snapshot.keys().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
-}
-
-fn write(mesh: &Mesh, node: usize, path: &str, contents: &str) {
-    mesh.machines[node - 1].disk.user_write(path.as_bytes(), contents.as_bytes()).unwrap();
-}
-
-fn remove(mesh: &Mesh, node: usize, paths: &[&str]) {
-    paths.iter().for_each(|path| mesh.machines[node - 1].disk.user_remove(path.as_bytes()).unwrap());
-}
-
-fn is_stored(mesh: &Mesh, node: usize, contents: &str) -> bool {
-    mesh.machines[node - 1].disk.stored_contents().values().any(|stored| stored == contents.as_bytes())
+fn is_stored(mesh: &Mesh, node: u32, contents: &str) -> bool {
+    mesh.disk(node).stored_contents().values().any(|stored| stored == contents.as_bytes())
 }
 
 fn conflicts(mesh: &mut Mesh, node: u32) -> u64 {
@@ -41,13 +26,13 @@ fn with_a_lost_registry() -> impl Iterator<Item = Mesh> {
     (1..=SEEDS).map(|seed| {
         let mut mesh = Mesh::new(seed, shape(3, None));
         for directory in ["d", "e"] {
-            mesh.machines[0].disk.user_mkdir(directory.as_bytes()).unwrap();
+            mesh.mkdir(1, directory);
         }
         for path in ["kept", "gone", "edited", "d/gone", "e/gone"] {
-            write(&mesh, 1, path, &format!("the first {path}"));
+            mesh.write(1, path, format!("the first {path}"));
         }
-        mesh.machines[0].disk.user_symlink(b"target", b"link").unwrap();
-        in_sync(&mut mesh);
+        mesh.disk(1).user_symlink(b"target", b"link").unwrap();
+        mesh.in_sync();
         mesh.kill(2);
         mesh.lose_state(2);
         mesh
@@ -58,15 +43,15 @@ fn with_a_lost_registry() -> impl Iterator<Item = Mesh> {
 #[test]
 fn a_rebuilt_registry_recognises_what_was_deleted_meanwhile() {
     for mut mesh in with_a_lost_registry() {
-        remove(&mesh, 1, &["gone", "edited", "d/gone", "d", "e/gone", "link"]);
-        write(&mesh, 2, "edited", "edited while the agent was down");
-        write(&mesh, 2, "e/new", "added while the agent was down");
+        remove_all(&mesh, 1, &["gone", "edited", "d/gone", "d", "e/gone", "link"]);
+        mesh.write(2, "edited", "edited while the agent was down");
+        mesh.write(2, "e/new", "added while the agent was down");
         mesh.run_for(2_000_000_000);
         mesh.start(2);
-        in_sync(&mut mesh);
+        mesh.in_sync();
         for node in 1..=3 {
-            assert_eq!(names(&mesh, node), ["e", "e/new", "edited", "kept"], "seed {}, n{node}", mesh.seed);
-            assert_eq!(conflicts(&mut mesh, node as u32), 0);
+            assert_eq!(mesh.names(node), ["e", "e/new", "edited", "kept"], "seed {}, n{node}", mesh.seed);
+            assert_eq!(conflicts(&mut mesh, node), 0);
         }
         for path in ["gone", "d/gone", "e/gone"] {
             assert!(is_stored(&mesh, 2, &format!("the first {path}")), "seed {}: {path}", mesh.seed);
@@ -78,12 +63,12 @@ fn a_rebuilt_registry_recognises_what_was_deleted_meanwhile() {
 #[test]
 fn a_deleted_directory_returns_with_what_was_added_to_it() {
     for mut mesh in with_a_lost_registry() {
-        remove(&mesh, 1, &["d/gone", "d"]);
-        write(&mesh, 2, "d/new", "added");
+        remove_all(&mesh, 1, &["d/gone", "d"]);
+        mesh.write(2, "d/new", "added");
         mesh.start(2);
-        in_sync(&mut mesh);
+        mesh.in_sync();
         for node in 1..=3 {
-            let below: Vec<String> = names(&mesh, node).into_iter().filter(|name| name.starts_with('d')).collect();
+            let below: Vec<String> = mesh.names(node).into_iter().filter(|name| name.starts_with('d')).collect();
             assert_eq!(below, ["d", "d/new"], "seed {}, n{node}", mesh.seed);
         }
     }
@@ -93,12 +78,12 @@ fn a_deleted_directory_returns_with_what_was_added_to_it() {
 #[test]
 fn what_was_recognised_can_be_written_again() {
     for mut mesh in with_a_lost_registry().take(20) {
-        remove(&mesh, 1, &["gone"]);
+        remove_all(&mesh, 1, &["gone"]);
         mesh.start(2);
-        in_sync(&mut mesh);
-        write(&mesh, 2, "gone", "the first gone");
-        in_sync(&mut mesh);
-        assert_eq!(mesh.machines[2].disk.user_read(b"gone").unwrap(), b"the first gone", "seed {}", mesh.seed);
+        mesh.in_sync();
+        mesh.write(2, "gone", "the first gone");
+        mesh.in_sync();
+        assert_eq!(mesh.read(3, b"gone").unwrap(), b"the first gone", "seed {}", mesh.seed);
     }
 }
 
@@ -107,16 +92,16 @@ fn what_was_recognised_can_be_written_again() {
 fn nothing_is_deleted_at_a_first_meeting() {
     for seed in 1..=SEEDS {
         let mut mesh = Mesh::asleep(seed, shape(2, None));
-        write(&mesh, 2, "f", "contents");
+        mesh.write(2, "f", "contents");
         mesh.start(1);
         mesh.run_for(1_000_000_000);
-        write(&mesh, 1, "f", "contents");
+        mesh.write(1, "f", "contents");
         mesh.run_for(2_000_000_000);
-        remove(&mesh, 1, &["f"]);
+        remove_all(&mesh, 1, &["f"]);
         mesh.run_for(2_000_000_000);
         mesh.start(2);
-        in_sync(&mut mesh);
-        assert_eq!((names(&mesh, 1), names(&mesh, 2)), (vec!["f".into()], vec!["f".into()]), "seed {seed}");
+        mesh.in_sync();
+        assert_eq!((mesh.names(1), mesh.names(2)), (vec!["f".into()], vec!["f".into()]), "seed {seed}");
     }
 }
 
@@ -125,18 +110,18 @@ fn seeded() -> impl Iterator<Item = Mesh> {
     (1..=SEEDS).map(|seed| {
         let mut mesh = Mesh::asleep(seed, shape(2, Some(1)));
         for node in 1..=2 {
-            mesh.machines[node - 1].disk.user_mkdir(b"d").unwrap();
-            write(&mesh, node, "d/same", "same");
-            write(&mesh, node, "d/differs", &format!("of n{node}"));
-            write(&mesh, node, &format!("d/only n{node}"), "alone");
+            mesh.mkdir(node, b"d");
+            mesh.write(node, "d/same", "same");
+            mesh.write(node, "d/differs", format!("of n{node}"));
+            mesh.write(node, format!("d/only n{node}"), "alone");
         }
         // Whatever is newer.
-        mesh.machines[1].disk.user_touch(b"d/differs", 2_000_000_000_000_000_000).unwrap();
-        mesh.machines[0].disk.user_chmod(b"d", 0o700).unwrap();
-        mesh.machines[0].disk.user_chmod(b"d/same", 0o600).unwrap();
+        mesh.disk(2).user_touch(b"d/differs", 2_000_000_000_000_000_000).unwrap();
+        mesh.disk(1).user_chmod(b"d", 0o700).unwrap();
+        mesh.disk(1).user_chmod(b"d/same", 0o600).unwrap();
         mesh.start(1);
         mesh.start(2);
-        in_sync(&mut mesh);
+        mesh.in_sync();
         mesh
     })
 }
@@ -147,12 +132,12 @@ fn what_differs_from_the_seed_gives_way_to_it() {
     for mut mesh in seeded() {
         for node in 1..=2 {
             let expected = ["d", "d/differs", "d/only n1", "d/only n2", "d/same"];
-            assert_eq!(names(&mesh, node), expected, "seed {}, n{node}", mesh.seed);
-            let disk = &mesh.machines[node - 1].disk;
+            assert_eq!(mesh.names(node), expected, "seed {}, n{node}", mesh.seed);
+            let disk = mesh.disk(node);
             assert_eq!(disk.user_read(b"d/differs").unwrap(), b"of n1");
             assert_eq!(disk.user_stat(b"d").unwrap().mode, 0o700, "modes are the seed's, too");
             assert_eq!(disk.user_stat(b"d/same").unwrap().mode, 0o600);
-            assert_eq!(conflicts(&mut mesh, node as u32), 0);
+            assert_eq!(conflicts(&mut mesh, node), 0);
         }
         assert!(is_stored(&mesh, 2, "of n2"), "seed {}", mesh.seed);
     }
@@ -168,13 +153,13 @@ fn a_seed_means_nothing_after_the_first_meeting() {
             if lost {
                 mesh.lose_state(2);
             }
-            write(&mesh, 1, "d/differs", "later, n1");
-            write(&mesh, 2, "d/differs", "later, n2");
+            mesh.write(1, "d/differs", "later, n1");
+            mesh.write(2, "d/differs", "later, n2");
             mesh.start(1);
             mesh.start(2);
-            in_sync(&mut mesh);
-            let copies = names(&mesh, 1).into_iter().filter(|name| name.contains("(conflict "));
-            assert_eq!(copies.count(), 1, "seed {}: {:?}", mesh.seed, names(&mesh, 1));
+            mesh.in_sync();
+            let copies = mesh.names(1).into_iter().filter(|name| name.contains("(conflict "));
+            assert_eq!(copies.count(), 1, "seed {}: {:?}", mesh.seed, mesh.names(1));
         }
     }
 }
@@ -184,16 +169,16 @@ fn a_seed_means_nothing_after_the_first_meeting() {
 fn an_edit_before_the_meeting_doesnt_give_way() {
     for seed in 1..=20 {
         let mut mesh = Mesh::asleep(seed, shape(2, Some(1)));
-        write(&mesh, 1, "f", "of n1");
-        write(&mesh, 2, "f", "of n2");
+        mesh.write(1, "f", "of n1");
+        mesh.write(2, "f", "of n2");
         mesh.start(2);
         mesh.run_for(2_000_000_000);
-        write(&mesh, 2, "f", "an edit");
+        mesh.write(2, "f", "an edit");
         mesh.run_for(2_000_000_000);
         mesh.start(1);
-        in_sync(&mut mesh);
-        let snapshot = mesh.machines[0].disk.snapshot();
-        assert!(snapshot.values().any(|shown| shown.contents == b"an edit"), "seed {seed}: {:?}", names(&mesh, 1));
-        assert_eq!(snapshot.len(), 2, "seed {seed}: {:?}", names(&mesh, 1));
+        mesh.in_sync();
+        let snapshot = mesh.disk(1).snapshot();
+        assert!(snapshot.values().any(|shown| shown.contents == b"an edit"), "seed {seed}: {:?}", mesh.names(1));
+        assert_eq!(snapshot.len(), 2, "seed {seed}: {:?}", mesh.names(1));
     }
 }

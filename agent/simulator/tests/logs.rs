@@ -11,19 +11,19 @@ fn a_large_file_that_grows_all_the_time_keeps_arriving() {
     for seed in 1..=10 {
         let shape = Shape::default();
         let mut mesh = Mesh::new(seed, shape);
-        mesh.machines[0].disk.user_write(b"log", &[b'.'; 200_000]).unwrap();
+        mesh.disk(1).user_write(b"log", &[b'.'; 200_000]).unwrap();
         mesh.run_until_in_sync(120 * SECOND).unwrap();
-        let file = mesh.machines[0].disk.user_create_open(b"log").unwrap();
+        let file = mesh.disk(1).user_create_open(b"log").unwrap();
         let mut size = 200_000;
         let mut arrived = std::collections::BTreeSet::new();
         for _ in 0..1_500 {
-            mesh.machines[0].disk.user_write_at(file, b"another line\n", size).unwrap();
+            mesh.disk(1).user_write_at(file, b"another line\n", size).unwrap();
             size += 13;
             mesh.run_for(20_000_000);
-            arrived.insert(mesh.machines[1].disk.user_stat(b"log").unwrap().size);
+            arrived.insert(mesh.disk(2).user_stat(b"log").unwrap().size);
         }
         assert!(arrived.len() > 8, "seed {seed}: in 30 s only {arrived:?} arrived");
-        mesh.machines[0].disk.user_close(file);
+        mesh.disk(1).user_close(file);
         mesh.run_until_in_sync(120 * SECOND).unwrap();
         let [one, other] = [0, 1].map(|node| mesh.machines[node].disk.user_read(b"log").unwrap());
         assert!(one == other && one.len() as u64 == size, "seed {seed}");

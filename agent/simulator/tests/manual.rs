@@ -10,24 +10,6 @@ use syncmesh_simulator::mesh::{Mesh, Shape};
 const SEEDS: u64 = 50;
 const SECOND: u64 = 1_000_000_000;
 
-fn in_sync(mesh: &mut Mesh) {
-    let result = mesh.run_until_in_sync(120 * SECOND);
-    result.unwrap_or_else(|why| panic!("seed {}: {why}", mesh.seed));
-}
-
-fn read(mesh: &Mesh, node: usize, path: &str) -> Vec<u8> {
-    mesh.machines[node - 1].disk.user_read(path.as_bytes()).unwrap_or_default()
-}
-
-fn write(mesh: &Mesh, node: usize, path: &str, contents: &[u8]) {
-    mesh.machines[node - 1].disk.user_write(path.as_bytes(), contents).unwrap();
-}
-
-fn names(mesh: &Mesh, node: usize) -> Vec<String> {
-    let snapshot = mesh.machines[node - 1].disk.snapshot();
-    snapshot.keys().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
-}
-
 /// Contents too large to ride along with their announcement.
 fn large(byte: u8) -> Vec<u8> {
     vec![byte; 100_000]
@@ -38,17 +20,17 @@ fn edited_apart(policy: Policy) -> impl Iterator<Item = Mesh> {
     (1..=SEEDS).map(move |seed| {
         let shape = Shape { nodes: 3, policy, ..Shape::default() };
         let mut mesh = Mesh::new(seed, shape);
-        write(&mesh, 1, "f.txt", b"the first");
-        in_sync(&mut mesh);
+        mesh.write(1, "f.txt", b"the first");
+        mesh.in_sync();
         mesh.kill(1);
         mesh.kill(2);
-        write(&mesh, 1, "f.txt", &large(1));
-        write(&mesh, 2, "f.txt", &large(2));
+        mesh.write(1, "f.txt", large(1));
+        mesh.write(2, "f.txt", large(2));
         mesh.start(1);
         mesh.start(2);
         match policy {
             Policy::Manual => mesh.run_for(20 * SECOND),
-            Policy::KeepBoth | Policy::LastWriterWins => in_sync(&mut mesh),
+            Policy::KeepBoth | Policy::LastWriterWins => mesh.in_sync(),
         }
         mesh
     })
@@ -65,7 +47,7 @@ fn each_node_keeps_its_own_version_until_somebody_decides() {
             let volume = mesh.status(node).unwrap().volumes.remove(0);
             assert_eq!((volume.state.as_str(), volume.conflicts, volume.in_sync), ("Held", 1, false), "n{node}");
             assert!(volume.message.contains("conflicts resolve"), "{}", volume.message);
-            assert_eq!(read(&mesh, node as usize, "f.txt"), large(node as u8), "seed {}", mesh.seed);
+            assert_eq!(mesh.read(node, "f.txt").unwrap(), large(node as u8), "seed {}", mesh.seed);
             let conflicts = mesh.conflicts(node);
             let [conflict] = conflicts.as_slice() else { panic!("{conflicts:?}") };
             let shown: Vec<_> = conflict.versions.iter().map(|one| (one.node.clone(), one.place.clone())).collect();
@@ -73,10 +55,10 @@ fn each_node_keeps_its_own_version_until_somebody_decides() {
             assert_eq!(shown, [(format!("n{node}"), Whereabouts::Here), (other, Whereabouts::Elsewhere)]);
             assert!(conflict.undecided);
         }
-        let third = read(&mesh, 3, "f.txt");
+        let third = mesh.read(3, "f.txt").unwrap();
         assert!(third == large(1) || third == large(2), "seed {}", mesh.seed);
         assert!(!mesh.status(3).unwrap().volumes[0].in_sync, "an open conflict is nobody's sync");
-        assert_eq!(names(&mesh, 3), ["f.txt"], "nobody makes copies");
+        assert_eq!(mesh.names(3), ["f.txt"], "nobody makes copies");
     }
 }
 
@@ -86,15 +68,15 @@ fn a_decision_on_one_node_holds_on_all() {
     for (choice, wins) in [(Choice::Local, 1), (Choice::Remote, 2)] {
         for mut mesh in edited_apart(Policy::Manual) {
             mesh.resolve(1, "f.txt", choice).unwrap();
-            in_sync(&mut mesh);
+            mesh.in_sync();
             for node in 1..=3 {
-                assert_eq!(read(&mesh, node, "f.txt"), large(wins), "seed {}, n{node}", mesh.seed);
-                assert_eq!(names(&mesh, node), ["f.txt"]);
-                assert!(mesh.conflicts(node as u32).is_empty());
-                assert_eq!(mesh.status(node as u32).unwrap().volumes[0].conflicts, 0);
+                assert_eq!(mesh.read(node, "f.txt").unwrap(), large(wins), "seed {}, n{node}", mesh.seed);
+                assert_eq!(mesh.names(node), ["f.txt"]);
+                assert!(mesh.conflicts(node).is_empty());
+                assert_eq!(mesh.status(node).unwrap().volumes[0].conflicts, 0);
             }
             let lost = 3 - wins;
-            let stored = mesh.machines[usize::from(lost) - 1].disk.stored_contents();
+            let stored = mesh.disk(u32::from(lost)).stored_contents();
             assert!(stored.values().any(|stored| *stored == large(lost)), "seed {}", mesh.seed);
             assert!(mesh.resolve(2, "f.txt", choice).unwrap_err().contains("no conflict"));
         }
@@ -106,13 +88,13 @@ fn a_decision_on_one_node_holds_on_all() {
 fn both_versions_stay_when_somebody_says_so() {
     for mut mesh in edited_apart(Policy::Manual) {
         mesh.resolve(2, "f.txt", Choice::Both).unwrap();
-        in_sync(&mut mesh);
+        mesh.in_sync();
         for node in 1..=3 {
-            let names = names(&mesh, node);
+            let names = mesh.names(node);
             let [copy, name] = names.as_slice() else { panic!("seed {}: {names:?}", mesh.seed) };
             assert!(copy.starts_with("f (conflict n1 ") && name == "f.txt", "{names:?}");
-            assert_eq!((read(&mesh, node, name), read(&mesh, node, copy)), (large(2), large(1)));
-            assert_eq!(mesh.status(node as u32).unwrap().volumes[0].conflicts, 0);
+            assert_eq!((mesh.read(node, name).unwrap(), mesh.read(node, copy).unwrap()), (large(2), large(1)));
+            assert_eq!(mesh.status(node).unwrap().volumes[0].conflicts, 0);
         }
     }
 }
@@ -121,13 +103,16 @@ fn both_versions_stay_when_somebody_says_so() {
 #[test]
 fn an_edit_while_a_conflict_is_open_decides_nothing() {
     for mut mesh in edited_apart(Policy::Manual) {
-        write(&mesh, 1, "f.txt", b"edited again");
+        mesh.write(1, "f.txt", b"edited again");
         mesh.run_for(10 * SECOND);
-        assert_eq!((read(&mesh, 1, "f.txt"), read(&mesh, 2, "f.txt")), (b"edited again".to_vec(), large(2)));
+        assert_eq!(
+            (mesh.read(1, "f.txt").unwrap(), mesh.read(2, "f.txt").unwrap()),
+            (b"edited again".to_vec(), large(2))
+        );
         assert_eq!(mesh.conflicts(2)[0].versions.len(), 2);
         mesh.resolve(2, "f.txt", Choice::Remote).unwrap();
-        in_sync(&mut mesh);
-        assert_eq!(read(&mesh, 2, "f.txt"), b"edited again", "seed {}", mesh.seed);
+        mesh.in_sync();
+        assert_eq!(mesh.read(2, "f.txt").unwrap(), b"edited again", "seed {}", mesh.seed);
     }
 }
 
@@ -135,10 +120,10 @@ fn an_edit_while_a_conflict_is_open_decides_nothing() {
 #[test]
 fn deleting_ones_own_version_leaves_the_other() {
     for mut mesh in edited_apart(Policy::Manual) {
-        mesh.machines[0].disk.user_remove(b"f.txt").unwrap();
-        in_sync(&mut mesh);
+        mesh.remove(1, b"f.txt");
+        mesh.in_sync();
         for node in 1..=3 {
-            assert_eq!(read(&mesh, node, "f.txt"), large(2), "seed {}, n{node}", mesh.seed);
+            assert_eq!(mesh.read(node, "f.txt").unwrap(), large(2), "seed {}, n{node}", mesh.seed);
         }
     }
 }
@@ -149,19 +134,19 @@ fn a_decision_settles_what_the_policy_had_decided() {
     for policy in [Policy::KeepBoth, Policy::LastWriterWins] {
         for choice in [Choice::Local, Choice::Remote, Choice::Both] {
             for mut mesh in edited_apart(policy).take(10) {
-                let winner = read(&mesh, 1, "f.txt");
-                let (before, conflicts) = (names(&mesh, 1), mesh.conflicts(1));
+                let winner = mesh.read(1, "f.txt").unwrap();
+                let (before, conflicts) = (mesh.names(1), mesh.conflicts(1));
                 assert_eq!((conflicts.len(), conflicts[0].undecided), (1, false));
                 let copied = conflicts[0].versions.iter().any(|one| matches!(one.place, Whereabouts::Copy(_)));
                 assert_eq!(copied, policy == Policy::KeepBoth, "{conflicts:?}");
                 mesh.resolve(1, "f.txt", choice).unwrap();
-                in_sync(&mut mesh);
+                mesh.in_sync();
                 let other = if winner == large(1) { large(2) } else { large(1) };
                 let expected = if choice == Choice::Remote { other } else { winner };
                 for node in 1..=3 {
-                    assert_eq!(read(&mesh, node, "f.txt"), expected, "seed {}, n{node}, {choice:?}", mesh.seed);
-                    assert_eq!(mesh.status(node as u32).unwrap().volumes[0].conflicts, 0);
-                    assert_eq!(names(&mesh, node), before);
+                    assert_eq!(mesh.read(node, "f.txt").unwrap(), expected, "seed {}, n{node}, {choice:?}", mesh.seed);
+                    assert_eq!(mesh.status(node).unwrap().volumes[0].conflicts, 0);
+                    assert_eq!(mesh.names(node), before);
                 }
             }
         }
@@ -180,7 +165,7 @@ fn stories_of_writers_and_deciders_end_alike_and_lose_nothing() {
         for _ in 0..40 {
             let node = mesh.random.between(1, 3) as u32;
             let path = ["f.txt", "g", "d"][mesh.random.between(0, 2) as usize];
-            let disk = mesh.machines[node as usize - 1].disk.clone();
+            let disk = mesh.disk(node).clone();
             match mesh.random.between(0, 99) {
                 0..=54 => {
                     let seen = disk.user_read(path.as_bytes()).ok();
@@ -229,9 +214,9 @@ fn stories_of_writers_and_deciders_end_alike_and_lose_nothing() {
             let choice = if conflict.versions.len() == 2 { Choice::Both } else { Choice::Local };
             let _ = mesh.resolve(id, &conflict.path, choice);
         }
-        in_sync(&mut mesh);
-        let contents = |node: usize| {
-            let snapshot = mesh.machines[node - 1].disk.snapshot();
+        mesh.in_sync();
+        let contents = |node: u32| {
+            let snapshot = mesh.disk(node).snapshot();
             snapshot.into_iter().map(|(path, shown)| (path, shown.contents)).collect::<Vec<_>>()
         };
         assert_eq!(contents(1), contents(2), "seed {seed}");

@@ -10,11 +10,6 @@ fn pairs() -> impl Iterator<Item = Mesh> {
     (1..=SEEDS).map(move |seed| Mesh::new(seed, Shape::default()))
 }
 
-fn in_sync(mesh: &mut Mesh) {
-    let result = mesh.run_until_in_sync(120 * SECOND);
-    result.unwrap_or_else(|why| panic!("seed {}: {why}", mesh.seed));
-}
-
 fn state(mesh: &mut Mesh, node: u32) -> (String, String) {
     let status = mesh.status(node).unwrap();
     (status.volumes[0].state.clone(), status.volumes[0].message.clone())
@@ -24,40 +19,40 @@ fn state(mesh: &mut Mesh, node: u32) -> (String, String) {
 #[test]
 fn a_paused_volume_stands_still_over_kills_and_catches_up() {
     for mut mesh in pairs() {
-        mesh.machines[0].disk.user_mkdir(b"d").unwrap();
-        mesh.machines[0].disk.user_write(b"d/f", b"old").unwrap();
-        in_sync(&mut mesh);
+        mesh.mkdir(1, b"d");
+        mesh.write(1, b"d/f", b"old");
+        mesh.in_sync();
         mesh.pause(2, true);
         // Within the turn that journals it.
         let steps = mesh.random.between(60, 1_000);
-        (0..steps).for_each(|_| _ = mesh.step());
+        mesh.take_steps(steps);
         if mesh.random.once_in(2) {
             mesh.kill(2);
             mesh.start(2);
         }
-        mesh.machines[1].disk.user_write(b"d/theirs", b"of n2").unwrap();
-        mesh.machines[0].disk.user_write(b"d/f", b"new").unwrap();
-        mesh.machines[0].disk.user_write(b"large", &[7; 700_000]).unwrap();
+        mesh.write(2, b"d/theirs", b"of n2");
+        mesh.write(1, b"d/f", b"new");
+        mesh.disk(1).user_write(b"large", &[7; 700_000]).unwrap();
         mesh.run_for(20 * SECOND);
         if mesh.random.once_in(2) {
             mesh.kill(1);
             mesh.start(1);
             mesh.run_for(20 * SECOND);
         }
-        assert_eq!(mesh.machines[1].disk.user_read(b"d/f").unwrap(), b"old", "seed {}", mesh.seed);
-        assert!(mesh.machines[1].disk.user_read(b"large").is_err(), "seed {}", mesh.seed);
-        assert!(mesh.machines[0].disk.user_read(b"d/theirs").is_err(), "seed {}", mesh.seed);
+        assert_eq!(mesh.read(2, b"d/f").unwrap(), b"old", "seed {}", mesh.seed);
+        assert!(mesh.disk(2).user_read(b"large").is_err(), "seed {}", mesh.seed);
+        assert!(mesh.disk(1).user_read(b"d/theirs").is_err(), "seed {}", mesh.seed);
         assert_eq!(state(&mut mesh, 2).0, "Paused", "seed {}", mesh.seed);
         let (there, why) = state(&mut mesh, 1);
         assert!(there == "Degraded" && why.contains("n2 has paused this volume"), "seed {}: {there} {why}", mesh.seed);
         mesh.pause(2, false);
-        in_sync(&mut mesh);
-        assert_eq!(mesh.machines[1].disk.user_read(b"d/f").unwrap(), b"new");
-        assert_eq!(mesh.machines[0].disk.user_read(b"d/theirs").unwrap(), b"of n2");
-        assert_eq!(mesh.machines[1].disk.user_read(b"large").unwrap().len(), 700_000);
+        mesh.in_sync();
+        assert_eq!(mesh.read(2, b"d/f").unwrap(), b"new");
+        assert_eq!(mesh.read(1, b"d/theirs").unwrap(), b"of n2");
+        assert_eq!(mesh.read(2, b"large").unwrap().len(), 700_000);
         mesh.kill(2);
         mesh.start(2);
-        in_sync(&mut mesh);
+        mesh.in_sync();
     }
 }
 
@@ -65,20 +60,20 @@ fn a_paused_volume_stands_still_over_kills_and_catches_up() {
 #[test]
 fn a_pause_at_any_time_keeps_no_epoch_open_and_loses_nothing() {
     for mut mesh in pairs() {
-        in_sync(&mut mesh);
+        mesh.in_sync();
         for round in 0..10 {
-            mesh.machines[0].disk.user_write(b"f", format!("n1 {round}").as_bytes()).unwrap();
+            mesh.write(1, b"f", format!("n1 {round}").as_bytes());
             let steps = mesh.random.between(0, 200);
-            (0..steps).for_each(|_| _ = mesh.step());
-            mesh.machines[1].disk.user_write(b"f", format!("n2 {round}").as_bytes()).unwrap();
+            mesh.take_steps(steps);
+            mesh.write(2, b"f", format!("n2 {round}").as_bytes());
             let steps = mesh.random.between(0, 200);
-            (0..steps).for_each(|_| _ = mesh.step());
+            mesh.take_steps(steps);
             mesh.pause(2, true);
             mesh.run_for(5 * SECOND);
             let lag = mesh.status(2).unwrap().volumes[0].durable_lag_ms;
             assert!(lag < 3_000, "seed {}: an epoch stays open for {lag} ms", mesh.seed);
             mesh.pause(2, false);
-            in_sync(&mut mesh);
+            mesh.in_sync();
         }
     }
 }
@@ -89,21 +84,21 @@ fn a_pause_at_any_time_keeps_no_epoch_open_and_loses_nothing() {
 fn contents_that_changed_by_themselves_are_told_and_never_announced() {
     for mut mesh in pairs() {
         for name in [&b"a"[..], b"b", b"c"] {
-            mesh.machines[0].disk.user_write(name, b"as it was written").unwrap();
+            mesh.write(1, name, b"as it was written");
         }
-        in_sync(&mut mesh);
-        mesh.machines[0].disk.rot(b"b");
+        mesh.in_sync();
+        mesh.disk(1).rot(b"b");
         mesh.rescan(1, false);
-        in_sync(&mut mesh);
+        mesh.in_sync();
         mesh.rescan(1, true);
         mesh.run_for(10 * SECOND);
         let (_, why) = state(&mut mesh, 1);
         assert!(why.starts_with("b: its contents changed"), "seed {}: {why}", mesh.seed);
-        assert_eq!(mesh.machines[1].disk.user_read(b"b").unwrap(), b"as it was written", "seed {}", mesh.seed);
-        mesh.machines[0].disk.user_write(b"b", b"written anew").unwrap();
-        in_sync(&mut mesh);
-        assert_eq!(mesh.machines[1].disk.user_read(b"b").unwrap(), b"written anew");
+        assert_eq!(mesh.read(2, b"b").unwrap(), b"as it was written", "seed {}", mesh.seed);
+        mesh.write(1, b"b", b"written anew");
+        mesh.in_sync();
+        assert_eq!(mesh.read(2, b"b").unwrap(), b"written anew");
         mesh.rescan(1, true);
-        in_sync(&mut mesh);
+        mesh.in_sync();
     }
 }

@@ -11,23 +11,10 @@ fn meshes() -> impl Iterator<Item = Mesh> {
     (1..=SEEDS).map(|seed| Mesh::new(seed, Shape::default()))
 }
 
-fn in_sync(mesh: &mut Mesh) {
-    let result = mesh.run_until_in_sync(120 * SECOND);
-    result.unwrap_or_else(|why| panic!("seed {}: {why}", mesh.seed));
-}
-
-fn read(mesh: &Mesh, node: usize, path: &[u8]) -> Option<Vec<u8>> {
-    mesh.machines[node - 1].disk.user_read(path).ok()
-}
-
-fn names(mesh: &Mesh, node: usize) -> Vec<Vec<u8>> {
-    mesh.machines[node - 1].disk.snapshot().into_keys().collect()
-}
-
 /// A file on both nodes, durable on both.
 fn settled(mesh: &mut Mesh, contents: &[u8]) {
-    mesh.machines[0].disk.user_write(b"f", contents).unwrap();
-    in_sync(mesh);
+    mesh.write(1, b"f", contents);
+    mesh.in_sync();
     mesh.run_for(10 * SECOND);
 }
 
@@ -39,20 +26,20 @@ fn an_edit_that_power_loss_has_torn_wins_nowhere() {
     let mut torn = 0;
     for mut mesh in meshes() {
         settled(&mut mesh, &old);
-        mesh.machines[0].disk.user_write(b"f", &new).unwrap();
+        mesh.write(1, b"f", &new);
         let wait = mesh.random.between(0, SECOND);
         mesh.run_for(wait);
         mesh.lose_power(1);
-        let left = read(&mesh, 1, b"f").unwrap_or_default();
+        let left = mesh.read(1, b"f").unwrap_or_default();
         torn += u32::from(left != old && left != new);
         mesh.start(1);
         mesh.run_for(60 * SECOND);
         // Only if nobody has heard of the edit does anything wait.
         let _ = mesh.decide_holds(1, Verdict::Reject);
-        in_sync(&mut mesh);
-        let ends = [read(&mesh, 1, b"f").unwrap(), read(&mesh, 2, b"f").unwrap()];
+        mesh.in_sync();
+        let ends = [mesh.read(1, b"f").unwrap(), mesh.read(2, b"f").unwrap()];
         assert!(ends[0] == ends[1] && [&old, &new].contains(&&ends[0]), "seed {}", mesh.seed);
-        assert_eq!(names(&mesh, 1), [b"f"], "seed {}: a conflict copy of what nobody wrote", mesh.seed);
+        assert_eq!(mesh.names(1), ["f"], "seed {}: a conflict copy of what nobody wrote", mesh.seed);
     }
     assert!(torn > 10, "the disk tears files, or this shows nothing: {torn}");
 }
@@ -65,23 +52,23 @@ fn a_run_that_ends_before_its_first_epoch_hears_all_members() {
         settled(&mut mesh, b"old");
         mesh.lose_power(1);
         mesh.start(1);
-        in_sync(&mut mesh);
+        mesh.in_sync();
         let mut last = vec![];
         for number in 1..=8_u8 {
             last = vec![number; 300];
-            mesh.machines[0].disk.user_write(b"f", &last).unwrap();
+            mesh.write(1, b"f", &last);
             let pause = mesh.random.between(0, 60_000_000);
             mesh.run_for(pause);
         }
-        let seen = read(&mesh, 2, b"f").unwrap();
+        let seen = mesh.read(2, b"f").unwrap();
         mesh.lose_power(1);
         mesh.start(1);
         mesh.run_for(60 * SECOND);
         let _ = mesh.decide_holds(1, Verdict::Reject);
-        in_sync(&mut mesh);
-        let end = read(&mesh, 1, b"f").unwrap();
+        mesh.in_sync();
+        let end = mesh.read(1, b"f").unwrap();
         assert!(end >= seen && end <= last, "seed {}: n2 had seen {}, and {} is left", mesh.seed, seen[0], end[0]);
-        assert_eq!(names(&mesh, 2), [b"f"], "seed {}", mesh.seed);
+        assert_eq!(mesh.names(2), ["f"], "seed {}", mesh.seed);
     }
 }
 
@@ -90,15 +77,15 @@ fn a_run_that_ends_before_its_first_epoch_hears_all_members() {
 fn a_receiver_that_loses_power_declares_nothing() {
     for mut mesh in meshes() {
         settled(&mut mesh, &[b'o'; 5_000]);
-        mesh.machines[0].disk.user_write(b"f", &[b'n'; 9_000]).unwrap();
-        mesh.machines[0].disk.user_write(b"g", &[b'g'; 300]).unwrap();
+        mesh.disk(1).user_write(b"f", &[b'n'; 9_000]).unwrap();
+        mesh.disk(1).user_write(b"g", &[b'g'; 300]).unwrap();
         let wait = mesh.random.between(0, SECOND);
         mesh.run_for(wait);
         mesh.lose_power(2);
         mesh.start(2);
-        in_sync(&mut mesh);
-        assert_eq!(read(&mesh, 2, b"f").unwrap(), [b'n'; 9_000], "seed {}", mesh.seed);
-        assert_eq!(read(&mesh, 2, b"g").unwrap(), [b'g'; 300], "seed {}", mesh.seed);
+        mesh.in_sync();
+        assert_eq!(mesh.read(2, b"f").unwrap(), [b'n'; 9_000], "seed {}", mesh.seed);
+        assert_eq!(mesh.read(2, b"g").unwrap(), [b'g'; 300], "seed {}", mesh.seed);
         assert_eq!(mesh.activity(2).unwrap().0, 0, "seed {}: versions that n2 made", mesh.seed);
     }
 }
@@ -110,11 +97,11 @@ fn a_damaged_file_that_nobody_knows_waits_for_somebodys_word() {
     for mut mesh in meshes() {
         settled(&mut mesh, b"old");
         mesh.kill(2);
-        mesh.machines[0].disk.user_write(b"new", &[b'n'; 200]).unwrap();
+        mesh.disk(1).user_write(b"new", &[b'n'; 200]).unwrap();
         let wait = mesh.random.between(0, SECOND);
         mesh.run_for(wait);
         mesh.lose_power(1);
-        let left = read(&mesh, 1, b"new");
+        let left = mesh.read(1, b"new");
         mesh.start(1);
         mesh.start(2);
         mesh.run_for(60 * SECOND);
@@ -122,11 +109,11 @@ fn a_damaged_file_that_nobody_knows_waits_for_somebodys_word() {
             damaged += 1;
             let volume = mesh.status(1).unwrap().volumes.remove(0);
             assert_eq!((volume.state.as_str(), volume.holds), ("Held", 1), "seed {}", mesh.seed);
-            assert_eq!(read(&mesh, 2, b"new"), None, "seed {}", mesh.seed);
+            assert_eq!(mesh.read(2, b"new"), None, "seed {}", mesh.seed);
             assert_eq!(mesh.decide_holds(1, Verdict::Approve).unwrap(), 1);
         }
-        in_sync(&mut mesh);
-        assert_eq!(read(&mesh, 2, b"new"), left, "seed {}", mesh.seed);
+        mesh.in_sync();
+        assert_eq!(mesh.read(2, b"new"), left, "seed {}", mesh.seed);
     }
     assert!(damaged > 5, "the disk damages files, or this shows nothing: {damaged}");
 }
@@ -168,12 +155,12 @@ fn suspects_wait_for_members_that_are_away_and_then_somebody_is_asked() {
     let mut suspect = 0;
     for mut mesh in meshes().take(30) {
         settled(&mut mesh, b"old");
-        mesh.machines[0].disk.user_write(b"new", &[b'n'; 200]).unwrap();
+        mesh.disk(1).user_write(b"new", &[b'n'; 200]).unwrap();
         mesh.lose_power(1);
         mesh.kill(2);
         mesh.start(1);
         mesh.run_for(60 * SECOND);
-        if read(&mesh, 1, b"new").is_none() {
+        if mesh.read(1, b"new").is_none() {
             continue;
         }
         suspect += 1;
@@ -182,8 +169,8 @@ fn suspects_wait_for_members_that_are_away_and_then_somebody_is_asked() {
         mesh.run_for(600 * SECOND);
         assert_eq!(mesh.decide_holds(1, Verdict::Approve).unwrap(), 1, "seed {}", mesh.seed);
         mesh.start(2);
-        in_sync(&mut mesh);
-        assert_eq!(read(&mesh, 1, b"new"), read(&mesh, 2, b"new"), "seed {}", mesh.seed);
+        mesh.in_sync();
+        assert_eq!(mesh.read(1, b"new"), mesh.read(2, b"new"), "seed {}", mesh.seed);
     }
     assert!(suspect > 5, "power loss leaves files, or this shows nothing: {suspect}");
 }
@@ -194,9 +181,9 @@ fn an_empty_file_written_while_the_agent_was_off_is_an_edit_like_any_other_after
     for mut mesh in meshes().take(10) {
         settled(&mut mesh, b"old");
         mesh.kill(1);
-        mesh.machines[0].disk.user_write(b"f", b"").unwrap();
+        mesh.write(1, b"f", b"");
         mesh.start(1);
-        in_sync(&mut mesh);
-        assert_eq!(read(&mesh, 2, b"f").unwrap(), b"", "seed {}", mesh.seed);
+        mesh.in_sync();
+        assert_eq!(mesh.read(2, b"f").unwrap(), b"", "seed {}", mesh.seed);
     }
 }

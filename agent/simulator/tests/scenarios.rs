@@ -8,7 +8,6 @@ use syncmesh_io::Owner;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
 const SEEDS: u64 = 50;
-const PATIENCE: u64 = 120_000_000_000;
 
 /// Two nodes that exclude `*.tmp`.
 fn pairs() -> impl Iterator<Item = Mesh> {
@@ -16,38 +15,28 @@ fn pairs() -> impl Iterator<Item = Mesh> {
     (1..=SEEDS).map(move |seed| Mesh::new(seed, shape.clone()))
 }
 
-fn in_sync(mesh: &mut Mesh) {
-    let result = mesh.run_until_in_sync(PATIENCE);
-    result.unwrap_or_else(|why| panic!("seed {}: {why}", mesh.seed));
-}
-
-fn names(mesh: &Mesh, node: usize) -> Vec<String> {
-    let snapshot = mesh.machines[node - 1].disk.snapshot();
-    snapshot.keys().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
-}
-
 /// Directory `d` was deleted by the first node while an excluded file of the second was in it.
 fn leftover(mesh: &mut Mesh) {
-    mesh.machines[0].disk.user_mkdir(b"d").unwrap();
-    in_sync(mesh);
-    mesh.machines[1].disk.user_write(b"d/own.tmp", b"kept").unwrap();
-    mesh.machines[0].disk.user_remove(b"d").unwrap();
-    in_sync(mesh);
+    mesh.mkdir(1, b"d");
+    mesh.in_sync();
+    mesh.write(2, b"d/own.tmp", b"kept");
+    mesh.remove(1, b"d");
+    mesh.in_sync();
 }
 
 /// A deleted directory in which only an excluded file is, and directories of that kind, counts as deleted (SYNC 10).
 #[test]
 fn nested_leftovers_are_in_sync() {
     for mut mesh in pairs() {
-        mesh.machines[0].disk.user_mkdir(b"d").unwrap();
-        mesh.machines[0].disk.user_mkdir(b"d/e").unwrap();
-        in_sync(&mut mesh);
-        mesh.machines[1].disk.user_write(b"d/e/own.tmp", b"kept").unwrap();
-        mesh.machines[0].disk.user_remove(b"d/e").unwrap();
-        mesh.machines[0].disk.user_remove(b"d").unwrap();
-        in_sync(&mut mesh);
-        assert!(names(&mesh, 1).is_empty());
-        assert_eq!(names(&mesh, 2), ["d", "d/e", "d/e/own.tmp"]);
+        mesh.mkdir(1, b"d");
+        mesh.mkdir(1, b"d/e");
+        mesh.in_sync();
+        mesh.write(2, b"d/e/own.tmp", b"kept");
+        mesh.remove(1, b"d/e");
+        mesh.remove(1, b"d");
+        mesh.in_sync();
+        assert!(mesh.names(1).is_empty());
+        assert_eq!(mesh.names(2), ["d", "d/e", "d/e/own.tmp"]);
     }
 }
 
@@ -56,16 +45,16 @@ fn nested_leftovers_are_in_sync() {
 fn a_directory_that_is_made_again_takes_over_the_leftover() {
     for mut mesh in pairs() {
         leftover(&mut mesh);
-        mesh.machines[0].disk.user_mkdir(b"d").unwrap();
-        mesh.machines[0].disk.user_chmod(b"d", 0o700).unwrap();
-        mesh.machines[0].disk.user_write(b"d/new", b"new").unwrap();
-        in_sync(&mut mesh);
-        assert_eq!(names(&mesh, 2), ["d", "d/new", "d/own.tmp"]);
-        assert_eq!(mesh.machines[1].disk.user_stat(b"d").unwrap().mode, 0o700);
+        mesh.mkdir(1, b"d");
+        mesh.disk(1).user_chmod(b"d", 0o700).unwrap();
+        mesh.write(1, b"d/new", b"new");
+        mesh.in_sync();
+        assert_eq!(mesh.names(2), ["d", "d/new", "d/own.tmp"]);
+        assert_eq!(mesh.disk(2).user_stat(b"d").unwrap().mode, 0o700);
         // It is watched again.
-        mesh.machines[1].disk.user_write(b"d/back", b"back").unwrap();
-        in_sync(&mut mesh);
-        assert_eq!(names(&mesh, 1), ["d", "d/back", "d/new"]);
+        mesh.write(2, b"d/back", b"back");
+        mesh.in_sync();
+        assert_eq!(mesh.names(1), ["d", "d/back", "d/new"]);
     }
 }
 
@@ -76,10 +65,10 @@ fn a_leftover_is_watched_after_a_restart() {
         leftover(&mut mesh);
         mesh.kill(2);
         mesh.start(2);
-        in_sync(&mut mesh);
-        mesh.machines[1].disk.user_write(b"d/new", b"new").unwrap();
-        in_sync(&mut mesh);
-        assert_eq!(names(&mesh, 1), ["d", "d/new"], "seed {}", mesh.seed);
+        mesh.in_sync();
+        mesh.write(2, b"d/new", b"new");
+        mesh.in_sync();
+        assert_eq!(mesh.names(1), ["d", "d/new"], "seed {}", mesh.seed);
     }
 }
 
@@ -88,14 +77,14 @@ fn a_leftover_is_watched_after_a_restart() {
 fn a_file_waits_for_the_leftover_that_has_its_name() {
     for mut mesh in pairs() {
         leftover(&mut mesh);
-        mesh.machines[0].disk.user_write(b"d", b"a file").unwrap();
+        mesh.write(1, b"d", b"a file");
         mesh.run_for(20_000_000_000);
         let status = mesh.status(2).unwrap();
         assert!(status.volumes[0].message.contains("isn't empty"), "seed {}: {}", mesh.seed, status.volumes[0].message);
-        mesh.machines[1].disk.user_remove(b"d/own.tmp").unwrap();
-        mesh.machines[1].disk.user_remove(b"d").unwrap();
-        in_sync(&mut mesh);
-        assert_eq!(mesh.machines[1].disk.user_read(b"d").unwrap(), b"a file");
+        mesh.remove(2, b"d/own.tmp");
+        mesh.remove(2, b"d");
+        mesh.in_sync();
+        assert_eq!(mesh.read(2, b"d").unwrap(), b"a file");
     }
 }
 
@@ -104,13 +93,13 @@ fn a_file_waits_for_the_leftover_that_has_its_name() {
 #[test]
 fn a_directory_stays_until_the_file_that_replaces_it_has_come() {
     for mut mesh in pairs() {
-        mesh.machines[0].disk.user_mkdir(b"d").unwrap();
-        in_sync(&mut mesh);
-        mesh.machines[0].disk.user_remove(b"d").unwrap();
+        mesh.mkdir(1, b"d");
+        mesh.in_sync();
+        mesh.remove(1, b"d");
         // Too large to ride along.
-        mesh.machines[0].disk.user_write(b"d", &[7; 700_000]).unwrap();
-        in_sync(&mut mesh);
-        assert_eq!(mesh.machines[1].disk.user_read(b"d").unwrap().len(), 700_000);
+        mesh.disk(1).user_write(b"d", &[7; 700_000]).unwrap();
+        mesh.in_sync();
+        assert_eq!(mesh.read(2, b"d").unwrap().len(), 700_000);
         assert_eq!(mesh.activity(2).unwrap().0, 0, "seed {}: versions that n2 made", mesh.seed);
     }
 }
@@ -120,39 +109,39 @@ fn a_directory_stays_until_the_file_that_replaces_it_has_come() {
 #[test]
 fn a_node_killed_while_it_carries_out_a_change_declares_nothing() {
     let changes: [(&str, fn(&Mesh)); 6] = [
-        ("a deletion", |mesh| mesh.machines[0].disk.user_remove(b"d/f").unwrap()),
-        ("a replacement", |mesh| mesh.machines[0].disk.user_write(b"d/f", b"new").unwrap()),
-        ("a new mode", |mesh| mesh.machines[0].disk.user_chmod(b"d/f", 0o600).unwrap()),
+        ("a deletion", |mesh| mesh.remove(1, b"d/f")),
+        ("a replacement", |mesh| mesh.write(1, b"d/f", b"new")),
+        ("a new mode", |mesh| mesh.disk(1).user_chmod(b"d/f", 0o600).unwrap()),
         ("a new owner and mode", |mesh| {
-            mesh.machines[0].disk.user_chown(b"d/f", Owner { uid: 7, gid: 8 }).unwrap();
-            mesh.machines[0].disk.user_chmod(b"d/f", 0o640).unwrap();
+            mesh.disk(1).user_chown(b"d/f", Owner { uid: 7, gid: 8 }).unwrap();
+            mesh.disk(1).user_chmod(b"d/f", 0o640).unwrap();
         }),
-        ("a removed directory", |mesh| mesh.machines[0].disk.user_remove(b"e").unwrap()),
+        ("a removed directory", |mesh| mesh.remove(1, b"e")),
         ("a directory in place of a file", |mesh| {
-            mesh.machines[0].disk.user_remove(b"d/f").unwrap();
-            mesh.machines[0].disk.user_mkdir(b"d/f").unwrap();
+            mesh.remove(1, b"d/f");
+            mesh.mkdir(1, b"d/f");
         }),
     ];
     for (what, change) in changes {
         let begin = |seed| {
             let mut mesh = Mesh::new(seed, Shape::default());
-            mesh.machines[0].disk.user_mkdir(b"d").unwrap();
-            mesh.machines[0].disk.user_mkdir(b"e").unwrap();
-            mesh.machines[0].disk.user_write(b"d/f", b"old").unwrap();
-            in_sync(&mut mesh);
+            mesh.mkdir(1, b"d");
+            mesh.mkdir(1, b"e");
+            mesh.write(1, b"d/f", b"old");
+            mesh.in_sync();
             change(&mesh);
             mesh
         };
         let mut whole = begin(0);
         let before = whole.steps;
-        in_sync(&mut whole);
+        whole.in_sync();
         // The order of steps is the seed's: each kill meets another one.
         for steps in 1..whole.steps - before {
             let mut mesh = begin(steps);
-            (0..steps).for_each(|_| _ = mesh.step());
+            mesh.take_steps(steps);
             mesh.kill(2);
             mesh.start(2);
-            in_sync(&mut mesh);
+            mesh.in_sync();
             assert_eq!(mesh.activity(2).unwrap().0, 0, "{what}, killed after {steps} steps");
         }
     }
@@ -167,17 +156,17 @@ fn file(number: usize) -> Vec<u8> {
 /// Thirty files in a directory, on both nodes.
 fn filled() -> impl Iterator<Item = Mesh> {
     pairs().map(|mut mesh| {
-        mesh.machines[0].disk.user_mkdir(b"d").unwrap();
+        mesh.mkdir(1, b"d");
         for number in 0..FILES {
-            mesh.machines[0].disk.user_write(&file(number), format!("contents {number}").as_bytes()).unwrap();
+            mesh.write(1, file(number), format!("contents {number}").as_bytes());
         }
-        in_sync(&mut mesh);
+        mesh.in_sync();
         mesh
     })
 }
 
-fn empty(mesh: &Mesh, node: usize) {
-    let disk = &mesh.machines[node - 1].disk;
+fn empty(mesh: &Mesh, node: u32) {
+    let disk = mesh.disk(node);
     (0..FILES).for_each(|number| disk.user_remove(&file(number)).unwrap());
     disk.user_remove(b"d").unwrap();
 }
@@ -194,10 +183,10 @@ fn an_emptied_volume_is_held_until_it_is_approved() {
         empty(&mesh, 1);
         mesh.run_for(70_000_000_000);
         assert_eq!(state(&mut mesh, 1), ("Held".into(), FILES as u64), "seed {}", mesh.seed);
-        assert_eq!(names(&mesh, 2).len(), FILES + 1);
+        assert_eq!(mesh.names(2).len(), FILES + 1);
         mesh.decide_holds(1, Verdict::Approve).unwrap();
-        in_sync(&mut mesh);
-        assert!(names(&mesh, 2).is_empty(), "seed {}: {:?}", mesh.seed, names(&mesh, 2));
+        mesh.in_sync();
+        assert!(mesh.names(2).is_empty(), "seed {}: {:?}", mesh.seed, mesh.names(2));
         assert_eq!(mesh.decide_holds(1, Verdict::Approve).unwrap_err(), "nothing is held");
     }
 }
@@ -206,13 +195,13 @@ fn an_emptied_volume_is_held_until_it_is_approved() {
 #[test]
 fn held_deletions_that_are_rejected_return_from_the_peers() {
     for mut mesh in filled() {
-        let before = mesh.machines[0].disk.snapshot();
+        let before = mesh.disk(1).snapshot();
         empty(&mesh, 1);
         mesh.run_for(5_000_000_000);
         mesh.decide_holds(1, Verdict::Reject).unwrap();
-        in_sync(&mut mesh);
-        assert_eq!(names(&mesh, 1).len(), FILES + 1, "seed {}", mesh.seed);
-        assert_eq!(before.keys().collect::<Vec<_>>(), mesh.machines[0].disk.snapshot().keys().collect::<Vec<_>>());
+        mesh.in_sync();
+        assert_eq!(mesh.names(1).len(), FILES + 1, "seed {}", mesh.seed);
+        assert_eq!(before.keys().collect::<Vec<_>>(), mesh.disk(1).snapshot().keys().collect::<Vec<_>>());
         assert_eq!(mesh.activity(2).unwrap().0, 0);
     }
 }
@@ -223,12 +212,12 @@ fn held_deletions_stay_held_over_a_kill_at_any_time() {
     for mut mesh in filled() {
         empty(&mesh, 1);
         let steps = mesh.random.between(1, 2_000);
-        (0..steps).for_each(|_| _ = mesh.step());
+        mesh.take_steps(steps);
         mesh.kill(1);
         mesh.start(1);
         mesh.run_for(70_000_000_000);
         assert_eq!(state(&mut mesh, 1), ("Held".into(), FILES as u64), "seed {}", mesh.seed);
-        assert_eq!(names(&mesh, 2).len(), FILES + 1);
+        assert_eq!(mesh.names(2).len(), FILES + 1);
     }
 }
 
@@ -238,13 +227,13 @@ fn what_is_created_again_within_a_minute_drops_out() {
     for mut mesh in filled() {
         empty(&mesh, 1);
         mesh.run_for(5_000_000_000);
-        mesh.machines[0].disk.user_mkdir(b"d").unwrap();
+        mesh.mkdir(1, b"d");
         for number in 0..FILES - 5 {
-            mesh.machines[0].disk.user_write(&file(number), format!("again {number}").as_bytes()).unwrap();
+            mesh.write(1, file(number), format!("again {number}").as_bytes());
         }
-        in_sync(&mut mesh);
-        assert_eq!(names(&mesh, 2).len(), FILES - 5 + 1, "seed {}", mesh.seed);
-        assert_eq!(mesh.machines[1].disk.user_read(&file(3)).unwrap(), b"again 3");
+        mesh.in_sync();
+        assert_eq!(mesh.names(2).len(), FILES - 5 + 1, "seed {}", mesh.seed);
+        assert_eq!(mesh.read(2, file(3)).unwrap(), b"again 3");
     }
 }
 
@@ -252,11 +241,11 @@ fn what_is_created_again_within_a_minute_drops_out() {
 #[test]
 fn a_moved_directory_is_not_held() {
     for mut mesh in filled() {
-        mesh.machines[0].disk.user_rename(b"d", b"e").unwrap();
+        mesh.disk(1).user_rename(b"d", b"e").unwrap();
         mesh.run_for(10_000_000_000);
-        in_sync(&mut mesh);
-        assert_eq!(names(&mesh, 2).len(), FILES + 1);
-        assert_eq!(mesh.machines[1].disk.user_read(b"e/3").unwrap(), b"contents 3");
+        mesh.in_sync();
+        assert_eq!(mesh.names(2).len(), FILES + 1);
+        assert_eq!(mesh.read(2, b"e/3").unwrap(), b"contents 3");
     }
 }
 
@@ -268,27 +257,27 @@ fn a_receiver_guards_itself() {
             mesh.kill(1);
             mesh.shape.guard = Limits { files: 0, percent: 100 };
             mesh.start(1);
-            in_sync(&mut mesh);
+            mesh.in_sync();
             // Few pass at once, and the rest is measured by what is left.
             for number in 0..100 {
-                mesh.machines[0].disk.user_write(format!("d/more {number}").as_bytes(), b"more").unwrap();
+                mesh.write(1, format!("d/more {number}").as_bytes(), b"more");
             }
-            in_sync(&mut mesh);
+            mesh.in_sync();
             empty_all(&mesh, 1);
             mesh.run_for(70_000_000_000);
             let (state, holds) = state(&mut mesh, 2);
             assert_eq!(state, "Held", "seed {}", mesh.seed);
             assert!(holds >= 110, "seed {}: {holds}", mesh.seed);
             mesh.decide_holds(2, verdict).unwrap();
-            in_sync(&mut mesh);
+            mesh.in_sync();
             let expected = if verdict == Verdict::Approve { 0 } else { holds as usize + 1 };
-            assert_eq!((names(&mesh, 1).len(), names(&mesh, 2).len()), (expected, expected), "seed {}", mesh.seed);
+            assert_eq!((mesh.names(1).len(), mesh.names(2).len()), (expected, expected), "seed {}", mesh.seed);
         }
     }
 }
 
-fn empty_all(mesh: &Mesh, node: usize) {
-    let disk = &mesh.machines[node - 1].disk;
+fn empty_all(mesh: &Mesh, node: u32) {
+    let disk = mesh.disk(node);
     let paths: Vec<Vec<u8>> = disk.snapshot().keys().rev().cloned().collect();
     paths.iter().for_each(|path| disk.user_remove(path).unwrap());
 }
@@ -298,19 +287,19 @@ fn empty_all(mesh: &Mesh, node: usize) {
 #[test]
 fn a_deletion_that_waits_doesnt_take_a_concurrent_edit_with_it() {
     for mut mesh in pairs() {
-        mesh.machines[0].disk.user_write(b"f", b"first").unwrap();
-        in_sync(&mut mesh);
-        mesh.machines[0].disk.user_write(b"f", b"one").unwrap();
-        mesh.machines[1].disk.user_write(b"f", b"two").unwrap();
+        mesh.write(1, b"f", b"first");
+        mesh.in_sync();
+        mesh.write(1, b"f", b"one");
+        mesh.write(2, b"f", b"two");
         let wait = mesh.random.between(0, 300_000_000);
         mesh.run_for(wait);
-        if mesh.machines[1].disk.user_read(b"f").unwrap() == b"two" {
-            mesh.machines[1].disk.user_remove(b"f").unwrap();
+        if mesh.read(2, b"f").unwrap() == b"two" {
+            mesh.remove(2, b"f");
         }
-        in_sync(&mut mesh);
+        mesh.in_sync();
         for machine in &mesh.machines {
             let found = machine.disk.snapshot().keys().any(|path| machine.disk.user_read(path).unwrap() == b"one");
-            assert!(found, "seed {}: {:?}", mesh.seed, names(&mesh, machine.id as usize));
+            assert!(found, "seed {}: {:?}", mesh.seed, mesh.names(machine.id));
         }
     }
 }
@@ -320,16 +309,16 @@ fn a_deletion_that_waits_doesnt_take_a_concurrent_edit_with_it() {
 #[test]
 fn a_file_takes_the_name_of_a_directory_with_files_in_it() {
     for mut mesh in filled() {
-        mesh.machines[0].disk.user_mkdir(b"x").unwrap();
-        mesh.machines[0].disk.user_mkdir(b"x/deep").unwrap();
-        mesh.machines[0].disk.user_write(b"x/deep/f", b"old").unwrap();
-        in_sync(&mut mesh);
+        mesh.mkdir(1, b"x");
+        mesh.mkdir(1, b"x/deep");
+        mesh.write(1, b"x/deep/f", b"old");
+        mesh.in_sync();
         for path in [&b"x/deep/f"[..], b"x/deep", b"x"] {
-            mesh.machines[0].disk.user_remove(path).unwrap();
+            mesh.remove(1, path);
         }
-        mesh.machines[0].disk.user_write(b"x", b"new").unwrap();
-        in_sync(&mut mesh);
-        assert_eq!(mesh.machines[1].disk.user_read(b"x").unwrap(), b"new", "seed {}", mesh.seed);
+        mesh.write(1, b"x", b"new");
+        mesh.in_sync();
+        assert_eq!(mesh.read(2, b"x").unwrap(), b"new", "seed {}", mesh.seed);
     }
 }
 
@@ -339,15 +328,15 @@ fn files_that_come_and_go_without_end_are_not_held() {
     for mut mesh in filled().take(10) {
         for round in 0..300 {
             let (new, old) = (file(1_000 + round), file(1_000 + round.saturating_sub(10)));
-            mesh.machines[0].disk.user_write(&new, b"for a moment").unwrap();
+            mesh.write(1, &new, b"for a moment");
             if round >= 10 {
-                mesh.machines[0].disk.user_remove(&old).unwrap();
+                mesh.remove(1, &old);
             }
             mesh.run_for(40_000_000);
             assert_ne!(state(&mut mesh, 1).0, "Held", "seed {}, round {round}", mesh.seed);
         }
-        in_sync(&mut mesh);
-        assert_eq!(names(&mesh, 2).len(), 1 + FILES + 10, "seed {}", mesh.seed);
+        mesh.in_sync();
+        assert_eq!(mesh.names(2).len(), 1 + FILES + 10, "seed {}", mesh.seed);
     }
 }
 
@@ -356,15 +345,15 @@ fn files_that_come_and_go_without_end_are_not_held() {
 fn slow_deletions_of_a_large_part_are_held() {
     for mut mesh in filled().take(10) {
         for number in FILES..300 {
-            mesh.machines[0].disk.user_write(&file(number), b"one of many").unwrap();
+            mesh.write(1, file(number), b"one of many");
         }
-        in_sync(&mut mesh);
+        mesh.in_sync();
         for number in 0..290 {
-            mesh.machines[0].disk.user_remove(&file(number)).unwrap();
+            mesh.remove(1, file(number));
             mesh.run_for(100_000_000);
         }
         mesh.run_for(5_000_000_000);
         assert_eq!(state(&mut mesh, 1).0, "Held", "seed {}", mesh.seed);
-        assert!(names(&mesh, 2).len() > 190, "seed {}: {}", mesh.seed, names(&mesh, 2).len());
+        assert!(mesh.names(2).len() > 190, "seed {}: {}", mesh.seed, mesh.names(2).len());
     }
 }

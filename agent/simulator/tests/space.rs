@@ -1,7 +1,6 @@
 //! Full disks, and what version stores give for them: named scenarios, each told for several seeds.
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
-use std::collections::BTreeMap;
 use syncmesh_core::policy::Policy;
 use syncmesh_core::retention::{Limits, Share};
 use syncmesh_simulator::Cut;
@@ -21,22 +20,6 @@ fn many() -> Limits {
     Limits { keep: 1_000, budget: Share::Percent(100), ..Limits::default() }
 }
 
-fn in_sync(mesh: &mut Mesh) {
-    let result = mesh.run_until_in_sync(120 * SECOND);
-    result.unwrap_or_else(|why| panic!("seed {}: {why}", mesh.seed));
-}
-
-fn names(mesh: &Mesh, node: usize) -> Vec<String> {
-    let snapshot = mesh.machines[node - 1].disk.snapshot();
-    snapshot.keys().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
-}
-
-fn store(mesh: &Mesh, node: usize) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let mut stored = mesh.machines[node - 1].disk.stored_contents();
-    stored.retain(|path, _| path.starts_with(b"store/"));
-    stored
-}
-
 fn waits_for_space(mesh: &mut Mesh, node: u32) -> u64 {
     let status = mesh.status(node).unwrap();
     let volume = &status.volumes[0];
@@ -50,30 +33,30 @@ fn waits_for_space(mesh: &mut Mesh, node: u32) -> u64 {
 fn a_receiver_with_a_full_disk_goes_on_when_room_is_made() {
     for mut mesh in pairs(Policy::KeepBoth, many()) {
         for name in [&b"old"[..], b"theirs", b"edited"] {
-            mesh.machines[0].disk.user_write(name, b"from n1").unwrap();
+            mesh.write(1, name, b"from n1");
         }
-        in_sync(&mut mesh);
-        mesh.machines[1].disk.set_capacity(600 * KIB as u64);
-        mesh.machines[0].disk.user_write(b"large", &vec![7; 700 * KIB]).unwrap();
-        mesh.machines[0].disk.user_write(b"small", &[8; 60_000]).unwrap();
-        mesh.machines[0].disk.user_remove(b"theirs").unwrap();
+        mesh.in_sync();
+        mesh.disk(2).set_capacity(600 * KIB as u64);
+        mesh.disk(1).user_write(b"large", &vec![7; 700 * KIB]).unwrap();
+        mesh.disk(1).user_write(b"small", &[8; 60_000]).unwrap();
+        mesh.remove(1, b"theirs");
         mesh.run_for(20 * SECOND);
         assert_eq!(waits_for_space(&mut mesh, 2), 1, "seed {}", mesh.seed);
-        assert_eq!(names(&mesh, 2), ["edited", "old", "small"], "seed {}", mesh.seed);
+        assert_eq!(mesh.names(2), ["edited", "old", "small"], "seed {}", mesh.seed);
         if mesh.random.once_in(2) {
             mesh.kill(2);
             mesh.start(2);
         }
-        mesh.machines[1].disk.user_remove(b"old").unwrap();
-        mesh.machines[1].disk.user_write(b"edited", b"by n2").unwrap();
+        mesh.remove(2, b"old");
+        mesh.write(2, b"edited", b"by n2");
         mesh.run_for(20 * SECOND);
-        assert_eq!(names(&mesh, 1), ["edited", "large", "small"], "seed {}", mesh.seed);
-        assert_eq!(mesh.machines[0].disk.user_read(b"edited").unwrap(), b"by n2");
+        assert_eq!(mesh.names(1), ["edited", "large", "small"], "seed {}", mesh.seed);
+        assert_eq!(mesh.read(1, b"edited").unwrap(), b"by n2");
         assert_eq!(waits_for_space(&mut mesh, 2), 1, "seed {}: counted again after a restart", mesh.seed);
-        mesh.machines[1].disk.set_capacity(2_000 * KIB as u64);
-        in_sync(&mut mesh);
+        mesh.disk(2).set_capacity(2_000 * KIB as u64);
+        mesh.in_sync();
         assert_eq!(waits_for_space(&mut mesh, 2), 0);
-        assert_eq!(mesh.machines[1].disk.user_read(b"large").unwrap().len(), 700 * KIB);
+        assert_eq!(mesh.read(2, b"large").unwrap().len(), 700 * KIB);
     }
 }
 
@@ -81,22 +64,22 @@ fn a_receiver_with_a_full_disk_goes_on_when_room_is_made() {
 #[test]
 fn the_reserve_stays_free() {
     for mut mesh in pairs(Policy::KeepBoth, many()) {
-        mesh.machines[1].disk.set_capacity(1_000 * KIB as u64);
+        mesh.disk(2).set_capacity(1_000 * KIB as u64);
         for number in 0..20 {
             let size = if number % 2 == 0 { 40 * KIB } else { 200 * KIB };
-            mesh.machines[0].disk.user_write(format!("f{number}").as_bytes(), &vec![number; size]).unwrap();
+            mesh.disk(1).user_write(format!("f{number}").as_bytes(), &vec![number; size]).unwrap();
         }
         for _ in 0..40 {
             mesh.run_for(SECOND / 2);
-            let free = mesh.machines[1].disk.free();
+            let free = mesh.disk(2).free();
             // Directories of the agent's own take some, and blocks that are on their way in two jobs at once.
             assert!(free >= 16 * KIB as u64, "seed {}: {free}", mesh.seed);
         }
         assert!(waits_for_space(&mut mesh, 2) > 0, "seed {}", mesh.seed);
-        assert!(names(&mesh, 2).len() >= 4, "seed {}: {:?}", mesh.seed, names(&mesh, 2));
-        mesh.machines[1].disk.set_capacity(1 << 30);
-        in_sync(&mut mesh);
-        assert_eq!(names(&mesh, 2).len(), 20);
+        assert!(mesh.names(2).len() >= 4, "seed {}: {:?}", mesh.seed, mesh.names(2));
+        mesh.disk(2).set_capacity(1 << 30);
+        mesh.in_sync();
+        assert_eq!(mesh.names(2).len(), 20);
     }
 }
 
@@ -104,19 +87,19 @@ fn the_reserve_stays_free() {
 #[test]
 fn the_store_gives_way_before_fetching_stops() {
     for mut mesh in pairs(Policy::KeepBoth, many()) {
-        mesh.machines[1].disk.set_capacity(800 * KIB as u64);
+        mesh.disk(2).set_capacity(800 * KIB as u64);
         for version in 1..=12 {
-            mesh.machines[0].disk.user_write(b"f", &vec![version; 100 * KIB]).unwrap();
-            in_sync(&mut mesh);
+            mesh.disk(1).user_write(b"f", &vec![version; 100 * KIB]).unwrap();
+            mesh.in_sync();
             assert_eq!(waits_for_space(&mut mesh, 2), 0, "seed {}", mesh.seed);
         }
-        let kept: Vec<u8> = store(&mesh, 2).values().map(|contents| contents[0]).collect();
+        let kept: Vec<u8> = mesh.stored(2).values().map(|contents| contents[0]).collect();
         assert!((3..=6).contains(&kept.len()), "seed {}: {kept:?}", mesh.seed);
         assert!(kept.iter().all(|version| *version > 5), "seed {}: the oldest go: {kept:?}", mesh.seed);
-        mesh.machines[0].disk.user_write(b"too large", &vec![0; 900 * KIB]).unwrap();
+        mesh.disk(1).user_write(b"too large", &vec![0; 900 * KIB]).unwrap();
         mesh.run_for(20 * SECOND);
         assert_eq!(waits_for_space(&mut mesh, 2), 1, "seed {}", mesh.seed);
-        assert_eq!(store(&mesh, 2).len(), kept.len(), "seed {}: kept for nothing", mesh.seed);
+        assert_eq!(mesh.stored(2).len(), kept.len(), "seed {}: kept for nothing", mesh.seed);
     }
 }
 
@@ -125,14 +108,14 @@ fn the_store_gives_way_before_fetching_stops() {
 fn users_who_fill_the_disk_get_the_stores_room() {
     for mut mesh in pairs(Policy::KeepBoth, many()) {
         for version in 1..=5 {
-            mesh.machines[0].disk.user_write(b"f", &vec![version; 50 * KIB]).unwrap();
-            in_sync(&mut mesh);
+            mesh.disk(1).user_write(b"f", &vec![version; 50 * KIB]).unwrap();
+            mesh.in_sync();
         }
-        assert_eq!(store(&mesh, 2).len(), 4);
-        let room = mesh.machines[1].disk.free();
-        mesh.machines[1].disk.set_capacity((1 << 40) - room + 20 * KIB as u64);
+        assert_eq!(mesh.stored(2).len(), 4);
+        let room = mesh.disk(2).free();
+        mesh.disk(2).set_capacity((1 << 40) - room + 20 * KIB as u64);
         mesh.run_for(90 * SECOND);
-        let stored = store(&mesh, 2);
+        let stored = mesh.stored(2);
         assert_eq!(stored.len(), 3, "seed {}: one was enough", mesh.seed);
         assert!(stored.values().all(|contents| contents[0] > 1), "seed {}", mesh.seed);
     }
@@ -144,35 +127,35 @@ fn users_who_fill_the_disk_get_the_stores_room() {
 fn a_pinned_loser_survives_a_flood_of_superseded_versions() {
     let limits = Limits { keep: 3, budget: Share::Bytes(50 * KIB as u64), ..Limits::default() };
     for mut mesh in pairs(Policy::LastWriterWins, limits) {
-        in_sync(&mut mesh);
+        mesh.in_sync();
         mesh.world.cut(1, 2, Cut::Reset);
-        mesh.machines[0].disk.user_write(b"f", &vec![b'1'; 20 * KIB]).unwrap();
-        mesh.machines[1].disk.user_write(b"f", &vec![b'2'; 20 * KIB]).unwrap();
+        mesh.disk(1).user_write(b"f", &vec![b'1'; 20 * KIB]).unwrap();
+        mesh.disk(2).user_write(b"f", &vec![b'2'; 20 * KIB]).unwrap();
         mesh.run_for(SECOND);
         mesh.world.heal(1, 2);
-        in_sync(&mut mesh);
-        let winner = mesh.machines[0].disk.user_read(b"f").unwrap()[0];
+        mesh.in_sync();
+        let winner = mesh.read(1, b"f").unwrap()[0];
         let (loser, at) = if winner == b'1' { (b'2', 2) } else { (b'1', 1) };
-        let is_there = |mesh: &Mesh| store(mesh, at).values().any(|contents| contents[0] == loser);
+        let is_there = |mesh: &Mesh| mesh.stored(at).values().any(|contents| contents[0] == loser);
         assert!(is_there(&mesh), "seed {}", mesh.seed);
-        let other = 2 - at;
+        let other = 3 - at;
         for version in 0..10 {
-            mesh.machines[other].disk.user_write(b"f", &vec![version; 20 * KIB]).unwrap();
-            mesh.machines[other].disk.user_write(b"g", &vec![version; 20 * KIB]).unwrap();
-            in_sync(&mut mesh);
+            mesh.write(other, b"f", vec![version; 20 * KIB]);
+            mesh.write(other, b"g", vec![version; 20 * KIB]);
+            mesh.in_sync();
             if version == 5 {
-                mesh.kill(at as u32);
-                mesh.start(at as u32);
+                mesh.kill(at);
+                mesh.start(at);
             }
         }
         mesh.run_for(90 * SECOND);
         assert!(is_there(&mesh), "seed {}", mesh.seed);
-        assert!(store(&mesh, at).len() <= 3, "seed {}: {}", mesh.seed, store(&mesh, at).len());
+        assert!(mesh.stored(at).len() <= 3, "seed {}: {}", mesh.seed, mesh.stored(at).len());
         let used = 1 << 40;
-        let free = mesh.machines[at - 1].disk.free();
-        mesh.machines[at - 1].disk.set_capacity(used - free + 10 * KIB as u64);
+        let free = mesh.disk(at).free();
+        mesh.disk(at).set_capacity(used - free + 10 * KIB as u64);
         mesh.run_for(90 * SECOND);
-        assert!(is_there(&mesh) && store(&mesh, at).len() == 1, "seed {}: only the loser is left", mesh.seed);
+        assert!(is_there(&mesh) && mesh.stored(at).len() == 1, "seed {}: only the loser is left", mesh.seed);
     }
 }
 
@@ -181,24 +164,24 @@ fn a_pinned_loser_survives_a_flood_of_superseded_versions() {
 fn what_recovery_stores_of_a_conflict_is_pinned() {
     let limits = Limits { keep: 0, ..Limits::default() };
     for mut mesh in pairs(Policy::LastWriterWins, limits) {
-        in_sync(&mut mesh);
+        mesh.in_sync();
         mesh.world.cut(1, 2, Cut::Reset);
-        mesh.machines[0].disk.user_write(b"f", b"one").unwrap();
-        mesh.machines[1].disk.user_write(b"f", b"two").unwrap();
+        mesh.write(1, b"f", b"one");
+        mesh.write(2, b"f", b"two");
         mesh.run_for(SECOND);
         mesh.world.heal(1, 2);
         for _ in 0..4 {
             let steps = mesh.random.between(1, 400);
-            (0..steps).for_each(|_| _ = mesh.step());
+            mesh.take_steps(steps);
             let node = mesh.random.between(1, 2) as u32;
             mesh.kill(node);
             mesh.start(node);
         }
-        in_sync(&mut mesh);
+        mesh.in_sync();
         mesh.run_for(700 * SECOND);
-        let winner = mesh.machines[0].disk.user_read(b"f").unwrap();
+        let winner = mesh.read(1, b"f").unwrap();
         let loser: &[u8] = if winner == b"one" { b"two" } else { b"one" };
-        let found = (1..=2).any(|node| store(&mesh, node).values().any(|contents| contents == loser));
-        assert!(found, "seed {}: {:?} {:?}", mesh.seed, store(&mesh, 1), store(&mesh, 2));
+        let found = (1..=2).any(|node| mesh.stored(node).values().any(|contents| contents == loser));
+        assert!(found, "seed {}: {:?} {:?}", mesh.seed, mesh.stored(1), mesh.stored(2));
     }
 }

@@ -14,25 +14,20 @@ fn meshes(seeds: u64) -> impl Iterator<Item = Mesh> {
     (1..=seeds).map(move |seed| Mesh::new(seed, shape.clone()))
 }
 
-fn in_sync(mesh: &mut Mesh) {
-    let result = mesh.run_until_in_sync(120 * SECOND);
-    result.unwrap_or_else(|why| panic!("seed {}: {why}", mesh.seed));
-}
-
 /// The first node's agent isn't there while its registry is changed, and everything that it had recorded is durable.
 fn without_first(mesh: &mut Mesh, change: impl FnOnce(&mut Mesh)) {
-    in_sync(mesh);
+    mesh.in_sync();
     mesh.run_for(5 * SECOND);
     mesh.kill(1);
     change(mesh);
     mesh.start(1);
-    in_sync(mesh);
+    mesh.in_sync();
 }
 
 /// Runs past the first counting of rows, and checks that what it found is repaired: how many paths were said to differ.
 fn repaired(mesh: &mut Mesh) -> u64 {
     mesh.run_for(90 * SECOND);
-    in_sync(mesh);
+    mesh.in_sync();
     mesh.run_for(30 * SECOND);
     let volumes: Vec<_> = (1..=2).map(|id| mesh.status(id).unwrap().volumes.remove(0)).collect();
     assert_eq!(volumes[0].sum, volumes[1].sum, "seed {}: {volumes:?}", mesh.seed);
@@ -57,15 +52,15 @@ fn disks_are_equal(mesh: &Mesh) {
 #[test]
 fn what_a_registry_knows_of_and_doesnt_have_comes_from_the_peers() {
     for mut mesh in meshes(5) {
-        mesh.machines[0].disk.user_write(b"f", b"contents").unwrap();
-        mesh.machines[0].disk.user_write(b"g", b"others").unwrap();
+        mesh.write(1, b"f", b"contents");
+        mesh.write(1, b"g", b"others");
         without_first(&mut mesh, |mesh| {
             mesh.damage(1, b"f", EMPTY);
-            mesh.machines[0].disk.user_remove(b"f").unwrap();
+            mesh.remove(1, b"f");
         });
-        assert!(mesh.machines[0].disk.user_read(b"f").is_err(), "nothing else brings it back");
+        assert!(mesh.disk(1).user_read(b"f").is_err(), "nothing else brings it back");
         assert_eq!(repaired(&mut mesh), 1, "seed {}", mesh.seed);
-        assert_eq!(mesh.machines[0].disk.user_read(b"f").unwrap(), b"contents");
+        assert_eq!(mesh.read(1, b"f").unwrap(), b"contents");
         disks_are_equal(&mesh);
     }
 }
@@ -75,10 +70,10 @@ fn what_a_registry_knows_of_and_doesnt_have_comes_from_the_peers() {
 fn what_differs_is_found_among_many() {
     for mut mesh in meshes(2) {
         for directory in 0..8 {
-            mesh.machines[0].disk.user_mkdir(format!("d{directory}").as_bytes()).unwrap();
+            mesh.mkdir(1, format!("d{directory}").as_bytes());
             for file in 0..150 {
                 let path = format!("d{directory}/f{file}");
-                mesh.machines[0].disk.user_write(path.as_bytes(), path.as_bytes()).unwrap();
+                mesh.write(1, &path, path.as_bytes());
             }
         }
         let lost: Vec<String> =
@@ -86,7 +81,7 @@ fn what_differs_is_found_among_many() {
         without_first(&mut mesh, |mesh| {
             for path in &lost {
                 mesh.damage(1, path.as_bytes(), EMPTY);
-                mesh.machines[0].disk.user_remove(path.as_bytes()).unwrap();
+                mesh.remove(1, path);
             }
         });
         assert_eq!(repaired(&mut mesh), lost.len() as u64, "seed {}", mesh.seed);
@@ -98,20 +93,20 @@ fn what_differs_is_found_among_many() {
 #[test]
 fn a_version_that_was_forgotten_comes_again_and_what_it_replaces_is_stored() {
     for mut mesh in meshes(5) {
-        mesh.machines[0].disk.user_write(b"f", b"old").unwrap();
-        in_sync(&mut mesh);
+        mesh.write(1, b"f", b"old");
+        mesh.in_sync();
         let old = mesh.row(1, b"f").unwrap();
-        mesh.machines[1].disk.user_write(b"f", b"new").unwrap();
+        mesh.write(2, b"f", b"new");
         without_first(&mut mesh, |mesh| {
-            let disk = &mesh.machines[0].disk;
+            let disk = &mesh.disk(1);
             disk.user_write(b"f", b"old").unwrap();
             let shown = identity(&disk.user_stat(b"f").unwrap());
             let here = Here { identity: Some(shown), ..old.here.clone().unwrap() };
             mesh.damage(1, b"f", Row { here: Some(here), ..old.clone() });
         });
         repaired(&mut mesh);
-        assert_eq!(mesh.machines[0].disk.user_read(b"f").unwrap(), b"new", "seed {}", mesh.seed);
-        assert!(mesh.machines[0].disk.stored_contents().values().any(|stored| stored == b"old"));
+        assert_eq!(mesh.read(1, b"f").unwrap(), b"new", "seed {}", mesh.seed);
+        assert!(mesh.disk(1).stored_contents().values().any(|stored| stored == b"old"));
         disks_are_equal(&mesh);
     }
 }
@@ -120,20 +115,20 @@ fn a_version_that_was_forgotten_comes_again_and_what_it_replaces_is_stored() {
 #[test]
 fn a_deletion_that_was_forgotten_comes_again() {
     for mut mesh in meshes(5) {
-        mesh.machines[0].disk.user_write(b"f", b"contents").unwrap();
-        mesh.machines[0].disk.user_write(b"g", b"stays").unwrap();
-        in_sync(&mut mesh);
+        mesh.write(1, b"f", b"contents");
+        mesh.write(1, b"g", b"stays");
+        mesh.in_sync();
         let live = mesh.row(1, b"f").unwrap();
-        mesh.machines[1].disk.user_remove(b"f").unwrap();
+        mesh.remove(2, b"f");
         without_first(&mut mesh, |mesh| {
-            let disk = &mesh.machines[0].disk;
+            let disk = &mesh.disk(1);
             disk.user_write(b"f", b"contents").unwrap();
             let shown = identity(&disk.user_stat(b"f").unwrap());
             let here = Here { identity: Some(shown), ..live.here.clone().unwrap() };
             mesh.damage(1, b"f", Row { here: Some(here), ..live.clone() });
         });
         repaired(&mut mesh);
-        assert!(mesh.machines[1].disk.user_read(b"f").is_err(), "seed {}", mesh.seed);
+        assert!(mesh.disk(2).user_read(b"f").is_err(), "seed {}", mesh.seed);
         disks_are_equal(&mesh);
     }
 }
@@ -142,7 +137,7 @@ fn a_deletion_that_was_forgotten_comes_again() {
 #[test]
 fn a_row_that_says_what_its_file_isnt_is_put_right_by_reading_the_file() {
     for mut mesh in meshes(5) {
-        mesh.machines[0].disk.user_write(b"f", b"contents").unwrap();
+        mesh.write(1, b"f", b"contents");
         without_first(&mut mesh, |mesh| {
             mesh.start(1);
             let mut row = mesh.row(1, b"f").unwrap();
@@ -154,7 +149,7 @@ fn a_row_that_says_what_its_file_isnt_is_put_right_by_reading_the_file() {
             mesh.damage(1, b"f", row);
         });
         repaired(&mut mesh);
-        assert_eq!(mesh.machines[0].disk.user_read(b"f").unwrap(), b"contents");
+        assert_eq!(mesh.read(1, b"f").unwrap(), b"contents");
         disks_are_equal(&mesh);
     }
 }
@@ -163,11 +158,11 @@ fn a_row_that_says_what_its_file_isnt_is_put_right_by_reading_the_file() {
 #[test]
 fn one_version_that_is_two_things_on_two_disks_is_kept_as_both() {
     for mut mesh in meshes(5) {
-        mesh.machines[0].disk.user_write(b"f", b"contents").unwrap();
-        in_sync(&mut mesh);
+        mesh.write(1, b"f", b"contents");
+        mesh.in_sync();
         let mut row = mesh.row(1, b"f").unwrap();
         without_first(&mut mesh, |mesh| {
-            let disk = &mesh.machines[0].disk;
+            let disk = &mesh.disk(1);
             disk.user_write(b"f", b"of a clone").unwrap();
             let here = row.here.as_mut().unwrap();
             let shown = identity(&disk.user_stat(b"f").unwrap());
