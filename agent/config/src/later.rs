@@ -24,11 +24,6 @@ enum Only {
 
 const LATER: &[Later] = &[
     Later {
-        field: "durability",
-        today: Only::Text { today: "epoch", later: &["strict"] },
-        instead: "each epoch is made durable as a whole (durability: epoch)",
-    },
-    Later {
         field: "openWait",
         today: Only::Nothing,
         instead: "a file is published whether or not a program has it open",

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use syncmesh_agent::ask::{Named, Resolve};
 use syncmesh_agent::conflicts::{self, Choice, Conflict, Resolved};
+use syncmesh_agent::epoch::Durability;
 use syncmesh_agent::guard::Verdict;
 use syncmesh_agent::job::{Context, Done, Job};
 use syncmesh_agent::node::{Counters, Node, Status};
@@ -49,13 +50,23 @@ pub struct Shape {
     pub seed: Option<u32>,
     /// What version stores keep, and what stays free of disks.
     pub limits: retention::Limits,
+    /// When versions are told and shown.
+    pub durability: Durability,
 }
 
 impl Default for Shape {
     /// Two nodes that keep both, and every version.
     fn default() -> Self {
         let limits = retention::Limits { keep: 1_000, ..retention::Limits::default() };
-        Self { nodes: 2, policy: Policy::KeepBoth, exclude: Vec::new(), guard: Limits::default(), seed: None, limits }
+        Self {
+            nodes: 2,
+            policy: Policy::KeepBoth,
+            exclude: Vec::new(),
+            guard: Limits::default(),
+            seed: None,
+            limits,
+            durability: Durability::Epoch,
+        }
     }
 }
 
@@ -233,6 +244,7 @@ impl Mesh {
                 settle: 50_000_000,
                 limits: shape.limits,
                 paused: false,
+                durability: shape.durability,
                 guard: shape.guard,
                 seed: shape.seed.map(name),
             }],
