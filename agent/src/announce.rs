@@ -19,8 +19,8 @@ pub struct Collect {
     pub session: u64,
     /// Rows with higher sequence numbers than this.
     pub position: u64,
-    /// And at most this: rows beyond aren't journalled yet, and nothing is announced before.
-    pub journalled: u64,
+    /// And at most this: rows beyond aren't journalled yet, or not durable where they must be, and nothing is announced before.
+    pub tellable: u64,
     /// What the peer knows.
     pub knowledge: Arc<Knowledge>,
     /// Replicas whose versions the peer has from themselves: its own, and those of nodes with which it has a session.
@@ -79,7 +79,7 @@ impl Collect {
         };
         let mut bytes = 0;
         for (key, row) in rows {
-            if row.sequence > self.journalled {
+            if row.sequence > self.tellable {
                 done.more = false;
                 break;
             }

@@ -6,6 +6,16 @@ use crate::journal;
 use crate::registry::Stored;
 use syncmesh_io::Log;
 
+/// When versions of a volume are told to peers, and shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// At once. They are durable when their epoch is.
+    Epoch,
+    /// What is made here is told once its epoch is durable, and an epoch ends as soon as something waits for that. What comes
+    /// from others is on the disk before it gets its name.
+    Strict,
+}
+
 /// Make the closed epoch durable.
 pub struct Commit {
     /// Its number.

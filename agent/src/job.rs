@@ -4,7 +4,7 @@
 
 use crate::announce::{Collect, Collected};
 use crate::compare::{Compared, Comparison};
-use crate::epoch::{Commit, Committed};
+use crate::epoch::{Commit, Committed, Durability};
 use crate::fetch::{ReadBlock, StageBlock, StagedBlock};
 use crate::forget::{Forget, Mentioned};
 use crate::linger::{Linger, Lingered, Lingerers};
@@ -51,6 +51,8 @@ pub struct VolumeContext {
     pub change_owner: bool,
     /// The next slot that nobody uses.
     pub next_slot: AtomicU64,
+    /// When versions are told and shown.
+    pub durability: Durability,
     /// What the store keeps, and what stays free.
     pub limits: retention::Limits,
     /// How much the store has.

@@ -2,6 +2,7 @@
 //! nothing is dropped (SYNC 7).
 
 mod act;
+mod write_out;
 
 use crate::contents;
 use crate::guard::is_approved;
@@ -220,7 +221,7 @@ impl Apply {
             results.push(result);
         }
         if let Ok(directory) = &opened {
-            match work.journal(&plans) {
+            match work.write_out(&plans).and_then(|()| work.journal(&plans)) {
                 Ok(()) => {
                     for plan in plans {
                         let index = plan.index;

@@ -3,6 +3,7 @@
 use crate::ask::{Ask, Restore};
 use crate::conflicts;
 use crate::control::process::unix_now;
+use crate::epoch::Durability;
 use crate::history;
 use crate::identity::Identity;
 use crate::inquiry;
@@ -256,6 +257,10 @@ fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, String> {
             reserve: config.reserve.map(share),
         },
         paused: config.paused,
+        durability: match config.durability {
+            syncmesh_config::Durability::Epoch => Durability::Epoch,
+            syncmesh_config::Durability::Strict => Durability::Strict,
+        },
         guard: Limits { files: config.deletion_guard.files, percent: config.deletion_guard.percent },
         seed: config.seed.as_ref().map(ToString::to_string),
     })

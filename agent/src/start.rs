@@ -1,6 +1,7 @@
 //! From directories and a registry to a node that can run: probe, compare markers, recover, number the volumes.
 
 use crate::compare::Recount;
+use crate::epoch::Durability;
 use crate::guard::Guard;
 use crate::job::{Context, VolumeContext};
 use crate::journal;
@@ -50,6 +51,8 @@ pub struct VolumeSpec {
     pub seed: Option<String>,
     /// It doesn't run, whatever was ordered.
     pub paused: bool,
+    /// When versions are told and shown.
+    pub durability: Durability,
 }
 
 /// What a start needs besides the volumes.
@@ -172,6 +175,7 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
             device: probe.device,
             change_owner: probe.change_owner,
             next_slot: AtomicU64::new(1),
+            durability: spec.durability,
             limits: spec.limits,
             stock: Arc::default(),
             leases: probe.leases,
@@ -253,6 +257,10 @@ fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_mi
         policies: spec.policies.digest(),
         counter: 0,
         journalled: state.sequence,
+        durability: spec.durability,
+        durable: state.sequence,
+        closing: state.sequence,
+        made: 0,
         doubt: context.doubt.clone(),
         suspects: Suspects::default(),
         lost_power: state.suspicion.is_some(),

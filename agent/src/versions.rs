@@ -3,6 +3,7 @@
 //! A restore is an edit like any user's: staged, published by exchange, found by the next look. What had the name goes to the
 //! store in its turn, so a restore can be taken back.
 
+use crate::epoch::Durability;
 use crate::inquiry::Place;
 use crate::job::{Context, VolumeContext, identity};
 use crate::registry::Key;
@@ -243,6 +244,9 @@ impl Work<'_> {
         }
         if sparse {
             file.set_len(offset)?;
+        }
+        if self.volume.durability == Durability::Strict {
+            file.sync()?;
         }
         if stored.contents != 0 && store::digits(&ContentHash::from(hasher.finalize())) != stored.contents {
             // Not what was stored: somebody wrote through an old descriptor, or the disk is bad.

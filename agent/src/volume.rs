@@ -1,6 +1,7 @@
 //! One volume's state on the loop: what is dirty, what waits to be applied, what is known.
 
 use crate::compare::Recount;
+use crate::epoch::Durability;
 use crate::fetch;
 use crate::guard::Guard;
 use crate::job::Done;
@@ -49,6 +50,14 @@ pub struct Volume {
     pub counter: u64,
     /// Rows up to this sequence number are in the journal.
     pub journalled: u64,
+    /// When versions are told and shown.
+    pub durability: Durability,
+    /// Rows up to this sequence number belong to durable epochs.
+    pub durable: u64,
+    /// Its last sequence number when the last epoch closed.
+    pub closing: u64,
+    /// The sequence number of the last row that mentions a version of this run.
+    pub made: u64,
     /// What must be looked at.
     pub dirty: Dirty,
     /// Which directory a watch belongs to.
@@ -203,6 +212,16 @@ impl Volume {
         self.paused_by_configuration || self.state.paused
     }
 
+    /// Does an epoch have to end before what was made here is told?
+    pub fn waits_for_epoch(&self) -> bool {
+        self.durability == Durability::Strict && self.durable < self.made
+    }
+
+    /// Rows up to this sequence number may be told to peers.
+    pub fn tellable(&self) -> u64 {
+        if self.waits_for_epoch() { self.durable } else { self.journalled }
+    }
+
     /// Counts one row's change.
     pub fn count(&mut self, key: &Key, old: Option<&Row>, new: &Row) {
         self.state.count(key, old, new);
@@ -227,7 +246,7 @@ impl Volume {
             && self.busy.len() <= self.glances
             && self.incoming.is_empty()
             && self.state.counts.wanted == 0
-            && self.journalled == self.state.sequence
+            && self.tellable() == self.state.sequence
     }
 
     /// Remembers a problem with a path.

@@ -67,7 +67,7 @@ fn bad_configurations_are_refused_alike_by_check_config_and_run_with_line_and_fi
         (GOOD.replace("stateDir: state", "stateDir: docs/state"), vec!["docs"]),
         (format!("{GOOD}  - name: docs\n    path: other\n"), vec!["line 9", "twice"]),
         (format!("{GOOD}  - name: other\n    path: docs/inside\n"), vec!["line 10", "inside"]),
-        (format!("{GOOD}    durability: strict\n"), vec!["line 9", "durability", "later"]),
+        (format!("{GOOD}    durability: none\n"), vec!["line 9", "durability", "strict"]),
         (format!("{GOOD}    reserve: 95%\n"), vec!["line 9", "reserve", "90%"]),
         (format!("{GOOD}    conflicts: {{ policy: merge }}\n"), vec!["line 9", "policy", "later"]),
         (format!("{GOOD}    settle: 50\n"), vec!["line 9", "settle"]),

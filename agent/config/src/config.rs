@@ -125,6 +125,17 @@ pub struct Volume {
     pub seed: Option<NodeName>,
     /// It doesn't run, whatever was ordered. Default false.
     pub paused: bool,
+    /// When a version may be told and shown. Default epoch.
+    pub durability: Durability,
+}
+
+/// When a version may be told to others, and get its name here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// At once; it is durable about a second later.
+    Epoch,
+    /// Once its contents are on the disk.
+    Strict,
 }
 
 /// What a node keeps of versions that it replaced or deleted.

@@ -22,11 +22,6 @@ enum Only {
 }
 
 const LATER: &[Later] = &[
-    Later {
-        field: "durability",
-        today: Only::Text { today: "epoch", later: &["strict"] },
-        instead: "each epoch is made durable as a whole (durability: epoch)",
-    },
     Later { field: "bandwidth.limit", today: Only::Number(0), instead: "nothing is limited (bandwidth.limit: 0)" },
     Later {
         field: "mode",

@@ -18,8 +18,8 @@ mod units;
 mod volume;
 
 pub use config::{
-    Config, ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, IdentityFiles, Log, LogFormat, LogLevel, Peer,
-    Versions, Volume,
+    Config, ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, Durability, IdentityFiles, Log, LogFormat,
+    LogLevel, Peer, Versions, Volume,
 };
 pub use names::{Address, NodeName, VolumeName};
 pub use pattern::glob;

@@ -1,6 +1,6 @@
 //! The fields of a volume.
 
-use crate::config::{ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, Versions, Volume};
+use crate::config::{ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, Durability, Versions, Volume};
 use crate::fields::{Field, Fields, Report};
 use crate::later;
 use crate::limits;
@@ -84,6 +84,14 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
         Some(field) => field.flag(report),
         None => Some(false),
     };
+    let durability = match fields.take("durability") {
+        Some(field) => field.text(report, |text| match text {
+            "epoch" => Ok(Durability::Epoch),
+            "strict" => Ok(Durability::Strict),
+            _ => Err(read::unknown_word(text, &["epoch", "strict"])),
+        }),
+        None => Some(Durability::Epoch),
+    };
     let settle = read::duration(&mut fields, "settle", limits::SETTLE, Duration::from_millis(50), report);
     let open_wait = read::duration(&mut fields, "openWait", limits::OPEN_WAIT, Duration::from_secs(10), report);
     if let Some(field) = fields.take("bandwidth")
@@ -100,9 +108,7 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
         Some(field) => seed(&field, report),
         None => Some(None),
     };
-    for name in ["durability", "mode"] {
-        check_later(&mut fields, name, name, report);
-    }
+    check_later(&mut fields, "mode", "mode", report);
     fields.finish(report);
 
     let whole = || {
@@ -118,6 +124,7 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
             deletion_guard: deletion_guard?,
             seed: seed.as_ref()?.as_ref().map(|seed| seed.value.clone()),
             paused: paused?,
+            durability: durability?,
         })
     };
     let volume = whole();

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use syncmesh_config::{Config, ConflictPolicy, LogFormat, LogLevel, Problems, Share, Size, Versions};
+use syncmesh_config::{Config, ConflictPolicy, Durability, LogFormat, LogLevel, Problems, Share, Size, Versions};
 
 /// The README's example, less the fields that come later.
 const FULL: &str = r#"node: a
@@ -106,6 +106,13 @@ fn a_reserve_is_a_percentage_or_a_size() {
 }
 
 #[test]
+fn durability_is_an_epochs_or_strict() {
+    assert_eq!(parse(FULL).unwrap().volumes[0].durability, Durability::Epoch);
+    let strict = parse(&FULL.replace("durability: epoch", "durability: strict")).unwrap();
+    assert_eq!(strict.volumes[0].durability, Durability::Strict);
+}
+
+#[test]
 fn a_volume_may_be_paused() {
     assert!(parse(&FULL.replace("paused: false", "paused: true")).unwrap().volumes[0].paused);
 }
@@ -182,8 +189,8 @@ const BAD: &[(&str, &str, u32, &str, &str)] = &[
         "volumes[0].conflicts.rules[0].policy",
         "comes with a later version",
     ),
-    ("durability: epoch", "durability: strict", 17, "volumes[0].durability", "comes with a later version"),
-    ("durability: epoch", "durability: none", 17, "volumes[0].durability", "write epoch"),
+    ("durability: epoch", "durability: none", 17, "volumes[0].durability", "epoch"),
+    ("durability: epoch", "durability: [strict]", 17, "volumes[0].durability", "text"),
     ("settle: 50ms", "deletionGuard: { percent: 0 }", 18, "volumes[0].deletionGuard.percent", "from 1 to 100"),
     ("settle: 50ms", "openWait: 2h", 18, "volumes[0].openWait", "0s to 1h"),
     ("limit: 0", "limit: 1Mi", 19, "volumes[0].bandwidth.limit", "comes with a later version"),

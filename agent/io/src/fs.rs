@@ -251,8 +251,11 @@ pub trait Fs: Send + Sync {
     /// The source of this volume's events, for [`crate::Operation::Watch`].
     fn watch_source(&self) -> Watcher;
 
-    /// Makes durable all that was done to the file system so far.
+    /// Makes durable all that was done to the file system so far. Reports what couldn't be written since the last call, once.
     fn sync(&self) -> Result<(), FsError>;
+
+    /// The same, and takes no report away from [`Fs::sync`]: for what is staged and must be on the disk now.
+    fn write_out(&self) -> Result<(), FsError>;
 }
 
 /// A directory that is held open. It stays the same directory when it is renamed.

@@ -133,6 +133,7 @@ fn probe(world: &dyn FsWorld) {
     assert_eq!(world.fs().list_slots().unwrap(), []);
     assert_eq!(names_of(root(world).as_ref()), Vec::<Vec<u8>>::new());
     world.fs().sync().unwrap();
+    world.fs().write_out().unwrap();
 }
 
 fn in_place(world: &dyn FsWorld) {

@@ -338,6 +338,13 @@ impl Fs for SimFs {
             Ok(())
         })
     }
+
+    fn write_out(&self) -> Result<(), FsError> {
+        self.on_tree("write_out", |tree| {
+            tree.sync();
+            Ok(())
+        })
+    }
 }
 
 impl SimFs {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use syncmesh_agent::ask::{Named, Resolve};
 use syncmesh_agent::conflicts::{self, Choice, Conflict, Resolved};
+use syncmesh_agent::epoch::Durability;
 use syncmesh_agent::guard::Verdict;
 use syncmesh_agent::job::{Context, Done, Job};
 use syncmesh_agent::node::{Counters, Node, Status};
@@ -51,6 +52,8 @@ pub struct Shape {
     pub limits: retention::Limits,
     /// How long a version waits for a program that has the old one open, in nanoseconds.
     pub open_wait: u64,
+    /// When versions are told and shown.
+    pub durability: Durability,
 }
 
 impl Default for Shape {
@@ -65,6 +68,7 @@ impl Default for Shape {
             seed: None,
             limits,
             open_wait: 10_000_000_000,
+            durability: Durability::Epoch,
         }
     }
 }
@@ -244,6 +248,7 @@ impl Mesh {
                 open_wait: shape.open_wait,
                 limits: shape.limits,
                 paused: false,
+                durability: shape.durability,
                 guard: shape.guard,
                 seed: shape.seed.map(name),
             }],

@@ -7,6 +7,7 @@ use crate::mishaps::Mishaps;
 use crate::writers::Writers;
 use crate::{Cut, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
+use syncmesh_agent::epoch::Durability;
 use syncmesh_agent::guard::Verdict;
 use syncmesh_core::entry::{ContentHash, Row};
 use syncmesh_core::policy::Policy;
@@ -52,7 +53,8 @@ pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
     let mut choice = crate::Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let nodes = choice.between(2, 4) as u32;
     let policy = if choice.once_in(3) { Policy::LastWriterWins } else { Policy::KeepBoth };
-    let shape = Shape { nodes, policy, exclude: vec!["*.tmp".into()], ..Shape::default() };
+    let durability = if choice.once_in(4) { Durability::Strict } else { Durability::Epoch };
+    let shape = Shape { nodes, policy, durability, exclude: vec!["*.tmp".into()], ..Shape::default() };
     let mut mesh = Mesh::new(seed, shape);
     mesh.print = print;
     let writer = choice.once_in(5).then(|| choice.between(1, u64::from(nodes)) as u32);

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
 use syncmesh_core::policy::Policy;
+use syncmesh_simulator::UserFile;
 use syncmesh_simulator::mesh::{Mesh, Shape};
-use syncmesh_simulator::{Disk, UserFile};
 
 const SEEDS: u64 = 60;
 const SECOND: u64 = 1_000_000_000;
@@ -12,31 +12,18 @@ fn meshes(shape: Shape) -> impl Iterator<Item = Mesh> {
     (1..=SEEDS).map(move |seed| Mesh::new(seed, shape.clone()))
 }
 
-fn in_sync(mesh: &mut Mesh) {
-    let result = mesh.run_until_in_sync(120 * SECOND);
-    result.unwrap_or_else(|why| panic!("seed {}: {why}", mesh.seed));
-}
-
-fn disk(mesh: &Mesh, node: usize) -> Disk {
-    mesh.machines[node - 1].disk.clone()
-}
-
-fn read(mesh: &Mesh, node: usize, path: &[u8]) -> Option<Vec<u8>> {
-    disk(mesh, node).user_read(path).ok()
-}
-
 /// All files' contents, by no name.
-fn contents(mesh: &Mesh, node: usize) -> Vec<Vec<u8>> {
-    let mut contents: Vec<_> = disk(mesh, node).snapshot().into_values().map(|shown| shown.contents).collect();
+fn contents(mesh: &Mesh, node: u32) -> Vec<Vec<u8>> {
+    let mut contents: Vec<_> = mesh.disk(node).snapshot().into_values().map(|shown| shown.contents).collect();
     contents.sort();
     contents
 }
 
 /// A file on both nodes, which a program on node 2 has open for writing.
 fn held(mesh: &mut Mesh) -> UserFile {
-    disk(mesh, 1).user_write(b"f", b"first").unwrap();
-    in_sync(mesh);
-    disk(mesh, 2).user_create_open(b"f").unwrap()
+    mesh.write(1, "f", b"first");
+    mesh.in_sync();
+    mesh.disk(2).user_create_open(b"f").unwrap()
 }
 
 /// A new version waits for the program; closed, the old one is replaced.
@@ -44,13 +31,13 @@ fn held(mesh: &mut Mesh) -> UserFile {
 fn what_a_program_has_open_is_replaced_when_it_is_closed() {
     for mut mesh in meshes(Shape::default()) {
         let file = held(&mut mesh);
-        disk(&mesh, 1).user_write(b"f", b"second").unwrap();
+        mesh.write(1, "f", b"second");
         mesh.run_for(5 * SECOND);
-        assert_eq!(read(&mesh, 2, b"f").unwrap(), b"first", "seed {}", mesh.seed);
+        assert_eq!(mesh.read(2, b"f").unwrap(), b"first", "seed {}", mesh.seed);
         let why = format!("{:?}", mesh.status(2).unwrap().volumes);
         assert!(why.contains("open for writing"), "seed {}: {why}", mesh.seed);
-        disk(&mesh, 2).user_close(file);
-        in_sync(&mut mesh);
+        mesh.disk(2).user_close(file);
+        mesh.in_sync();
         assert_eq!(contents(&mesh, 2), [b"second"], "seed {}", mesh.seed);
         assert_eq!(contents(&mesh, 1), [b"second"], "seed {}", mesh.seed);
     }
@@ -62,13 +49,13 @@ fn what_waits_for_a_program_is_fetched_once() {
     for mut mesh in meshes(Shape::default()).take(20) {
         let file = held(&mut mesh);
         let new = vec![b'n'; 300_000];
-        disk(&mesh, 1).user_write(b"f", &new).unwrap();
+        mesh.write(1, "f", &new);
         mesh.run_for(5 * SECOND);
-        disk(&mesh, 2).user_close(file);
-        in_sync(&mut mesh);
-        assert!(read(&mesh, 2, b"f").unwrap() == new, "seed {}", mesh.seed);
+        mesh.disk(2).user_close(file);
+        mesh.in_sync();
+        assert!(mesh.read(2, b"f").unwrap() == new, "seed {}", mesh.seed);
         assert_eq!(mesh.counters(2).unwrap().fetched_bytes, 300_000, "seed {}", mesh.seed);
-        assert!(disk(&mesh, 2).stored_contents().keys().all(|name| name.starts_with(b"store/")), "seed {}", mesh.seed);
+        assert!(mesh.disk(2).stored_contents().keys().all(|name| name.starts_with(b"store/")), "seed {}", mesh.seed);
     }
 }
 
@@ -79,10 +66,10 @@ fn what_is_written_through_an_old_descriptor_is_a_version() {
     for policy in [Policy::KeepBoth, Policy::LastWriterWins] {
         for mut mesh in meshes(Shape { policy, ..Shape::default() }) {
             let file = held(&mut mesh);
-            disk(&mesh, 1).user_write(b"f", b"second").unwrap();
+            mesh.write(1, "f", b"second");
             mesh.run_for(20 * SECOND);
-            assert_eq!(read(&mesh, 2, b"f").unwrap(), b"second", "seed {}", mesh.seed);
-            disk(&mesh, 2).user_write_at(file, b"LATE.", 0).unwrap();
+            assert_eq!(mesh.read(2, b"f").unwrap(), b"second", "seed {}", mesh.seed);
+            mesh.disk(2).user_write_at(file, b"LATE.", 0).unwrap();
             if mesh.random.once_in(2) {
                 mesh.kill(2);
                 mesh.start(2);
@@ -92,9 +79,9 @@ fn what_is_written_through_an_old_descriptor_is_a_version() {
             if mesh.random.once_in(2) {
                 mesh.run_for(10 * SECOND);
             }
-            disk(&mesh, 2).user_close(file);
+            mesh.disk(2).user_close(file);
             mesh.run_for(10 * SECOND);
-            in_sync(&mut mesh);
+            mesh.in_sync();
             let end = contents(&mesh, 1);
             assert_eq!(end, contents(&mesh, 2), "seed {}", mesh.seed);
             match policy {
@@ -110,18 +97,18 @@ fn what_is_written_through_an_old_descriptor_is_a_version() {
 fn a_kill_while_displaced_files_are_looked_after_loses_nothing() {
     for mut mesh in meshes(Shape::default()) {
         let file = held(&mut mesh);
-        disk(&mesh, 1).user_write(b"f", b"second").unwrap();
+        mesh.write(1, "f", b"second");
         mesh.run_for(20 * SECOND);
-        disk(&mesh, 2).user_write_at(file, b"LATE.", 0).unwrap();
-        disk(&mesh, 2).user_close(file);
+        mesh.disk(2).user_write_at(file, b"LATE.", 0).unwrap();
+        mesh.disk(2).user_close(file);
         for _ in 0..3 {
             let steps = mesh.random.between(0, 600);
-            (0..steps).for_each(|_| _ = mesh.step());
+            mesh.take_steps(steps);
             mesh.kill(2);
             mesh.start(2);
         }
         mesh.run_for(20 * SECOND);
-        in_sync(&mut mesh);
+        mesh.in_sync();
         assert_eq!(contents(&mesh, 1), [b"LATE.".to_vec(), b"second".to_vec()], "seed {}", mesh.seed);
         assert_eq!(contents(&mesh, 2), contents(&mesh, 1), "seed {}", mesh.seed);
     }
@@ -132,13 +119,13 @@ fn a_kill_while_displaced_files_are_looked_after_loses_nothing() {
 fn an_old_descriptor_that_writes_nothing_makes_no_version() {
     for mut mesh in meshes(Shape::default()).take(20) {
         let file = held(&mut mesh);
-        disk(&mesh, 1).user_write(b"f", b"second").unwrap();
+        mesh.write(1, "f", b"second");
         mesh.run_for(20 * SECOND);
-        let stored = |mesh: &Mesh| disk(mesh, 2).stored_contents().into_keys().collect::<Vec<_>>();
+        let stored = |mesh: &Mesh| mesh.disk(2).stored_contents().into_keys().collect::<Vec<_>>();
         assert!(stored(&mesh).iter().any(|name| name.ends_with(b"-open")), "seed {}", mesh.seed);
-        disk(&mesh, 2).user_close(file);
+        mesh.disk(2).user_close(file);
         mesh.run_for(10 * SECOND);
-        in_sync(&mut mesh);
+        mesh.in_sync();
         assert!(stored(&mesh).iter().all(|name| !name.ends_with(b"-open")), "seed {}", mesh.seed);
         assert_eq!(
             (contents(&mesh, 2), mesh.activity(2).unwrap().0),
@@ -154,13 +141,13 @@ fn an_old_descriptor_that_writes_nothing_makes_no_version() {
 fn a_deleted_file_that_a_program_writes_to_comes_back() {
     for mut mesh in meshes(Shape::default()) {
         let file = held(&mut mesh);
-        disk(&mesh, 1).user_remove(b"f").unwrap();
+        mesh.disk(1).user_remove(b"f").unwrap();
         mesh.run_for(5 * SECOND);
-        assert_eq!(read(&mesh, 2, b"f"), None, "seed {}", mesh.seed);
-        disk(&mesh, 2).user_write_at(file, b"LATE.", 0).unwrap();
-        disk(&mesh, 2).user_close(file);
+        assert_eq!(mesh.read(2, b"f"), None, "seed {}", mesh.seed);
+        mesh.disk(2).user_write_at(file, b"LATE.", 0).unwrap();
+        mesh.disk(2).user_close(file);
         mesh.run_for(10 * SECOND);
-        in_sync(&mut mesh);
+        mesh.in_sync();
         assert_eq!(
             (contents(&mesh, 1), contents(&mesh, 2)),
             (vec![b"LATE.".to_vec()], vec![b"LATE.".to_vec()]),
@@ -175,18 +162,18 @@ fn a_deleted_file_that_a_program_writes_to_comes_back() {
 fn without_leases_what_is_written_soon_after_is_a_version() {
     for mut mesh in meshes(Shape::default()).take(20) {
         mesh.kill(2);
-        disk(&mesh, 2).forbid_leases();
+        mesh.disk(2).forbid_leases();
         mesh.start(2);
         let file = held(&mut mesh);
         assert!(mesh.status(2).unwrap().warnings[0].contains("open for writing"), "seed {}", mesh.seed);
         mesh.run_for(20 * SECOND);
-        disk(&mesh, 1).user_write(b"f", b"second").unwrap();
-        in_sync(&mut mesh);
-        assert_eq!(read(&mesh, 2, b"f").unwrap(), b"second", "seed {}", mesh.seed);
-        disk(&mesh, 2).user_write_at(file, b"LATE.", 0).unwrap();
-        disk(&mesh, 2).user_close(file);
+        mesh.write(1, "f", b"second");
+        mesh.in_sync();
+        assert_eq!(mesh.read(2, b"f").unwrap(), b"second", "seed {}", mesh.seed);
+        mesh.disk(2).user_write_at(file, b"LATE.", 0).unwrap();
+        mesh.disk(2).user_close(file);
         mesh.run_for(30 * SECOND);
-        in_sync(&mut mesh);
+        mesh.in_sync();
         assert_eq!(contents(&mesh, 1), [b"LATE.".to_vec(), b"second".to_vec()], "seed {}", mesh.seed);
         assert_eq!(contents(&mesh, 2), contents(&mesh, 1), "seed {}", mesh.seed);
     }
@@ -196,21 +183,21 @@ fn without_leases_what_is_written_soon_after_is_a_version() {
 #[test]
 fn what_is_written_through_a_mapping_arrives_when_it_is_closed() {
     for mut mesh in meshes(Shape::default()) {
-        let file = disk(&mesh, 1).user_create_open(b"f").unwrap();
-        disk(&mesh, 1).user_write_at(file, b"mapped", 0).unwrap();
-        in_sync(&mut mesh);
-        assert_eq!(read(&mesh, 2, b"f").unwrap(), b"mapped", "seed {}", mesh.seed);
-        disk(&mesh, 1).user_write_mapped(file, b"MAPPED").unwrap();
+        let file = mesh.disk(1).user_create_open(b"f").unwrap();
+        mesh.disk(1).user_write_at(file, b"mapped", 0).unwrap();
+        mesh.in_sync();
+        assert_eq!(mesh.read(2, b"f").unwrap(), b"mapped", "seed {}", mesh.seed);
+        mesh.disk(1).user_write_mapped(file, b"MAPPED").unwrap();
         if mesh.random.once_in(2) {
             mesh.kill(1);
-            disk(&mesh, 1).user_close(file);
+            mesh.disk(1).user_close(file);
             mesh.start(1);
         } else {
-            disk(&mesh, 1).user_close(file);
+            mesh.disk(1).user_close(file);
         }
         mesh.run_for(5 * SECOND);
-        in_sync(&mut mesh);
-        assert_eq!(read(&mesh, 2, b"f").unwrap(), b"MAPPED", "seed {}", mesh.seed);
+        mesh.in_sync();
+        assert_eq!(mesh.read(2, b"f").unwrap(), b"MAPPED", "seed {}", mesh.seed);
     }
 }
 
@@ -220,16 +207,16 @@ fn a_second_write_within_a_tick_of_the_clock_arrives() {
     for mut mesh in meshes(Shape::default()) {
         for node in 1..=2 {
             mesh.kill(node);
-            disk(&mesh, node as usize).set_tick(4_000_000);
+            mesh.disk(node).set_tick(4_000_000);
             mesh.start(node);
         }
         for round in 0..5_u8 {
-            disk(&mesh, 1).user_write(b"f", &[b'a', round]).unwrap();
+            mesh.write(1, "f", [b'a', round]);
             let pause = mesh.random.between(0, 3_000_000);
             mesh.run_for(pause);
-            disk(&mesh, 1).user_write(b"f", &[b'b', round]).unwrap();
-            in_sync(&mut mesh);
-            assert_eq!(read(&mesh, 2, b"f").unwrap(), [b'b', round], "seed {}", mesh.seed);
+            mesh.write(1, "f", [b'b', round]);
+            mesh.in_sync();
+            assert_eq!(mesh.read(2, b"f").unwrap(), [b'b', round], "seed {}", mesh.seed);
         }
     }
 }

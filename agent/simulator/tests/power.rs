@@ -127,7 +127,7 @@ fn a_chmod_or_a_rename_makes_no_suspect_believed() {
         mesh.kill(2);
         mesh.machines[0].disk.user_write(b"new", &[b'n'; 200]).unwrap();
         mesh.lose_power(1);
-        let left = read(&mesh, 1, b"new");
+        let left = mesh.read(1, "new");
         mesh.start(1);
         mesh.start(2);
         mesh.run_for(60 * SECOND);
@@ -135,16 +135,16 @@ fn a_chmod_or_a_rename_makes_no_suspect_believed() {
             continue;
         }
         damaged += 1;
-        let disk = mesh.machines[0].disk.clone();
+        let disk = mesh.disk(1);
         if damaged % 2 == 0 {
             disk.user_chmod(b"new", 0o600).unwrap();
         } else {
             disk.user_rename(b"new", b"renamed").unwrap();
         }
         mesh.run_for(60 * SECOND);
-        assert_eq!(names(&mesh, 2), [b"f"], "seed {}: what nobody wrote was announced", mesh.seed);
+        assert_eq!(mesh.names(2), ["f"], "seed {}: what nobody wrote was announced", mesh.seed);
         assert_eq!(mesh.decide_holds(1, Verdict::Approve).unwrap(), 1, "seed {}", mesh.seed);
-        in_sync(&mut mesh);
+        mesh.in_sync();
     }
     assert!(damaged > 5, "the disk damages files, or this shows nothing: {damaged}");
 }

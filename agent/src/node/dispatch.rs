@@ -15,7 +15,7 @@ use crate::registry::Last;
 use crate::scan::Scan;
 use crate::stage::Source;
 use crate::verify::Verify;
-use crate::volume::{FetchWanted, Reading};
+use crate::volume::{FetchWanted, Reading, Volume};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use syncmesh_core::entry::Origin;
@@ -93,7 +93,8 @@ impl<I: Io> Node<I> {
     pub(super) fn epoch_is_over(&self, now: u64) -> bool {
         let full = self.registry.open_bytes() >= EPOCH_ROWS_BYTES;
         let old = now >= self.epoch.opened + EPOCH.as_nanos() as u64 || self.stopping.is_some();
-        self.epoch.used && !self.epoch.committing && (full || old) && self.epoch.next_log.is_some()
+        let waited_for = self.volumes.values().any(Volume::waits_for_epoch);
+        self.epoch.used && !self.epoch.committing && (full || old || waited_for) && self.epoch.next_log.is_some()
     }
 
     fn tend_epoch(&mut self, now: u64) {
@@ -127,6 +128,7 @@ impl<I: Io> Node<I> {
         };
         for volume in self.volumes.values_mut() {
             volume.touched = false;
+            volume.closing = volume.state.sequence;
         }
         self.epoch.number += 1;
         self.epoch.log = next;
@@ -239,7 +241,7 @@ impl<I: Io> Node<I> {
                 let Some(volume) = self.volumes.get(&number).filter(|volume| !volume.is_paused()) else { continue };
                 let out = &mut link.outgoing;
                 if out.collecting
-                    || out.position >= volume.journalled
+                    || out.position >= volume.tellable()
                     || !out.has_credit()
                     || self.jobs_running + jobs.len() >= JOBS
                 {
@@ -250,7 +252,7 @@ impl<I: Io> Node<I> {
                     volume: number,
                     session: id,
                     position: out.position,
-                    journalled: volume.journalled,
+                    tellable: volume.tellable(),
                     knowledge: Arc::clone(&out.knowledge),
                     elsewhere: Arc::clone(&elsewhere),
                 }));

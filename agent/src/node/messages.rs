@@ -422,7 +422,7 @@ impl<I: Io> Node<I> {
                 let Some(volume) = self.volumes.get(&number).filter(|volume| !volume.is_paused()) else { continue };
                 let out = &mut link.outgoing;
                 let end = volume.state.sequence;
-                let at_end = out.position >= end && !out.collecting && volume.journalled == end;
+                let at_end = out.position >= end && !out.collecting && volume.tellable() == end;
                 let knowledge = &volume.state.knowledge;
                 let sum = volume.state.sum;
                 let same = |(at, told, total): &(u64, Knowledge, Sum)| *at == end && *total == sum && told == knowledge;

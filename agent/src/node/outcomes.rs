@@ -55,6 +55,9 @@ impl<I: Io> Node<I> {
                     (None, Ok(log)) => {
                         self.epoch.next_log = Some(log);
                         self.counters.epochs += 1;
+                        for volume in self.volumes.values_mut() {
+                            volume.durable = volume.closing;
+                        }
                         for connection in self.connections.values_mut() {
                             for link in connection.links.values_mut() {
                                 link.incoming.durable = link.incoming.closing.max(link.incoming.durable);
@@ -151,11 +154,15 @@ impl<I: Io> Node<I> {
 
     /// A row with a new version: the next sequence number, counted, recorded, journalled.
     fn put(&mut self, key: Key, old: Option<&Row>, mut row: Row) {
+        let replica = self.replica;
         let Some(volume) = self.volumes.get_mut(&key.volume) else { return };
         volume.state.sequence += 1;
         row.sequence = volume.state.sequence;
         for entry in row.entries() {
             volume.state.knowledge.add_vector(&entry.vector);
+            if entry.vector.dots().iter().any(|dot| dot.replica == replica) {
+                volume.made = row.sequence;
+            }
         }
         volume.count(&key, old, &row);
         self.keep(key, row);
