@@ -54,6 +54,8 @@ pub struct Intent {
     pub old: Option<Identity>,
     /// The row's published entry afterwards.
     pub new: Entry,
+    /// What lies in the slot before isn't of our making: a user wrote it, and it exists nowhere else.
+    pub only_copy: bool,
 }
 
 /// Appends one record's bytes.

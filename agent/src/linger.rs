@@ -128,7 +128,7 @@ impl Linger {
         };
         // Should this run end before the version has a name, recovery gives it one.
         let mut record = Vec::new();
-        let intent = Intent { key: key.clone(), slot, staged: None, old: None, new: known };
+        let intent = Intent { key: key.clone(), slot, staged: None, old: None, new: known, only_copy: true };
         journal::encode(&Record::Intent(intent), &mut record);
         let taken = context.state.append(self.log, &record);
         if taken.and_then(|()| volume.fs.take_stored(&stored.name, slot)).is_err() {

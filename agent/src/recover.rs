@@ -174,11 +174,18 @@ fn resolve(
     now_millis: u64,
     recovered: &mut Recovered,
 ) -> Result<(), RecoverError> {
-    let in_slot = volume.fs.stat_slot(intent.slot).ok().map(|stat| identity(&stat));
-    let in_slot_is =
-        |expected: Option<Identity>| in_slot.zip(expected).is_some_and(|(now, then)| now.inode == then.inode);
-    if in_slot.is_some() && in_slot_is(intent.staged) {
-        return drop_staged(volume, intent.slot); // not exchanged
+    let look = || volume.fs.stat_slot(intent.slot).ok().map(|stat| identity(&stat));
+    let mut in_slot = look();
+    if in_slot.zip(intent.staged).is_some_and(|(now, then)| now.inode == then.inode) {
+        // Not exchanged. What was staged is dropped; what a user wrote gets the name now, or another.
+        if !intent.only_copy {
+            return drop_staged(volume, intent.slot);
+        }
+        if !carry_out(volume, intent) {
+            recovered.kept += 1;
+            return keep(volume, intent, false, None, now_millis);
+        }
+        in_slot = look();
     }
     let row = context.registry.get(&intent.key)?;
     let here = row.as_ref().and_then(|row| row.here.as_ref());
@@ -216,6 +223,18 @@ fn resolve(
         keep(volume, intent, expected, recorded.map(|here| &here.entry), now_millis)?;
     }
     Ok(())
+}
+
+/// Gives a name to what lies in the slot, as was intended. False if the name shows something else by now.
+fn carry_out(volume: &VolumeContext, intent: &Intent) -> bool {
+    let name = intent.key.name.as_bytes();
+    let Ok(directory) = volume.fs.open_directory(&intent.key.directory.components()) else { return false };
+    let is_as_it_was = match (directory.stat(name), intent.old) {
+        (Ok(stat), Some(old)) => identity(&stat).same_but_ctime(&old),
+        (Err(FsError::NotFound), None) => true,
+        _ => false,
+    };
+    is_as_it_was && directory.publish(intent.slot, name, intent.old.is_some()).is_ok()
 }
 
 /// Metadata that may be set in part is set whole: what still is as it was becomes what it was to become, and anything else

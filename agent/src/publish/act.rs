@@ -6,6 +6,7 @@ use crate::hash::{Hashed, hash_open};
 use crate::job::identity;
 use crate::journal::{self, Intent, Record};
 use crate::scan::{What, declared_mode, is_leftover};
+use crate::stage::Source;
 use crate::store::{Kind, is_in_use};
 use syncmesh_core::entry::{self, Body, Entry, Identity, Row, Why};
 use syncmesh_core::path::Name;
@@ -74,7 +75,8 @@ impl Work<'_> {
         for plan in plans {
             let key = self.job.key(&self.job.items[plan.index].name);
             let (slot, staged, old, new) = (plan.slot, plan.staged(), plan.old, plan.entry.clone());
-            journal::encode(&Record::Intent(Intent { key, slot, staged, old, new }), &mut bytes);
+            let only_copy = matches!(self.job.items[plan.index].source, Source::Displaced(only) if only == slot);
+            journal::encode(&Record::Intent(Intent { key, slot, staged, old, new, only_copy }), &mut bytes);
         }
         self.context.state.append(self.job.log, &bytes)
     }
