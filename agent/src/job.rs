@@ -10,6 +10,7 @@ use crate::forget::{Forget, Mentioned};
 use crate::linger::{Linger, Lingered, Lingerers};
 use crate::publish::{Applied, Apply};
 use crate::registry::{Key, Registry};
+use crate::reuse::{Reuse, Reused};
 use crate::scan::{Findings, Scan, Scanned};
 use crate::space::{self, Room};
 use crate::store::Stock;
@@ -123,6 +124,8 @@ pub enum Job {
     Collect(Collect),
     /// See [`ReadBlock`].
     ReadBlock(ReadBlock),
+    /// See [`Reuse`].
+    Reuse(Reuse),
     /// See [`StageBlock`].
     StageBlock(StageBlock),
     /// Look for rows that want something, after a key.
@@ -161,6 +164,8 @@ pub enum Done {
     Collected(Collected),
     /// A block that a peer asked for.
     BlockRead(crate::fetch::BlockRead),
+    /// Contents were looked for here.
+    Reused(Reused),
     /// A block is in its slot.
     BlockStaged(StagedBlock),
     /// Whether a volume's root is in its place.
@@ -213,6 +218,10 @@ impl Job {
             Self::ReadBlock(read) => {
                 let volume = volume(read.volume);
                 read.run(volume, &context.registry).map(Done::BlockRead)
+            }
+            Self::Reuse(reuse) => {
+                let volume = volume(reuse.volume);
+                reuse.run(volume, &context.registry).map(Done::Reused)
             }
             Self::StageBlock(stage) => {
                 let volume = volume(stage.volume);

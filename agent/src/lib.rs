@@ -33,6 +33,7 @@ pub mod publish;
 pub mod record;
 pub mod recover;
 pub mod registry;
+pub mod reuse;
 pub mod run;
 pub mod scan;
 pub mod session;

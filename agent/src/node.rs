@@ -14,6 +14,7 @@ pub mod open;
 mod orders;
 mod outcomes;
 mod peers;
+mod reuse;
 pub mod suspects;
 
 pub use inspect::{PeerStatus, Status, VolumeStatus};
@@ -159,6 +160,8 @@ pub struct Node<I: Io> {
     jobs: Vec<Job>,
     jobs_running: usize,
     fetches: BTreeMap<u64, Fetch>,
+    /// Contents that are looked for here, and copied.
+    reuses: BTreeMap<u64, FetchWanted>,
     fetch_blocks: usize,
     stage_ready: VecDeque<StageBlock>,
     block_requests: VecDeque<crate::fetch::ReadBlock>,
@@ -224,6 +227,8 @@ pub struct Counters {
     pub events: u64,
     /// Bytes of contents that were fetched by blocks.
     pub fetched_bytes: u64,
+    /// Bytes of contents that this node had already, and copied.
+    pub reused_bytes: u64,
     /// Comparisons that found different sums where both sides knew the same, or a sum that wasn't that of its rows.
     pub sum_differences: u64,
     /// Paths that were found by them, and repaired.
@@ -339,6 +344,7 @@ impl<I: Io> Node<I> {
             jobs: Vec::new(),
             jobs_running: 0,
             fetches: BTreeMap::new(),
+            reuses: BTreeMap::new(),
             fetch_blocks: 0,
             stage_ready: VecDeque::new(),
             block_requests: VecDeque::new(),

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, RwLock};
-use syncmesh_core::entry::{Origin, Row, RowError};
+use syncmesh_core::entry::{ContentHash, Here, Origin, Row, RowError};
+use syncmesh_core::limits::INLINE_BYTES;
 use syncmesh_core::path::{Name, RelativePath};
 use syncmesh_core::summary::Sum;
 use syncmesh_core::version::{Knowledge, ReplicaId};
@@ -22,6 +23,8 @@ pub const FORMAT: u32 = 1;
 const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
 const SEQUENCE: TableDefinition<(u16, u64), &[u8]> = TableDefinition::new("sequence");
 const WANTED: TableDefinition<&[u8], ()> = TableDefinition::new("wanted");
+/// Where files are that have to be fetched: volume, the first bytes of their contents' hash, directory, name.
+const CONTENTS: TableDefinition<&[u8], ()> = TableDefinition::new("contents");
 const VOLUMES: TableDefinition<&str, &[u8]> = TableDefinition::new("volumes");
 const REPLICAS: TableDefinition<u64, &str> = TableDefinition::new("replicas");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -60,6 +63,18 @@ impl Key {
         bytes
     }
 
+    /// Where a file with these contents stands in the table of contents: behind all that begins like the hash.
+    fn encode_contents(&self, hash: &ContentHash) -> Vec<u8> {
+        let mut bytes = contents_prefix(self.volume, hash).to_vec();
+        bytes.extend_from_slice(&self.encode()[2..]);
+        bytes
+    }
+
+    fn decode_contents(bytes: &[u8]) -> Option<Self> {
+        let (volume, rest) = bytes.split_first_chunk::<2>()?;
+        Self::decode(&[&volume[..], rest.get(HASH_BYTES..)?].concat())
+    }
+
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (volume, rest) = bytes.split_first_chunk::<2>()?;
         let at = rest.iter().position(|&b| b == 0)?;
@@ -69,6 +84,22 @@ impl Key {
             name: Name::new(&rest[at + 1..]).ok()?,
         })
     }
+}
+
+/// So many bytes of a hash stand in the table of contents.
+const HASH_BYTES: usize = 8;
+
+fn contents_prefix(volume: u16, hash: &ContentHash) -> [u8; 2 + HASH_BYTES] {
+    let mut bytes = [0; 2 + HASH_BYTES];
+    bytes[..2].copy_from_slice(&volume.to_be_bytes());
+    bytes[2..].copy_from_slice(&hash.as_bytes()[..HASH_BYTES]);
+    bytes
+}
+
+/// The hash of a file that is published, and so large that peers would have to fetch it.
+fn large_contents(row: &Row) -> Option<ContentHash> {
+    let body = &row.live()?.entry.content.body;
+    body.hash().filter(|_| body.size() > INLINE_BYTES)
 }
 
 fn children_prefix(volume: u16, directory: &RelativePath) -> Vec<u8> {
@@ -262,6 +293,8 @@ struct Overlay {
     closing: Arc<BTreeMap<Key, Row>>,
     /// Sequence numbers of the rows in both.
     sequence: BTreeMap<(u16, u64), Key>,
+    /// A path of each contents in both that would have to be fetched.
+    contents: BTreeMap<[u8; 2 + HASH_BYTES], Key>,
 }
 
 impl Overlay {
@@ -306,6 +339,7 @@ impl Registry {
             transaction.open_table(ROWS)?;
             transaction.open_table(SEQUENCE)?;
             transaction.open_table(WANTED)?;
+            transaction.open_table(CONTENTS)?;
             for item in transaction.open_table(VOLUMES)?.iter()? {
                 let (name, bytes) = item?;
                 let state = postcard::from_bytes(bytes.value()).map_err(|_| RegistryError::Row(RowError::Damaged))?;
@@ -538,6 +572,29 @@ impl Registry {
         Ok(found.into_iter().take(limit).collect())
     }
 
+    /// A file that is published with these contents, if they are larger than what comes with an announcement.
+    pub fn with_contents(&self, volume: u16, hash: ContentHash) -> Result<Option<(Key, Here)>, RegistryError> {
+        /// Files are many that begin like one hash only if they are equal.
+        const FILES: usize = 8;
+        let prefix = contents_prefix(volume, &hash);
+        let mut keys: Vec<Key> =
+            self.0.overlay.read().expect(POISONED).contents.get(&prefix).cloned().into_iter().collect();
+        let table = self.0.database.begin_read()?.open_table(CONTENTS)?;
+        for item in table.range::<&[u8]>(&prefix[..]..)?.take(FILES) {
+            let (bytes, _) = item?;
+            if !bytes.value().starts_with(&prefix) {
+                break;
+            }
+            keys.push(Key::decode_contents(bytes.value()).ok_or(RegistryError::Row(RowError::Damaged))?);
+        }
+        for (key, row) in keys.iter().zip(self.get_all(&keys)?) {
+            if let Some(row) = row.filter(|row| large_contents(row) == Some(hash)) {
+                return Ok(row.here.map(|here| (key.clone(), here)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Puts a row into the open epoch.
     pub fn put(&self, key: Key, row: Row) {
         let mut overlay = self.0.overlay.write().expect(POISONED);
@@ -547,6 +604,9 @@ impl Registry {
             overlay.sequence.remove(&old);
         }
         overlay.sequence.insert((key.volume, row.sequence), key.clone());
+        if let Some(hash) = large_contents(&row) {
+            overlay.contents.insert(contents_prefix(key.volume, &hash), key.clone());
+        }
         overlay.open_bytes += 300 + key.directory.as_bytes().len() + key.name.as_bytes().len();
         overlay.open.insert(key, row);
     }
@@ -581,6 +641,7 @@ impl Registry {
             let mut rows = transaction.open_table(ROWS)?;
             let mut wanted = transaction.open_table(WANTED)?;
             let mut sequence = transaction.open_table(SEQUENCE)?;
+            let mut contents = transaction.open_table(CONTENTS)?;
             for (key, row) in &*closing {
                 let bytes = key.encode();
                 let old = rows.insert(bytes.as_slice(), row.encode().as_slice())?;
@@ -591,6 +652,11 @@ impl Registry {
                     sequence.remove((key.volume, old.sequence))?;
                 }
                 sequence.insert((key.volume, row.sequence), bytes.as_slice())?;
+                let (before, now) = (old.as_ref().and_then(large_contents), large_contents(row));
+                if before != now {
+                    before.map(|hash| contents.remove(key.encode_contents(&hash).as_slice())).transpose()?;
+                    now.map(|hash| contents.insert(key.encode_contents(&hash).as_slice(), ())).transpose()?;
+                }
                 if row.wanted.is_some() {
                     wanted.insert(bytes.as_slice(), ())?;
                 } else if old.is_some_and(|old| old.wanted.is_some()) {
@@ -622,6 +688,8 @@ impl Registry {
         let mut overlay = self.0.overlay.write().expect(POISONED);
         let overlay = &mut *overlay;
         overlay.closing = Arc::default();
+        let open = &overlay.open;
+        overlay.contents.retain(|_, key| open.contains_key(key));
         for (key, row) in &*closing {
             if !overlay.open.contains_key(key) {
                 overlay.sequence.remove(&(key.volume, row.sequence));

@@ -184,6 +184,17 @@ pub fn find(volume: &VolumeContext, path: &RelativePath, hash: ContentHash) -> O
     stored.filter(|stored| stored.is_of(path)).find(|stored| stored.contents == contents).map(|stored| stored.name)
 }
 
+/// A stored version of any path with these contents. Not looked for among very many.
+pub fn find_contents(volume: &VolumeContext, hash: ContentHash) -> Option<String> {
+    const VERSIONS: u64 = 10_000;
+    if !(1..=VERSIONS).contains(&volume.stock.files()) {
+        return None;
+    }
+    let contents = digits(&hash);
+    let stored = volume.fs.list_store().ok()?.into_iter().filter_map(Stored::parse);
+    stored.filter(|stored| !stored.is_open).find(|stored| stored.contents == contents).map(|stored| stored.name)
+}
+
 /// What a store has, with the space of each.
 struct Shelf<'a> {
     volume: &'a VolumeContext,

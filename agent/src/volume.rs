@@ -137,6 +137,8 @@ pub struct FetchWanted {
     pub refused: Vec<u64>,
     /// Those among them that said that they have nothing of it.
     pub lacking: Vec<u64>,
+    /// This node was searched for them.
+    pub looked_here: bool,
 }
 
 impl FetchWanted {
@@ -144,7 +146,16 @@ impl FetchWanted {
     pub fn of(key: &Key, row: &Row) -> Option<Self> {
         let (hash, size, sparse) = fetch::wanted_file(row)?;
         let dot = row.wanted.as_ref()?.entries.first()?.content.stamp.dot;
-        Some(Self { key: key.clone(), hash, size, sparse, dot, refused: Vec::new(), lacking: Vec::new() })
+        Some(Self {
+            key: key.clone(),
+            hash,
+            size,
+            sparse,
+            dot,
+            refused: Vec::new(),
+            lacking: Vec::new(),
+            looked_here: false,
+        })
     }
 
     /// One of several versions of a path, if it is a file.
@@ -158,6 +169,7 @@ impl FetchWanted {
             dot: content.stamp.dot,
             refused: Vec::new(),
             lacking: Vec::new(),
+            looked_here: false,
         })
     }
 }

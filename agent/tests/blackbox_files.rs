@@ -307,6 +307,26 @@ fn renames_arrive_with_everything_below() {
 }
 
 #[test]
+fn a_renamed_directory_of_large_files_is_not_sent_again() {
+    let mut mesh = Mesh::new(["a", "b"]);
+    let root = mesh.agents[0].volume.clone();
+    fs::create_dir(root.join("from")).unwrap();
+    for number in 0..4_u64 {
+        fs::write(root.join(format!("from/{number}")), noise(number, 8 << 20)).unwrap();
+    }
+    mesh.start();
+    mesh.converge();
+    let received = |mesh: &Mesh| mesh.agents[1].peer_status("a").unwrap()["receivedBytes"].as_u64().unwrap();
+    let before = received(&mesh);
+    assert!(before > 32 << 20, "{before}");
+    fs::rename(root.join("from"), root.join("to")).unwrap();
+    mesh.agents[1].shows("to/3", &noise(3, 8 << 20));
+    mesh.converge();
+    let more = received(&mesh) - before;
+    assert!(more < 1 << 20, "{more} bytes were sent for a rename");
+}
+
+#[test]
 fn a_file_that_is_appended_to_and_edited_in_place_arrives() {
     let mut mesh = Mesh::new(["a", "b"]);
     mesh.start();

@@ -169,6 +169,7 @@ impl Scrape {
             ("session_errors_total", "Connections that ended with an error.", counters.session_errors),
             ("watch_events_total", "Events of the file system that came.", counters.events),
             ("fetched_bytes_total", "Bytes of contents that were fetched by blocks.", counters.fetched_bytes),
+            ("reused_bytes_total", "Bytes of contents that this node had already, and copied.", counters.reused_bytes),
             (
                 "sum_differences_total",
                 "Comparisons that found other rows than a peer's where both knew the same: a bug, or a damaged registry.",

@@ -294,12 +294,19 @@ impl<I: Io> Node<I> {
         let running = self.volumes.values().filter(|volume| !volume.is_paused());
         let numbers: Vec<u16> = running.map(|volume| volume.number).collect();
         for number in numbers {
-            while self.fetches.len() < FETCHES {
+            while self.fetches.len() + self.reuses.len() < FETCHES {
                 let Some(wanted) = self.volumes.get_mut(&number).and_then(|volume| volume.fetch_queue.pop_front())
                 else {
                     break;
                 };
                 if self.fetches.values().any(|fetch| fetch.volume == number && fetch.wanted.key == wanted.key) {
+                    continue;
+                }
+                if self.reuses.values().any(|reuse| reuse.key == wanted.key) {
+                    continue;
+                }
+                if !wanted.looked_here {
+                    self.look_here(wanted);
                     continue;
                 }
                 let Some(session) = self.holder(number, &wanted) else {

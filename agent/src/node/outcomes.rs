@@ -38,6 +38,7 @@ impl<I: Io> Node<I> {
             Done::Applied(applied) => self.applied(applied),
             Done::Collected(collected) => self.collected(collected),
             Done::BlockRead(read) => self.block_read(read),
+            Done::Reused(reused) => self.reused(reused),
             Done::BlockStaged(staged) => self.block_staged(staged),
             Done::Wanted(number, Sweep::Retry, rows, more) => self.swept(number, rows, more),
             Done::Wanted(number, Sweep::Held, rows, more) => self.judged(number, rows, more),
@@ -540,7 +541,7 @@ impl<I: Io> Node<I> {
 
     /// Contents are whole and verified: what is wanted now is decided once more. If that has changed meanwhile, other
     /// contents are fetched.
-    fn fetched(&mut self, fetched: FetchWanted, slot: u64) {
+    pub(super) fn fetched(&mut self, fetched: FetchWanted, slot: u64) {
         let row = match self.registry.get(&fetched.key) {
             Ok(row) => row,
             Err(error) => return self.fail(error.to_string()),
@@ -577,6 +578,7 @@ impl<I: Io> Node<I> {
             .values()
             .filter(|fetch| fetch.volume == number && !fetch.cancelled)
             .map(|fetch| fetch.wanted.key.clone())
+            .chain(self.reuses.values().map(|wanted| wanted.key.clone()))
             .collect();
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         volume.retry.running = false;

@@ -1,0 +1,55 @@
+//! Contents that this node has already are copied before anybody is asked for them.
+
+use super::Node;
+use crate::job::Job;
+use crate::reuse::{Copied, Progress, Reuse, Reused, slot};
+use crate::volume::FetchWanted;
+use syncmesh_core::entry::ContentHash;
+use syncmesh_io::Io;
+
+impl<I: Io> Node<I> {
+    /// Looks for contents here before they are fetched.
+    pub(super) fn look_here(&mut self, wanted: FetchWanted) {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.reuses.insert(id, wanted);
+        self.go_on_copying(id, Copied::default());
+    }
+
+    fn go_on_copying(&mut self, id: u64, copy: Copied) {
+        let Some(wanted) = self.reuses.get(&id) else { return };
+        let number = wanted.key.volume;
+        let (hash, size, sparse): (ContentHash, u64, bool) = (wanted.hash, wanted.size, wanted.sparse);
+        if let Some(volume) = self.volumes.get_mut(&number) {
+            volume.touched = true;
+        }
+        self.start(Job::Reuse(Reuse { volume: number, id, hash, size, sparse, copy }));
+    }
+
+    pub(super) fn reused(&mut self, reused: Reused) {
+        let Reused { id, progress } = reused;
+        let Some(wanted) = self.reuses.get(&id) else { return };
+        let number = wanted.key.volume;
+        let may_go_on = self.stopping.is_none()
+            && self.volumes.get(&number).is_some_and(|volume| !volume.is_paused() && volume.failed.is_none());
+        match progress {
+            Progress::Part(copy) if may_go_on => self.go_on_copying(id, copy),
+            Progress::Whole => {
+                let Some(wanted) = self.reuses.remove(&id) else { return };
+                self.counters.reused_bytes += wanted.size;
+                self.fetched(wanted, slot(id));
+            }
+            Progress::Part(_) | Progress::Nothing => {
+                let Some(wanted) = self.reuses.remove(&id) else { return };
+                if matches!(progress, Progress::Part(_)) {
+                    self.start(Job::DropSlot(number, slot(id)));
+                }
+                if let Some(volume) = self.volumes.get_mut(&number) {
+                    volume
+                        .fetch_queue
+                        .push_front(FetchWanted { looked_here: !matches!(progress, Progress::Part(_)), ..wanted });
+                }
+            }
+        }
+    }
+}
