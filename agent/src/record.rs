@@ -4,12 +4,19 @@ use crate::node::suspects::doubted;
 use crate::scan::{Finding, What};
 use crate::suspect::is_suspect;
 use syncmesh_core::clock::Hlc;
+use syncmesh_core::decide::merge;
 use syncmesh_core::entry::{Attributes, Body, Content, Entry, Here, Origin, Owner, Row, Stamp, Wanted, Why};
 use syncmesh_core::version::Vector;
 
 /// The row after a finding, without its sequence number. `None` if nothing changes. `stamp` makes the stamp of a new
 /// version above what it supersedes; it is called only if one is made. `origin` is that of contents which are over nothing.
-pub fn record(finding: &Finding, origin: Origin, stamp: impl FnOnce(Option<&Entry>) -> Stamp) -> Option<Recorded> {
+/// `unseen` is what the finding's author hasn't seen of the entry that it is over, see [`over_unseen`].
+pub fn record(
+    finding: &Finding,
+    origin: Origin,
+    unseen: Vec<Content>,
+    stamp: impl FnOnce(Option<&Entry>) -> Stamp,
+) -> Option<Recorded> {
     let old = finding.row.as_ref().and_then(Row::base);
     let mut wanted = finding.row.as_ref().and_then(|row| row.wanted.clone());
     if finding.row.as_ref().is_some_and(is_suspect) {
@@ -45,13 +52,17 @@ pub fn record(finding: &Finding, origin: Origin, stamp: impl FnOnce(Option<&Entr
                 // Mode and owner give way, too.
                 entry.attributes.stamp.hlc = Hlc::default();
             }
-            row(entry, Some(*identity), true)
+            row(over_unseen(entry, unseen), Some(*identity), true)
         }
         What::Removed => {
             let old = old?;
             let body = Body::tombstone(old.content.body.recognised_by());
             let (mode, owner) = (old.attributes.mode, old.attributes.owner);
-            let entry = version(Some(old), body, mode, owner, stamp(Some(old)));
+            let entry = over_unseen(version(Some(old), body, mode, owner, stamp(Some(old))), unseen);
+            if entry.is_live() {
+                let wanted = Some(Wanted { entries: vec![entry], why: Why::Fetching });
+                return Some(Recorded { row: Row { sequence, here: None, wanted }, is_version: true });
+            }
             row(entry, None, true)
         }
         What::Vanished => None,
@@ -62,6 +73,19 @@ pub fn record(finding: &Finding, origin: Origin, stamp: impl FnOnce(Option<&Entr
             Some(Recorded { row: Row { wanted, ..row.clone() }, is_version: false })
         }
     }
+}
+
+/// A version that supersedes what its author saw, and nothing else of what was known: losers of a conflict that have no copy
+/// yet. They stand beside a file, so that whoever has them makes the copy; over a deletion they have the name.
+pub fn over_unseen(mut entry: Entry, unseen: Vec<Content>) -> Entry {
+    if unseen.is_empty() {
+        return entry;
+    }
+    let is_live = entry.is_live();
+    let beside = |loser| if is_live { Content { origin: Origin::Beside, ..loser } } else { loser };
+    entry.losers = unseen.into_iter().map(beside).collect();
+    // In the order that all have.
+    merge(&entry, &entry)
 }
 
 /// A row that a finding made.

@@ -254,7 +254,7 @@ fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_mi
         leases: context.leases,
         lingering: context.lingering.clone(),
         open: OpenFiles::default(),
-        policies: spec.policies.digest(),
+        policies: spec.policies.clone(),
         counter: 0,
         journalled: state.sequence,
         durability: spec.durability,

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use syncmesh_core::entry::{Body, Content, ContentHash, Row};
 use syncmesh_core::path::RelativePath;
+use syncmesh_core::policy::Policies;
 use syncmesh_core::version::Dot;
 use syncmesh_io::Watcher;
 
@@ -42,8 +43,8 @@ pub struct Volume {
     pub lingering: Arc<Lingerers>,
     /// What programs hold open otherwise.
     pub open: OpenFiles,
-    /// Digest of its conflict policies.
-    pub policies: u64,
+    /// Its conflict policies.
+    pub policies: Policies,
     /// What the registry keeps of it.
     pub state: VolumeState,
     /// The counter of the last version that this replica made.

@@ -189,6 +189,14 @@ pub fn rivals<'a>(chosen: &'a Content, entry: &'a Entry) -> impl Iterator<Item =
     })
 }
 
+/// The losers of an entry that need a place of their own: files and links other than the winner's that didn't give way. Under
+/// `keepBoth` that is a conflict copy, which is made where they are; until there is one nobody else has seen them.
+pub fn displaced(entry: &Entry) -> impl Iterator<Item = &Content> {
+    entry.losers.iter().filter(|loser| {
+        loser.body.rank() == 1 && !loser.body.same_contents(&entry.content.body) && !gives_way(loser, entry)
+    })
+}
+
 /// Counts the versions beside the winner that a person may still care about.
 pub fn conflicts(entry: &Entry) -> usize {
     rivals(&entry.content, entry).count()

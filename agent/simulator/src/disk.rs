@@ -78,6 +78,11 @@ impl Disk {
         self.tree().folds = true;
     }
 
+    /// From now on names must be UTF-8, and have at most so many bytes.
+    pub fn refuse_names(&self, longest: usize) {
+        self.tree().longest_name = Some(longest);
+    }
+
     /// From now on it has so many bytes; what is on it stays, also if that is more.
     pub fn set_capacity(&self, bytes: u64) {
         self.tree().capacity = bytes;

@@ -21,6 +21,8 @@ struct Plan {
 struct Random {
     state: u64,
     per_million: u32,
+    /// Which calls; all if none is named.
+    calls: &'static [&'static str],
     errors: Vec<FsError>,
 }
 
@@ -37,9 +39,15 @@ impl Faults {
 
     /// From now on so many calls in a million fail, with one of these errors. Nothing at all or no error ends it.
     pub fn fail_randomly(&self, seed: u64, per_million: u32, errors: &[FsError]) {
+        self.fail_some(seed, per_million, &[], errors);
+    }
+
+    /// The same for some calls only.
+    pub fn fail_some(&self, seed: u64, per_million: u32, calls: &'static [&'static str], errors: &[FsError]) {
         self.plan().random = (per_million > 0 && !errors.is_empty()).then(|| Random {
             state: seed,
             per_million,
+            calls,
             errors: errors.to_vec(),
         });
     }
@@ -50,7 +58,8 @@ impl Faults {
         if let Some(why) = plan.next.get_mut(call).and_then(VecDeque::pop_front) {
             return Err(why);
         }
-        let Some(random) = &mut plan.random else {
+        let is_meant = |random: &&mut Random| random.calls.is_empty() || random.calls.contains(&call);
+        let Some(random) = plan.random.as_mut().filter(is_meant) else {
             return Ok(());
         };
         if split_mix(&mut random.state) % 1_000_000 >= u64::from(random.per_million) {

@@ -6,31 +6,63 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Default)]
 pub struct Ledger {
     last: u64,
-    written: BTreeMap<u64, (u32, Vec<u8>)>,
+    written: BTreeMap<u64, Written>,
     superseded: BTreeSet<u64>,
     /// What power loss took when nobody else had it: as lost as anything that was never synced.
     unsynced: BTreeSet<u64>,
 }
 
+struct Written {
+    node: u32,
+    path: Vec<u8>,
+    /// How long the file was when it was written whole.
+    size: usize,
+    /// It was written piece by piece: whoever looks meanwhile sees its beginning, and that is no fault of ours.
+    in_parts: bool,
+}
+
 impl Ledger {
     /// Contents that were never written before, for a user of node `id` at `path`.
     pub fn contents(&mut self, id: u32, path: &[u8], size: usize) -> Vec<u8> {
+        self.record(id, path, 0, size)
+    }
+
+    /// What a user appends to what is there: together they are a version of their own.
+    pub fn appended(&mut self, id: u32, path: &[u8], before: &[u8], size: usize) -> Vec<u8> {
+        self.record(id, path, before.len(), size)
+    }
+
+    fn record(&mut self, node: u32, path: &[u8], before: usize, size: usize) -> Vec<u8> {
         self.last += 1;
-        self.written.insert(self.last, (id, path.to_vec()));
         let mut contents = format!("<{}>", self.last).into_bytes();
         contents.resize(size.max(contents.len()), b'.');
+        let written = Written { node, path: path.to_vec(), size: before + contents.len(), in_parts: false };
+        self.written.insert(self.last, written);
         contents
+    }
+
+    /// These contents are about to be written piece by piece, their id first.
+    pub fn in_parts(&mut self, contents: &[u8]) {
+        if let Some(written) = last_id(contents).and_then(|id| self.written.get_mut(&id)) {
+            written.in_parts = true;
+        }
+    }
+
+    /// The disk refused them, or their end.
+    pub fn never_written(&mut self, contents: &[u8]) {
+        self.superseded.extend(last_id(contents));
     }
 
     /// A user saw these contents and then wrote over or deleted them.
     pub fn supersede(&mut self, contents: &[u8]) {
-        self.superseded.extend(id_of(contents));
+        self.superseded.extend(self.whole(contents));
     }
 
     /// Power was lost. `before` and `after` are all contents of all disks.
     pub fn power_lost<'a>(&mut self, before: impl Iterator<Item = &'a [u8]>, after: impl Iterator<Item = &'a [u8]>) {
-        let after: BTreeSet<u64> = after.filter_map(id_of).collect();
-        self.unsynced.extend(before.filter_map(id_of).filter(|id| !after.contains(id)));
+        let after: BTreeSet<u64> = after.filter_map(|contents| self.whole(contents)).collect();
+        let before: Vec<u64> = before.filter_map(|contents| self.whole(contents)).collect();
+        self.unsynced.extend(before.into_iter().filter(|id| !after.contains(id)));
     }
 
     /// Ids that are neither superseded nor among what is found. Also checks that nothing was found that nobody wrote (I3).
@@ -41,39 +73,59 @@ impl Ledger {
         published: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         stored: impl Iterator<Item = &'a [u8]>,
     ) -> Result<(), String> {
-        let mut there: BTreeSet<u64> = stored.filter_map(id_of).filter(|id| self.written.contains_key(id)).collect();
+        let mut there: BTreeSet<u64> = stored.filter_map(|contents| self.whole(contents)).collect();
         for (path, contents) in published {
-            match id_of(contents) {
-                Some(id) if self.written.contains_key(&id) => {
-                    there.insert(id);
-                }
-                _ if contents.is_empty() => {}
-                _ => {
-                    let begin = &contents[..contents.len().min(40)];
-                    let (begin, path) = (String::from_utf8_lossy(begin), String::from_utf8_lossy(path));
-                    return Err(format!("I3: nobody wrote {begin:?} at {path}"));
-                }
+            there.extend(self.whole(contents));
+            if !contents.is_empty() && !self.was_shown(contents) {
+                let begin = &contents[..contents.len().min(40)];
+                let (begin, path) = (String::from_utf8_lossy(begin), String::from_utf8_lossy(path));
+                return Err(format!("I3: nobody wrote {begin:?} at {path}"));
             }
         }
-        let lost: Vec<_> = self
-            .written
-            .iter()
-            .filter(|(id, _)| ![&there, &self.superseded, &self.unsynced].iter().any(|ids| ids.contains(id)))
-            .map(|(id, (node, path))| format!("<{id}> of n{node} at {}", String::from_utf8_lossy(path)))
-            .collect();
+        let lost = self.missing(&there);
         if lost.is_empty() { Ok(()) } else { Err(format!("I2: lost {}", lost.join(", "))) }
+    }
+
+    /// Ids that nobody superseded and that no path shows: only version stores have them, if anything has.
+    pub fn unpublished<'a>(&self, published: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
+        self.missing(&published.filter_map(|contents| self.whole(contents)).collect())
+    }
+
+    fn missing(&self, there: &BTreeSet<u64>) -> Vec<String> {
+        let accounted = |id: &u64| [there, &self.superseded, &self.unsynced].iter().any(|ids| ids.contains(id));
+        let missing = self.written.iter().filter(|(id, _)| !accounted(id));
+        missing
+            .map(|(id, Written { node, path, .. })| format!("<{id}> of n{node} at {}", String::from_utf8_lossy(path)))
+            .collect()
     }
 
     /// Was this content's id superseded by somebody who had seen it?
     pub fn is_superseded(&self, contents: &[u8]) -> bool {
-        id_of(contents).is_some_and(|id| self.superseded.contains(&id))
+        self.whole(contents).is_some_and(|id| self.superseded.contains(&id))
+    }
+
+    /// The id of contents that are there from the first byte to the last.
+    fn whole(&self, contents: &[u8]) -> Option<u64> {
+        last_id(contents).filter(|id| self.written.get(id).is_some_and(|written| written.size == contents.len()))
+    }
+
+    /// Could anybody have seen these contents in a file that users wrote?
+    pub fn was_shown(&self, contents: &[u8]) -> bool {
+        let written = last_id(contents).and_then(|id| self.written.get(&id));
+        written.is_some_and(|written| written.size == contents.len() || written.in_parts)
     }
 }
 
-/// The id in contents that are whole; a torn or mixed file has none.
-fn id_of(contents: &[u8]) -> Option<u64> {
-    let end = contents.iter().position(|&b| b == b'>')?;
-    let whole = contents[end + 1..].iter().all(|&b| b == b'.');
-    let digits = contents[..end].strip_prefix(b"<")?;
-    if whole { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
+/// The last id in contents that are ids, each followed by dots. A torn or mixed file has none.
+fn last_id(contents: &[u8]) -> Option<u64> {
+    let mut last = None;
+    let mut rest = contents;
+    while !rest.is_empty() {
+        let end = rest.iter().position(|&b| b == b'>')?;
+        let digits = rest[..end].strip_prefix(b"<")?;
+        last = Some(std::str::from_utf8(digits).ok()?.parse().ok()?);
+        let dots = rest[end + 1..].iter().take_while(|&&b| b == b'.').count();
+        rest = &rest[end + 1 + dots..];
+    }
+    last
 }

@@ -9,8 +9,8 @@ mod inode;
 mod io;
 pub mod ledger;
 pub mod mesh;
-mod mishaps;
 mod network;
+pub mod planner;
 mod scenario;
 mod session;
 mod state_files;
@@ -18,7 +18,6 @@ mod storage;
 pub mod story;
 mod tree;
 mod watch_queue;
-mod writers;
 
 pub use disk::{Disk, Snapshot, UserFile};
 pub use faults::Faults;

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use syncmesh_simulator::story;
+use syncmesh_simulator::{planner, story};
 
 /// Tells random stories of whole meshes, and checks the invariants of each.
 #[derive(Parser)]
@@ -23,10 +23,16 @@ struct Arguments {
     /// Print every step.
     #[arg(long)]
     trace: bool,
+    /// Go on after a seed has failed.
+    #[arg(long)]
+    keep_going: bool,
     /// Stop early after so many minutes; the count that was reached is printed.
     #[arg(long)]
     minutes: Option<u64>,
 }
+
+/// Histories of the pure rules beside each story.
+const HISTORIES: u64 = 16;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -46,16 +52,25 @@ fn main() -> ExitCode {
     let limit = arguments.minutes.map(|minutes| Duration::from_secs(60 * minutes));
     let next = AtomicU64::new(arguments.from);
     let end = arguments.from + arguments.seeds;
-    let (told, steps, writes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let [told, steps, writes, runs] = [0; 4].map(AtomicU64::new);
     let failed = AtomicBool::new(false);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while !failed.load(Ordering::Relaxed) && limit.is_none_or(|limit| begun.elapsed() < limit) {
+                while (arguments.keep_going || !failed.load(Ordering::Relaxed))
+                    && limit.is_none_or(|limit| begun.elapsed() < limit)
+                {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= end {
                         break;
+                    }
+                    match plan(seed) {
+                        Ok(more) => _ = runs.fetch_add(more, Ordering::Relaxed),
+                        Err(why) => {
+                            println!("seed {seed}: {why}");
+                            failed.store(true, Ordering::Relaxed);
+                        }
                     }
                     // Every so often the same story again: it must be the same (I16).
                     let again = seed.is_multiple_of(16);
@@ -79,13 +94,19 @@ fn main() -> ExitCode {
         }
     });
     println!(
-        "{} seeds, {} steps, {} writes in {:.1} s",
+        "{} seeds, {} steps, {} writes, {} planner runs in {:.1} s",
         told.load(Ordering::Relaxed),
         steps.load(Ordering::Relaxed),
         writes.load(Ordering::Relaxed),
+        runs.load(Ordering::Relaxed),
         begun.elapsed().as_secs_f64()
     );
     if failed.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Histories of a seed; how often the rules were asked.
+fn plan(seed: u64) -> Result<u64, String> {
+    (0..HISTORIES).map(|history| planner::play(seed * HISTORIES + history)).sum()
 }
 
 /// A panic is a failure of its seed, not the end of the run.

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use syncmesh_agent::ask::{Named, Resolve};
 use syncmesh_agent::conflicts::{self, Choice, Conflict, Resolved};
 use syncmesh_agent::epoch::Durability;
+use syncmesh_agent::forget::Forgotten;
 use syncmesh_agent::guard::Verdict;
 use syncmesh_agent::job::{Context, Done, Job};
 use syncmesh_agent::node::{Counters, Node, Status};
@@ -40,6 +41,8 @@ const PORT: u16 = 7400;
 pub struct Shape {
     /// How many nodes: 2 to 5.
     pub nodes: u32,
+    /// Nodes that the others don't have among their peers, and that have no peers: they aren't members yet, or any more.
+    pub outside: Vec<u32>,
     /// The policy for concurrent contents.
     pub policy: Policy,
     /// Patterns that are excluded everywhere.
@@ -62,6 +65,7 @@ impl Default for Shape {
         let limits = retention::Limits { keep: 1_000, ..retention::Limits::default() };
         Self {
             nodes: 2,
+            outside: Vec::new(),
             policy: Policy::KeepBoth,
             exclude: Vec::new(),
             guard: Limits::default(),
@@ -90,6 +94,8 @@ pub struct Machine {
     starts: u32,
     boots: u32,
     watcher: Watcher,
+    /// Which calls of its agents fail.
+    faults: Faults,
     agent: Option<Agent>,
 }
 
@@ -168,6 +174,7 @@ impl Mesh {
             starts: 0,
             boots: 1,
             watcher: Watcher(0),
+            faults: Faults::none(),
             agent: None,
         });
         let mut mesh = Self {
@@ -230,11 +237,12 @@ impl Mesh {
         machine.starts += 1;
         machine.watcher = watcher;
         let hook: crate::StepHook = Arc::new(step);
-        let fs = Arc::new(SimFs::new(machine.disk.clone(), watcher, Faults::none(), hook.clone()));
+        let fs = Arc::new(SimFs::new(machine.disk.clone(), watcher, machine.faults.clone(), hook.clone()));
         let state = Arc::new(SimStateFiles::new(machine.state.clone(), Faults::none(), hook));
         let policies = Policies::new(shape.policy, &[]).expect("no rules, nothing to refuse");
         let selection = Selection::new(&shape.exclude).expect("the scenario's patterns are valid");
-        let peers = (1..=shape.nodes).filter(|peer| *peer != node);
+        let is_member = |id: &u32| !shape.outside.contains(id);
+        let peers = (1..=shape.nodes).filter(|peer| *peer != node && is_member(peer) && is_member(&node));
         let setup = Start {
             node: name(node),
             peers: peers.map(|peer| (name(peer), Some(World::address(peer, PORT).to_string()))).collect(),
@@ -297,6 +305,17 @@ impl Mesh {
         self.world.set_clock_skew(id, ahead);
     }
 
+    /// Which calls of a node's agents fail: none, until somebody orders it.
+    pub fn faults(&self, id: u32) -> Faults {
+        self.machines[id as usize - 1].faults.clone()
+    }
+
+    /// How many events wait for a running node's agent before the others become one that says that they are lost.
+    pub fn limit_events(&mut self, id: u32, events: usize) {
+        let machine = self.machine(id);
+        machine.disk.limit_events(machine.watcher, events);
+    }
+
     /// Copies all that a machine keeps, while its agent doesn't run.
     pub fn image(&mut self, id: u32) -> Image {
         let machine = self.machine(id);
@@ -329,6 +348,7 @@ impl Mesh {
             starts: 0,
             boots,
             watcher: Watcher(0),
+            faults: Faults::none(),
             agent: None,
         });
         id
@@ -482,6 +502,21 @@ impl Mesh {
         resolved
     }
 
+    /// Somebody orders a running node to forget another that is no member any more. What it said, or why it refused.
+    pub fn forget(&mut self, id: u32, node: u32) -> Result<Forgotten, String> {
+        self.note(&format!("user of n{id} has n{node} forgotten"));
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        let agent = self.machine(id).agent.as_mut().expect("only a running agent can be told");
+        agent.node.forget(name(node), reply);
+        self.turn(id);
+        loop {
+            match answer.try_recv() {
+                Ok(said) => return said,
+                Err(_) => assert!(self.step(), "the order is carried out by a job"),
+            }
+        }
+    }
+
     /// How many replicas a running node knows, itself included.
     pub fn replicas(&self, id: u32) -> usize {
         self.machines[id as usize - 1].agent.as_ref().map_or(0, |agent| agent.node.replicas().len())
@@ -544,12 +579,18 @@ impl Mesh {
 
     /// Runs until all nodes say that they are in sync, at most for so much simulated time. What keeps them, if they don't.
     pub fn run_until_in_sync(&mut self, nanos: u64) -> Result<(), String> {
+        let all: Vec<u32> = (1..=self.shape.nodes).collect();
+        self.run_until_these_are_in_sync(&all, nanos)
+    }
+
+    /// The same for some machines.
+    pub fn run_until_these_are_in_sync(&mut self, ids: &[u32], nanos: u64) -> Result<(), String> {
         let end = self.world.now() + nanos;
         let mut calm = 0;
         while calm < 3 {
             if self.world.now() > end {
                 let mut why = String::new();
-                for id in 1..=self.shape.nodes {
+                for &id in ids {
                     if let Some(status) = self.status(id) {
                         why.push_str(&format!("\n  {}: {:?}", status.node, status.volumes));
                     }
@@ -564,8 +605,7 @@ impl Mesh {
             if self.world.now() == before {
                 return Err("nothing happens any more".into());
             }
-            let all =
-                (1..=self.shape.nodes).all(|id| self.status(id).is_some_and(|s| s.volumes.iter().all(|v| v.in_sync)));
+            let all = ids.iter().all(|id| self.status(*id).is_some_and(|s| s.volumes.iter().all(|v| v.in_sync)));
             calm = if all { calm + 1 } else { 0 };
         }
         Ok(())

@@ -1,17 +1,27 @@
 //! Random stories: users write, delete and rename on all nodes, agents are killed, links are cut; at the end everything
 //! heals, and the invariants must hold.
 
+mod mishaps;
+mod troubles;
+mod twins;
+mod users;
+mod writers;
+
 use crate::ledger::Ledger;
 use crate::mesh::{Mesh, Shape};
-use crate::mishaps::Mishaps;
-use crate::writers::Writers;
 use crate::{Cut, Snapshot};
+use mishaps::Mishaps;
 use std::collections::{BTreeMap, BTreeSet};
 use syncmesh_agent::epoch::Durability;
 use syncmesh_agent::guard::Verdict;
+use syncmesh_agent::store::Stored;
 use syncmesh_core::entry::{ContentHash, Row};
+use syncmesh_core::path::RelativePath;
 use syncmesh_core::policy::Policy;
 use syncmesh_io::FileKind;
+use troubles::Troubles;
+use twins::Twins;
+use writers::Writers;
 
 /// How a story went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +36,6 @@ pub struct Told {
     pub files: usize,
 }
 
-const DIRECTORIES: [&str; 4] = ["", "d", "d/e", "f"];
-const FILES: [&str; 5] = ["a", "b", "c.txt", "big", "x"];
 const SECOND: u64 = 1_000_000_000;
 
 struct Teller {
@@ -46,12 +54,16 @@ struct Teller {
     power_lost: bool,
     mishaps: Mishaps,
     writers: Writers,
+    /// Programs held files open at some time.
+    held_open: bool,
+    troubles: Troubles,
+    twins: Twins,
 }
 
 /// Tells the story of a seed. The error names the broken invariant.
 pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
     let mut choice = crate::Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let nodes = choice.between(2, 4) as u32;
+    let nodes = if choice.once_in(12) { 5 } else { choice.between(2, 4) as u32 };
     let policy = if choice.once_in(3) { Policy::LastWriterWins } else { Policy::KeepBoth };
     let durability = if choice.once_in(4) { Durability::Strict } else { Durability::Epoch };
     let shape = Shape { nodes, policy, durability, exclude: vec!["*.tmp".into()], ..Shape::default() };
@@ -71,6 +83,9 @@ pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
         power_lost: false,
         mishaps: Mishaps::default(),
         writers: Writers::default(),
+        held_open: false,
+        troubles: Troubles::new(&mut choice),
+        twins: Twins::new(&mut choice),
     };
     let calm = choice.once_in(4);
     let actions = choice.between(10, 60);
@@ -94,9 +109,15 @@ pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
 impl Teller {
     fn act(&mut self, calm: bool) {
         let node = self.mesh.random.between(1, u64::from(self.nodes)) as u32;
-        let author = self.writer.unwrap_or(node);
+        let author = self.writer.unwrap_or_else(|| self.twins.one_of(&mut self.mesh, node));
         match self.mesh.random.between(0, if calm { 79 } else { 99 }) {
-            0..=39 => self.write(author),
+            0..=23 => self.write(author),
+            24..=27 => self.save_beside(author),
+            28..=30 => self.save_with_backup(author),
+            31..=32 => self.remove_and_create(author),
+            33..=35 => self.rewrite_in_place(author),
+            36..=38 => self.append(author),
+            39 => self.troubles.begin_or_end(&mut self.mesh, node),
             40..=51 => self.delete(author),
             52..=57 => self.make_directory(author),
             58 => self.link(author),
@@ -106,6 +127,7 @@ impl Teller {
             73..=75 => self.rename(author),
             76..=79 => {
                 let path = self.path();
+                self.held_open = true;
                 self.writers.act(&mut self.mesh, &mut self.ledger, author, path);
             }
             80..=86 => {
@@ -116,11 +138,14 @@ impl Teller {
                 } else {
                     if !self.power_lost {
                         self.mishaps.befall(&mut self.mesh, &mut self.ledger, node);
+                        self.twins.appear(&mut self.mesh, self.writer, node);
                     }
+                    self.troubles.end_on(&mut self.mesh, node);
                     self.mesh.start(node);
                 }
             }
-            87..=89 if !self.mishaps.befell => self.lose_power(node),
+            87..=89 if !self.mishaps.befell && self.twins.is_empty() => self.lose_power(node),
+            90..=92 => self.troubles.begin_or_end(&mut self.mesh, node),
             _ => self.cut_or_heal(node),
         }
     }
@@ -142,115 +167,23 @@ impl Teller {
         self.power_lost = true;
     }
 
+    /// Has every version that nobody superseded a name? Losers of conflicts have one; what power loss made doubtful, or a
+    /// rebuilt registry recognised as deleted, need not; nor what a program wrote to a file whose directory was deleted.
+    fn keeps_both(&self) -> bool {
+        let excused = self.power_lost || self.mishaps.rebuilt || self.held_open;
+        self.mesh.shape.policy == Policy::KeepBoth && !excused
+    }
+
+    /// What users see on each node.
+    fn snapshots(&self) -> Vec<BTreeMap<Vec<u8>, Snapshot>> {
+        (1..=self.nodes).map(|id| self.mesh.disk(id).snapshot()).collect()
+    }
+
     /// All contents of all disks.
     fn contents(&self) -> Vec<Vec<u8>> {
         let disks = self.mesh.machines.iter().map(|machine| &machine.disk);
         let shown = disks.clone().flat_map(|disk| disk.snapshot().into_values().map(|shown| shown.contents));
         shown.chain(disks.flat_map(|disk| disk.stored_contents().into_values())).collect()
-    }
-
-    fn path(&mut self) -> Vec<u8> {
-        let directory = DIRECTORIES[self.mesh.random.between(0, DIRECTORIES.len() as u64 - 1) as usize];
-        let file = FILES[self.mesh.random.between(0, FILES.len() as u64 - 1) as usize];
-        if directory.is_empty() { file.into() } else { format!("{directory}/{file}").into_bytes() }
-    }
-
-    fn write(&mut self, node: u32) {
-        let path = self.path();
-        let size = if path.ends_with(b"big") {
-            self.mesh.random.between(60_000, 700_000)
-        } else {
-            self.mesh.random.between(0, 300)
-        };
-        let disk = self.mesh.machines[node as usize - 1].disk.clone();
-        let seen = disk.user_read(&path).ok();
-        let contents = self.ledger.contents(node, &path, size as usize);
-        let id = String::from_utf8_lossy(&contents[..contents.len().min(8)]).into_owned();
-        match disk.user_write(&path, &contents) {
-            Ok(()) => {
-                if let Some(seen) = seen {
-                    self.ledger.supersede(&seen);
-                }
-                self.writes += 1;
-                self.mesh.note(&format!("user of n{node} writes {id} to {}", String::from_utf8_lossy(&path)));
-            }
-            Err(_) => self.ledger.supersede(&contents), // never written
-        }
-    }
-
-    fn delete(&mut self, node: u32) {
-        let path = self.path();
-        let disk = self.mesh.machines[node as usize - 1].disk.clone();
-        if let Ok(seen) = disk.user_read(&path)
-            && disk.user_remove(&path).is_ok()
-        {
-            self.ledger.supersede(&seen);
-            self.mesh.note(&format!("user of n{node} deletes {}", String::from_utf8_lossy(&path)));
-        }
-    }
-
-    fn make_directory(&mut self, node: u32) {
-        let directory = DIRECTORIES[self.mesh.random.between(1, DIRECTORIES.len() as u64 - 1) as usize];
-        let disk = &self.mesh.machines[node as usize - 1].disk;
-        if disk.user_mkdir(directory.as_bytes()).is_ok() {
-            self.mesh.note(&format!("user of n{node} makes directory {directory}"));
-        }
-    }
-
-    fn link(&mut self, node: u32) {
-        let target = format!("to-{}", self.mesh.random.between(0, 3));
-        let directory = DIRECTORIES[self.mesh.random.between(0, DIRECTORIES.len() as u64 - 1) as usize];
-        let path = if directory.is_empty() { "link".to_owned() } else { format!("{directory}/link") };
-        let disk = self.mesh.machines[node as usize - 1].disk.clone();
-        if disk.user_symlink(target.as_bytes(), path.as_bytes()).is_ok() {
-            self.mesh.note(&format!("user of n{node} links {path} to {target}"));
-        }
-    }
-
-    /// A file that is excluded: it stays where it is, and keeps no other node from anything.
-    fn unselected(&mut self, node: u32) {
-        let directory = DIRECTORIES[self.mesh.random.between(1, DIRECTORIES.len() as u64 - 1) as usize];
-        let disk = self.mesh.machines[node as usize - 1].disk.clone();
-        if disk.user_write(format!("{directory}/n{node}.tmp").as_bytes(), b"").is_ok() {
-            self.mesh.note(&format!("user of n{node} writes an excluded file in {directory}"));
-        }
-    }
-
-    fn remove_tree(&mut self, node: u32) {
-        let directory = DIRECTORIES[self.mesh.random.between(1, DIRECTORIES.len() as u64 - 1) as usize];
-        let disk = self.mesh.machines[node as usize - 1].disk.clone();
-        let prefix = format!("{directory}/").into_bytes();
-        let below: Vec<(Vec<u8>, Snapshot)> =
-            disk.snapshot().into_iter().filter(|(path, _)| path.starts_with(&prefix)).collect();
-        for (path, shown) in below.into_iter().rev() {
-            if disk.user_remove(&path).is_ok() {
-                self.ledger.supersede(&shown.contents);
-            }
-        }
-        if disk.user_remove(directory.as_bytes()).is_ok() {
-            self.mesh.note(&format!("user of n{node} removes {directory} with all that is in it"));
-        }
-    }
-
-    fn change_mode(&mut self, node: u32) {
-        let path = self.path();
-        let mode = [0o600, 0o644, 0o755][self.mesh.random.between(0, 2) as usize];
-        if self.mesh.machines[node as usize - 1].disk.user_chmod(&path, mode).is_ok() {
-            self.mesh.note(&format!("user of n{node} sets mode {mode:o} of {}", String::from_utf8_lossy(&path)));
-        }
-    }
-
-    fn rename(&mut self, node: u32) {
-        let (from, to) = (self.path(), self.path());
-        let disk = self.mesh.machines[node as usize - 1].disk.clone();
-        let replaced = disk.user_read(&to).ok();
-        if from != to && disk.user_read(&from).is_ok() && disk.user_rename(&from, &to).is_ok() {
-            if let Some(replaced) = replaced {
-                self.ledger.supersede(&replaced);
-            }
-            let (from, to) = (String::from_utf8_lossy(&from).into_owned(), String::from_utf8_lossy(&to).into_owned());
-            self.mesh.note(&format!("user of n{node} renames {from} to {to}"));
-        }
     }
 
     fn cut_or_heal(&mut self, node: u32) {
@@ -297,27 +230,53 @@ impl Teller {
             let _ = self.mesh.decide_holds(id, Verdict::Reject);
         }
         self.mesh.run_for(60 * SECOND);
-        let there: Vec<ContentHash> = self.contents().iter().map(|contents| ContentHash::of(contents)).collect();
-        let is_gone = |row: &Row| {
-            let wanted = row.wanted.iter().flat_map(|wanted| &wanted.entries);
-            wanted.filter_map(|entry| entry.content.body.hash()).all(|hash| !there.contains(&hash))
-        };
         let mut again = BTreeSet::new();
         for id in 1..=self.nodes {
-            let gone = self.mesh.wanted(id).into_iter().filter(|(_, row)| is_gone(row));
-            for path in gone.map(|(key, _)| key.path()) {
-                if !again.insert(path.clone()) {
+            let wanted = self.mesh.wanted(id).into_iter().map(|(key, row)| (key.path(), row));
+            let gone: Vec<RelativePath> =
+                wanted.filter(|(path, row)| self.is_gone(path, row)).map(|(path, _)| path).collect();
+            for path in gone {
+                if again.contains(&path) {
                     continue;
                 }
-                let path = path.as_bytes();
-                let contents = self.ledger.contents(id, path, 100);
-                let disk = self.mesh.machines[id as usize - 1].disk.clone();
-                self.ledger.supersede(&disk.user_read(path).unwrap_or_default());
-                if disk.user_write(path, &contents).is_err() {
-                    self.ledger.supersede(&contents); // its directory is gone, too
+                let bytes = path.as_bytes();
+                let contents = self.ledger.contents(id, bytes, 100);
+                let disk = self.mesh.disk(id).clone();
+                let seen = disk.user_read(bytes).unwrap_or_default();
+                if disk.user_write(bytes, &contents).is_ok() {
+                    self.ledger.supersede(&seen);
+                    again.insert(path);
+                } else {
+                    // Its directory is gone here, too: a user of another node may have it.
+                    self.ledger.never_written(&contents);
                 }
             }
         }
+    }
+
+    /// Is a path wanted whose contents nobody has any more?
+    fn is_gone(&self, path: &RelativePath, row: &Row) -> bool {
+        let there = self.found_by_agents(path);
+        let wanted = row.wanted.iter().flat_map(|wanted| &wanted.entries);
+        wanted.filter_map(|entry| entry.content.body.hash()).all(|hash| !there.contains(&hash))
+    }
+
+    /// Contents that agents can find for a path: under its name, under those of conflict copies, stored from it.
+    fn found_by_agents(&self, path: &RelativePath) -> BTreeSet<ContentHash> {
+        let mut found = BTreeSet::new();
+        for machine in &self.mesh.machines {
+            let is_copy = |name: &[u8]| name.windows(11).any(|part| part == b" (conflict ");
+            let shown = machine.disk.snapshot().into_iter();
+            let shown = shown.filter(|(name, _)| name == path.as_bytes() || is_copy(name));
+            found.extend(shown.map(|(_, shown)| ContentHash::of(&shown.contents)));
+            let is_of_path = |place: &[u8]| {
+                let name = place.strip_prefix(b"store/").and_then(|name| String::from_utf8(name.to_vec()).ok());
+                name.and_then(Stored::parse).is_some_and(|stored| stored.is_of(path))
+            };
+            let stored = machine.disk.stored_contents().into_iter().filter(|(place, _)| is_of_path(place));
+            found.extend(stored.map(|(_, contents)| ContentHash::of(&contents)));
+        }
+        found
     }
 
     /// Everything heals; then the invariants.
@@ -325,6 +284,7 @@ impl Teller {
         for (a, b) in std::mem::take(&mut self.cuts) {
             self.mesh.world.heal(a, b);
         }
+        self.troubles.end(&mut self.mesh);
         for id in 1..=self.nodes {
             if !self.mesh.runs(id) {
                 self.mesh.start(id);
@@ -332,12 +292,13 @@ impl Teller {
         }
         self.mesh.note("everything heals");
         self.writers.end(&mut self.mesh);
+        self.twins.end(&mut self.mesh);
         if self.power_lost {
             self.decide_suspects();
         }
         let healed = self.mesh.run_until_in_sync(300 * SECOND);
         healed.map_err(|why| {
-            let disks = selected(self.mesh.machines.iter().map(|machine| machine.disk.snapshot()).collect());
+            let disks = selected(self.snapshots());
             let apart = disks.iter().skip(1).filter_map(|disk| difference(&disks[0], disk));
             format!("I1: never in sync: {why}\n  n1 differs: {:?}", apart.collect::<Vec<_>>())
         })?;
@@ -356,13 +317,17 @@ impl Teller {
             return Err(format!("I5: nodes on which nobody wrote declared {} versions", self.made_up));
         }
         self.check_sums()?;
-        let disks = selected(self.mesh.machines.iter().map(|machine| machine.disk.snapshot()).collect());
+        let disks = selected(self.snapshots());
         for (number, disk) in disks.iter().enumerate().skip(1) {
             if let Some(difference) = difference(&disks[0], disk) {
                 return Err(format!("I1: n1 and n{} differ: {difference}", number + 1));
             }
         }
         let files = disks[0].iter().filter(|(_, shown)| shown.kind == FileKind::File);
+        let unpublished = self.ledger.unpublished(files.clone().map(|(_, shown)| shown.contents.as_slice()));
+        if self.keeps_both() && !unpublished.is_empty() {
+            return Err(format!("I2: under no name any more: {}", unpublished.join(", ")));
+        }
         let stored: Vec<_> = self.mesh.machines.iter().map(|machine| machine.disk.stored_contents()).collect();
         let stored = stored.iter().flat_map(BTreeMap::values).map(Vec::as_slice);
         self.ledger.check(files.clone().map(|(path, shown)| (path.as_slice(), shown.contents.as_slice())), stored)?;

@@ -59,6 +59,8 @@ pub(crate) struct Tree {
     pub leases: bool,
     /// Names that differ in the case of ASCII letters only are the same.
     pub folds: bool,
+    /// Names must be UTF-8, of at most so many bytes.
+    pub longest_name: Option<usize>,
     /// Bytes that inodes may take together, and that they take.
     pub capacity: u64,
     used: u64,
@@ -82,6 +84,7 @@ impl Tree {
             tick: 1,
             leases: true,
             folds: false,
+            longest_name: None,
             capacity: CAPACITY,
             used: 0,
         };
@@ -109,6 +112,7 @@ impl Tree {
             tick: self.tick,
             leases: self.leases,
             folds: self.folds,
+            longest_name: self.longest_name,
             capacity: self.capacity,
             used: self.used,
         }
@@ -214,11 +218,18 @@ impl Tree {
 
     /// The name that is there, as it is spelled: the same, or one that this file system takes for it.
     pub(crate) fn spelled(&self, directory: Number, name: &[u8]) -> Result<Option<Vec<u8>>, FsError> {
+        self.must_hold(name)?;
         let names = self.names(directory)?;
         if names.contains_key(name) || !self.folds {
             return Ok(names.get_key_value(name).map(|(name, _)| name.clone()));
         }
         Ok(names.keys().find(|other| other.eq_ignore_ascii_case(name)).cloned())
+    }
+
+    /// Can a name be given here?
+    fn must_hold(&self, name: &[u8]) -> Result<(), FsError> {
+        let holds = |longest| name.len() <= longest && std::str::from_utf8(name).is_ok();
+        if self.longest_name.is_none_or(holds) { Ok(()) } else { Err(FsError::Collision) }
     }
 
     // Space.
@@ -270,6 +281,7 @@ impl Tree {
         owner: Owner,
     ) -> Result<Number, FsError> {
         self.changing();
+        self.must_hold(name)?;
         if self.spelled(directory, name)?.is_some() {
             return Err(FsError::Exists);
         }
@@ -311,6 +323,7 @@ impl Tree {
 
     pub(crate) fn link(&mut self, directory: Number, name: &[u8], other: &[u8]) -> Result<(), FsError> {
         self.changing();
+        self.must_hold(other)?;
         let inode = self.lookup(directory, name)?;
         if matches!(self.inode(inode).node, Node::Directory(_)) {
             return Err(FsError::WrongKind);
@@ -395,6 +408,7 @@ impl Tree {
 
     pub(crate) fn rename(&mut self, from: (Number, &[u8]), to: (Number, &[u8]), how: Rename) -> Result<(), FsError> {
         self.changing();
+        self.must_hold(to.1)?;
         let source = self.lookup(from.0, from.1)?;
         let target = self.spelled(to.0, to.1)?.map(|spelled| self.lookup(to.0, &spelled)).transpose()?;
         // Another spelling of the same name: nothing is in the way.

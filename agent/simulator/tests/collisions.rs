@@ -110,3 +110,44 @@ fn a_kill_while_names_collide_changes_nothing() {
         assert_eq!((mesh.tree(1).len(), mesh.tree(2).len()), (2, 1));
     }
 }
+
+/// Names that one node's file system can't hold wait there alone, with what is below them; nothing is renamed, nothing is taken
+/// for deleted. Under another name they come.
+#[test]
+fn names_that_a_file_system_cant_hold_wait_there_and_nowhere_else() {
+    let long = "n".repeat(200);
+    for seed in 1..=SEEDS {
+        let mut mesh = Mesh::asleep(seed, Shape { nodes: 3, ..Shape::default() });
+        mesh.disk(2).refuse_names(143);
+        (1..=3).for_each(|id| mesh.start(id));
+        mesh.write(1, b"caf\xe9", "latin");
+        mesh.mkdir(1, b"d\xff");
+        mesh.write(1, b"d\xff/f", "below");
+        mesh.write(1, &long, "long");
+        mesh.write(1, "plain", "plain");
+        mesh.run_for(20 * SECOND);
+        assert_eq!(mesh.names(2), ["plain"], "seed {seed}");
+        assert_eq!(mesh.names(3).len(), 5, "seed {seed}: {:?}", mesh.names(3));
+        let volume = mesh.status(2).unwrap().volumes.remove(0);
+        assert!(volume.message.contains("held back here") && !volume.in_sync, "seed {seed}: {volume:?}");
+        if mesh.random.once_in(2) {
+            mesh.kill(2);
+            mesh.start(2);
+            mesh.run_for(20 * SECOND);
+        }
+        // What is deleted or edited elsewhere goes on without that node.
+        mesh.write(3, &long, "edited");
+        mesh.remove(3, b"d\xff/f");
+        mesh.run_for(20 * SECOND);
+        assert_eq!(mesh.read(1, &long).unwrap(), b"edited", "seed {seed}");
+        assert_eq!(mesh.names(1).len(), 4, "seed {seed}: {:?}", mesh.names(1));
+        mesh.disk(1).user_rename(b"caf\xe9", "café".as_bytes()).unwrap();
+        mesh.disk(1).user_rename(b"d\xff", b"d").unwrap();
+        mesh.disk(1).user_rename(long.as_bytes(), b"short").unwrap();
+        mesh.in_sync();
+        for node in 1..=3 {
+            assert_eq!(mesh.names(node), ["café", "d", "plain", "short"], "seed {seed}, n{node}");
+        }
+        assert_eq!(mesh.activity(2).unwrap().0, 0, "seed {seed}: versions that n2 made");
+    }
+}

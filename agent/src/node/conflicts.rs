@@ -4,15 +4,16 @@ use super::Node;
 use crate::ask::Resolve;
 use crate::conflicts::{Choice, Resolved, choices, digits};
 use crate::inquiry::Place;
-use crate::publish::{Cause, Errand, Fate, Item};
+use crate::publish::{Cause, Errand, Fate, Item, copy_name};
 use crate::record::version;
 use crate::registry::Key;
 use crate::stage::Source;
 use crate::volume::FetchWanted;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use syncmesh_core::decide::{joined, merge};
+use syncmesh_core::decide::{displaced, joined, merge};
 use syncmesh_core::entry::{Content, Entry, Origin, Row, Stamp, Why};
+use syncmesh_core::policy::Policy;
 use syncmesh_core::version::ReplicaId;
 use syncmesh_io::Io;
 
@@ -65,6 +66,30 @@ impl<I: Io> Node<I> {
         self.counters.versions_made += 1;
         let Key { directory, name, .. } = key;
         volume.queue(directory, Item { name, entry, source, stream: None, errand: Errand::Decision });
+    }
+
+    /// Losers of what a user here writes over, or deletes, that have no copy yet as far as is known here: their node hasn't
+    /// heard of the conflict, or its copy is on its way. Nobody here has seen them (I2).
+    pub(super) fn unseen(&mut self, key: &Key, over: Option<&Entry>) -> Vec<Content> {
+        let losers: Vec<&Content> = over.into_iter().flat_map(displaced).collect();
+        let policy = self.volumes.get(&key.volume).map(|volume| volume.policies.of(&key.path()));
+        if losers.is_empty() || policy != Some(Policy::KeepBoth) {
+            return Vec::new();
+        }
+        let copies: Vec<Key> = losers
+            .iter()
+            .map(|loser| Key { name: copy_name(&key.name, loser, &self.replicas), ..key.clone() })
+            .collect();
+        match self.registry.get_all(&copies) {
+            Ok(rows) => {
+                let without = losers.into_iter().zip(rows).filter(|(_, row)| row.is_none());
+                without.map(|(loser, _)| loser.clone()).collect()
+            }
+            Err(error) => {
+                self.fail(error.to_string());
+                Vec::new()
+            }
+        }
     }
 
     /// A decision for other contents was carried out, or couldn't be.

@@ -4,7 +4,7 @@ use super::Node;
 use crate::guard::{Deciding, Moved, State, Verdict, Walk, withheld};
 use crate::job::{Job, Sweep};
 use crate::publish::{Errand, Item};
-use crate::record::version;
+use crate::record::{over_unseen, version};
 use crate::registry::Key;
 use crate::stage::Source;
 use crate::volume::Volume;
@@ -108,6 +108,9 @@ impl<I: Io> Node<I> {
             let Some(entry) = held.entries.first() else { continue };
             let Some(rest) = rows.checked_sub(1) else { break };
             rows = rest;
+            let is_deletion_here = row.live().is_none() && verdict != Verdict::Reject;
+            let unseen = if is_deletion_here { self.unseen(&key, Some(entry)) } else { Vec::new() };
+            let Some(volume) = self.volumes.get_mut(&number) else { return };
             let clock = &mut self.clock;
             let entry = match (row.live(), verdict) {
                 (None, Verdict::Reject) | (Some(_), Verdict::Pass) => entry.clone(),
@@ -115,7 +118,7 @@ impl<I: Io> Node<I> {
                     directories.push((key, entry.clone()));
                     continue;
                 }
-                (None, _) => buried(volume, clock, wall, replica, entry, verdict),
+                (None, _) => over_unseen(buried(volume, clock, wall, replica, entry, verdict), unseen),
                 (Some(here), Verdict::Approve) => {
                     buried(volume, clock, wall, replica, &merge(&here.entry, entry), verdict)
                 }
@@ -133,6 +136,7 @@ impl<I: Io> Node<I> {
             Some(after) if rows > 0 => Walk::Rows(Some(after)),
             Some(_) | None => Walk::Directories(std::mem::take(&mut directories)),
         };
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
         volume.guard.directories = directories;
         volume.guard.state = State::Deciding(Deciding { verdict, rows, walk, running: false });
     }
@@ -140,8 +144,10 @@ impl<I: Io> Node<I> {
     /// A deletion that is held becomes a version at once, because another version of the path came: an edit, which wins.
     pub(super) fn bury(&mut self, number: u16, directory: &RelativePath, name: &Name, held: &Entry) {
         let (wall, replica) = (self.wall_millis(), self.replica);
+        let key = Key { volume: number, directory: directory.clone(), name: name.clone() };
+        let unseen = self.unseen(&key, Some(held));
         let Some(volume) = self.volumes.get_mut(&number) else { return };
-        let entry = buried(volume, &mut self.clock, wall, replica, held, Verdict::Pass);
+        let entry = over_unseen(buried(volume, &mut self.clock, wall, replica, held, Verdict::Pass), unseen);
         volume.queue(directory.clone(), item(name.clone(), entry));
         self.counters.versions_made += 1;
     }

@@ -232,7 +232,7 @@ impl<I: Io> Node<I> {
             let resume = peer.and_then(|peer| peer.resume.get(&volume.name)).copied();
             let message = Message::Volume(message::Volume {
                 name: volume.name.clone(),
-                policies: volume.policies,
+                policies: volume.policies.digest(),
                 knowledge: volume.state.knowledge.clone(),
                 forgotten: Knowledge::default(),
                 resume,
@@ -270,7 +270,7 @@ impl<I: Io> Node<I> {
             return Some("the peer broke the protocol: it named a volume a second time".into());
         }
         let path = syncmesh_core::path::RelativePath::root();
-        if message.policies != volume.policies {
+        if message.policies != volume.policies.digest() {
             let text = format!(
                 "`conflicts` of {name} differs from this node's, so nothing is exchanged with it: make policy and rules the same on all nodes"
             );

@@ -9,7 +9,7 @@ use crate::job::Sweep;
 use crate::journal::Record;
 use crate::limits::FETCH_QUEUE;
 use crate::publish::{Applied, AppliedItem, Cause, Errand, Fate, Item};
-use crate::record::{record, version};
+use crate::record::{over_unseen, record, version};
 use crate::registry::{Key, conflicts};
 use crate::scan::{Finding, Findings, Presence, Scanned, Scope, What};
 use crate::stage::Source;
@@ -26,6 +26,9 @@ use syncmesh_protocol::message::{Announced, Block, Entries, Message};
 
 /// A directory or name that can't be read is looked at again after this many nanoseconds.
 const UNREADABLE_RETRY: u64 = 10_000_000_000;
+
+/// How what the status says of a name that can't be read begins.
+const UNREADABLE: &str = "can't be read: ";
 
 impl<I: Io> Node<I> {
     pub(super) fn outcome(&mut self, done: Done) {
@@ -101,6 +104,7 @@ impl<I: Io> Node<I> {
         if matches!(finding.what, What::Removed) && self.withhold(&key, finding.row.as_ref()) {
             return;
         }
+        let unseen = self.unseen(&key, finding.row.as_ref().and_then(Row::base));
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         if let (None, What::Content { body: Body::File { .. }, identity, .. }) = (&finding.row, &finding.what) {
             volume.guard.moved_here.appeared(Moved::on_disk(identity), &path, now);
@@ -125,7 +129,7 @@ impl<I: Io> Node<I> {
             };
             Stamp { hlc, dot }
         };
-        let Some(recorded) = record(&finding, origin, stamp) else { return };
+        let Some(recorded) = record(&finding, origin, unseen, stamp) else { return };
         let mut row = recorded.row;
         if recorded.is_version {
             let dot = volume.next_dot(replica);
@@ -189,13 +193,23 @@ impl<I: Io> Node<I> {
         if volume.scans == 0 {
             volume.watches.forget_early();
         }
+        if scanned.state.is_ok() {
+            // Whatever it turned out to be, also nothing: it was looked at.
+            let is_seen = |name: &Name| match &scanned.scope {
+                Scope::All { .. } => true,
+                Scope::Names(names) | Scope::Unsure(names) => names.contains(name),
+            };
+            let is_here =
+                |path: &RelativePath| path.split().is_some_and(|(at, name)| at == *directory && is_seen(&name));
+            volume.problems.retain(|path, text| !(text.starts_with(UNREADABLE) && is_here(path)));
+        }
         for name in scanned.unstable {
             volume.dirty.mark(directory, name, now, volume.settle);
         }
         volume.look_again(directory, scanned.unsure, now);
         for (name, error) in scanned.unreadable {
             if let Ok(path) = directory.join(&name) {
-                volume.problem(path, format!("can't be read: {error}"));
+                volume.problem(path, format!("{UNREADABLE}{error}"));
             }
             volume.dirty.mark(directory, name, now, UNREADABLE_RETRY);
         }
@@ -412,11 +426,13 @@ impl<I: Io> Node<I> {
         local: crate::publish::DisplacedVersion,
     ) {
         let (wall, replica) = (self.wall_millis(), self.replica);
+        let key = Key { volume: number, directory: directory.clone(), name: name.clone() };
+        let unseen = self.unseen(&key, local.over.as_ref());
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         let What::Content { body, mode, owner, .. } = local.what else { return };
         let over = local.over.as_ref().map(|entry| entry.newest().hlc);
         let stamp = Stamp { hlc: self.clock.stamp(wall, over), dot: volume.next_dot(replica) };
-        let entry = version(local.over.as_ref(), body, mode, owner, stamp);
+        let entry = over_unseen(version(local.over.as_ref(), body, mode, owner, stamp), unseen);
         self.counters.versions_made += 1;
         let item = Item { name, entry, source: Source::Displaced(local.slot), stream: None, errand: Errand::Again };
         volume.incoming.entry(directory.clone()).or_default().push_front(item);

@@ -201,10 +201,17 @@ impl Agent {
     /// Starts the process.
     #[track_caller]
     pub fn start(&mut self) {
+        self.start_by(&[]);
+    }
+
+    /// Starts the process by a program that becomes it, such as `unshare` or `setpriv` with their options.
+    #[track_caller]
+    pub fn start_by(&mut self, program: &[&str]) {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = || File::options().create(true).append(true).open(&self.log).unwrap();
-        let mut command = Command::new(BINARY);
-        command.args(["run", "--config"]).arg(&self.configuration).stdin(Stdio::null()).stdout(log()).stderr(log());
+        let words: Vec<&str> = program.iter().copied().chain([BINARY, "run", "--config"]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(&self.configuration).stdin(Stdio::null()).stdout(log()).stderr(log());
         self.child = Some(command.process_group(0).spawn().unwrap());
     }
 

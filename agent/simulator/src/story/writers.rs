@@ -63,7 +63,7 @@ impl Program {
         ledger.supersede(&seen);
         // Of a file that users have deleted nothing is left when it is closed.
         if written.is_err() || disk.user_links(self.file) == Ok(0) {
-            ledger.supersede(&contents);
+            ledger.never_written(&contents);
         }
     }
 
@@ -75,5 +75,5 @@ impl Program {
 }
 
 fn disk(mesh: &Mesh, node: u32) -> Disk {
-    mesh.machines[node as usize - 1].disk.clone()
+    mesh.disk(node).clone()
 }
