@@ -141,3 +141,52 @@ fn a_root_that_is_unmounted_deletes_nothing() {
     assert!(a.names().is_empty(), "nothing is written below the mount point");
     assert!(b.stored().is_empty());
 }
+
+/// As after an error of the disk, when the kernel makes the file system read-only: nothing is lost, nothing is taken for
+/// deleted, the status says why, and it goes on when the file system can be written again.
+#[test]
+fn a_root_that_becomes_read_only_deletes_nothing_and_goes_on_when_it_can_be_written() {
+    let mut mesh = Mesh::new(["a", "b"]);
+    let Some(holder) = namespace(&mesh.agents[0]) else {
+        println!("not tested: mounting isn't allowed here");
+        return;
+    };
+    let holder = Guarded(holder);
+    let pid = holder.0.id().to_string();
+    let inside = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &pid, "--mount", "--", program]).args(arguments).stdin(Stdio::null());
+        command
+    };
+    let (a, b) = mesh.pair();
+    for number in 0..30 {
+        fs::write(b.volume.join(format!("f{number}")), noise(number, 700)).unwrap();
+    }
+    b.start();
+    let configuration = a.configuration.to_str().unwrap().to_owned();
+    let mounted = a.volume.to_str().unwrap().to_owned();
+    let log = fs::File::create(&a.log).unwrap();
+    let agent = inside(BINARY, &["run", "--config", &configuration]).stdout(Stdio::null()).stderr(log).spawn();
+    let _agent = Guarded(agent.unwrap());
+    let in_sync = |a: &Agent, files: u64| {
+        wait_until("the mounted directory has everything", || {
+            let status = a.volume_status().unwrap_or_default();
+            if status["inSync"] == true && status["files"] == files { Ok(()) } else { Err(status.to_string()) }
+        });
+    };
+    in_sync(a, 30);
+    assert!(inside("mount", &["-o", "remount,ro", &mounted]).status().unwrap().success());
+    fs::write(b.volume.join("f0"), "while a can't be written").unwrap();
+    fs::remove_file(b.volume.join("f1")).unwrap();
+    fs::write(b.volume.join("new"), "new").unwrap();
+    wait_until("a says that it is read-only", || {
+        let status = a.volume_status().unwrap_or_default().to_string();
+        if status.contains("read-only") { Ok(()) } else { Err(status) }
+    });
+    assert_eq!(b.names().len(), 30, "what b has stays");
+    assert!(inside("mount", &["-o", "remount,rw", &mounted]).status().unwrap().success());
+    in_sync(a, 30);
+    let shown = inside("cat", &[&format!("{mounted}/f0"), &format!("{mounted}/new")]).output().unwrap();
+    assert_eq!(shown.stdout, b"while a can't be writtennew");
+    assert!(!inside("test", &["-e", &format!("{mounted}/f1")]).status().unwrap().success());
+}

@@ -74,7 +74,7 @@ fn a_loser_with_a_copy_returns_no_more() {
         assert!(copy.starts_with("f (conflict n2 "), "seed {}: {copy}", mesh.seed);
         mesh.remove(2, "f");
         mesh.in_sync();
-        assert_eq!(mesh.names(1), [copy.clone()], "seed {}", mesh.seed);
+        assert_eq!(mesh.names(1), std::slice::from_ref(&copy), "seed {}", mesh.seed);
         mesh.remove(1, copy);
         mesh.in_sync();
         assert!(mesh.names(2).is_empty(), "seed {}: {:?}", mesh.seed, mesh.names(2));

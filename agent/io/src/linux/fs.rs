@@ -54,8 +54,6 @@ pub struct LinuxFs {
     walk: AtomicBool,
     /// It takes different names for the same. Found by the probe.
     folds: AtomicBool,
-    /// Opened by the probe.
-    stamp: OnceLock<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -102,7 +100,6 @@ impl LinuxFs {
             inotify,
             walk: AtomicBool::new(false),
             folds: AtomicBool::new(false),
-            stamp: OnceLock::new(),
         })
     }
 
@@ -186,10 +183,7 @@ impl LinuxFs {
     }
 
     /// Whether each change of a file that was looked at shows in its times, on this very mount.
-    fn try_stamps(&self, meta: &Meta) -> Result<bool, FsError> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = openat(&meta.directory, STAMP, flags, Mode::RUSR | Mode::WUSR).map_err(error)?;
-        let _ = self.stamp.set(opened);
+    fn try_stamps(&self) -> Result<bool, FsError> {
         let stamps = (0..STAMPS).map(|_| self.stamp()).collect::<Result<Vec<_>, _>>()?;
         Ok(stamps.windows(2).all(|pair| pair[0] < pair[1]))
     }
@@ -294,7 +288,7 @@ impl Fs for LinuxFs {
             no_replace,
             change_owner: capabilities.effective.contains(CapabilitySet::CHOWN),
             leases: self.try_lease(meta.stage.as_fd())?,
-            exact_stamps: self.try_stamps(meta)?,
+            exact_stamps: self.try_stamps()?,
             mount: mount_number(&self.root)?,
         })
     }
@@ -451,10 +445,12 @@ impl Fs for LinuxFs {
     }
 
     fn stamp(&self) -> Result<i64, FsError> {
-        let file = self.stamp.get().ok_or(FsError::NotFound)?;
+        // Not kept open: a file that is open for writing keeps the file system from being made read-only.
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.meta()?.directory, STAMP, flags, Mode::RUSR | Mode::WUSR).map_err(error)?;
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        futimens(file, &Timestamps { last_access: now, last_modification: now }).map_err(error)?;
-        Ok(stat_descriptor(file)?.ctime)
+        futimens(&file, &Timestamps { last_access: now, last_modification: now }).map_err(error)?;
+        Ok(stat_descriptor(&file)?.ctime)
     }
 
     fn watch_source(&self) -> Watcher {
