@@ -360,6 +360,10 @@ impl Work<'_> {
             Decision::Publish { entry, .. } if !entry.is_live() => {
                 Ok(Step::Done(Some(here(entry, None)), Fate::Visible))
             }
+            Decision::Publish { entry, .. } if !self.selects(item, &entry) => {
+                // Its directory is missing because it isn't selected either.
+                Ok(waits(Cause::Unselected, Why::Unselected))
+            }
             Decision::Publish { .. } => {
                 let parent = match Key::of(self.job.volume, &self.job.directory) {
                     Some(key) => self.context.registry.get(&key)?,
@@ -369,6 +373,12 @@ impl Work<'_> {
                 Ok(waits(Cause::Parent { deleted }, Why::Fetching))
             }
         }
+    }
+
+    fn selects(&self, item: &Item, entry: &Entry) -> bool {
+        let is_directory = entry.content.body == Body::Directory;
+        let path = self.job.directory.join(&item.name);
+        path.is_ok_and(|path| self.volume.selection.includes(&path, is_directory))
     }
 
     fn policy(&self, item: &Item) -> Policy {

@@ -63,3 +63,59 @@ fn a_node_that_left_is_forgotten_and_its_versions_stay() {
     mesh.agents[1].shows("of b", b"of a now");
     mesh.assert_no_conflicts();
 }
+
+/// A member is taken out and forgotten, much happens, and it comes back, as it was or without its registry: nothing that was
+/// deleted returns, and nothing that only it has is lost.
+#[test]
+fn a_forgotten_member_that_comes_back_brings_nothing_deleted_back() {
+    for reset in [false, true] {
+        let mut mesh = Mesh::new(["a", "b", "c"]);
+        let file = |number: usize| format!("f{number}");
+        for number in 0..40 {
+            fs::write(mesh.agents[0].volume.join(file(number)), format!("contents {number}")).unwrap();
+        }
+        mesh.start();
+        mesh.converge();
+        let ports: Vec<u16> = mesh.agents.iter().map(|agent| agent.port).collect();
+        mesh.agents.iter_mut().for_each(|agent| assert!(agent.stop().success()));
+        for (this, other, name) in [(0, 2, "c"), (2, 0, "a")] {
+            let own = mesh.agents[this].name.clone();
+            mesh.agents[this].configure(&own, &[(name, ports[other])], "");
+            mesh.agents[this].start();
+        }
+        mesh.agents[0].in_sync();
+        mesh.agents[2].in_sync();
+        for agent in [&mesh.agents[0], &mesh.agents[2]] {
+            assert_eq!(forget(agent, "b").map(|said| said["node"].clone()), Ok(json!("b")));
+        }
+        (0..10).for_each(|number| fs::remove_file(mesh.agents[0].volume.join(file(number))).unwrap());
+        fs::write(mesh.agents[2].volume.join("made meanwhile"), "by c").unwrap();
+        mesh.agents[0].shows("made meanwhile", b"by c");
+        mesh.agents[2].lacks("f9");
+        fs::write(mesh.agents[1].volume.join("f3"), "edited where it wasn't deleted").unwrap();
+        fs::write(mesh.agents[1].volume.join("f20"), "edited by b").unwrap();
+        fs::write(mesh.agents[1].volume.join("alone"), "of b").unwrap();
+        if reset {
+            fs::remove_dir_all(mesh.agents[1].place.join("state")).unwrap();
+        }
+        for this in [0, 2] {
+            assert!(mesh.agents[this].stop().success());
+            let own = mesh.agents[this].name.clone();
+            let others = ["a", "b", "c"].into_iter().zip(ports.iter().copied()).filter(|(name, _)| *name != own);
+            mesh.agents[this].configure(&own, &others.collect::<Vec<_>>(), "");
+        }
+        mesh.start();
+        mesh.converge();
+        let names: Vec<String> = mesh.agents[0].names();
+        let (copies, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.contains("(conflict "));
+        let mut expected: Vec<String> = (10..40).chain([3]).map(file).collect();
+        expected.extend(["alone".into(), "made meanwhile".into()]);
+        expected.sort();
+        assert_eq!(names, expected, "reset: {reset}");
+        // What b edited while it had no registry has no order with what a has.
+        assert_eq!(copies.len(), usize::from(reset), "{copies:?}");
+        mesh.agents[0].shows("f3", b"edited where it wasn't deleted");
+        mesh.agents[0].shows("f20", b"edited by b");
+        assert!(mesh.agents[1].stored().len() >= 9, "what was deleted elsewhere is in b's store");
+    }
+}

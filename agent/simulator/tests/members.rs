@@ -5,9 +5,11 @@
 use syncmesh_agent::guard::Verdict;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 20;
 const SECOND: u64 = 1_000_000_000;
 const FILES: usize = 60;
+/// So many that deleting most of them is guarded although some are left.
+const MANY: usize = 150;
 
 fn file(number: usize) -> String {
     format!("d/{number}")
@@ -25,10 +27,10 @@ enum Back {
 }
 
 /// Three nodes with files, of which the third was taken out and forgotten by the others, which went on without it.
-fn without_the_third(seed: u64, back: Back) -> Mesh {
+fn without_the_third(seed: u64, back: Back, files: usize) -> Mesh {
     let mut mesh = Mesh::new(seed, Shape { nodes: 3, ..Shape::default() });
     mesh.mkdir(1, "d");
-    (0..FILES).for_each(|number| mesh.write(1, file(number), format!("contents {number}")));
+    (0..files).for_each(|number| mesh.write(1, file(number), format!("contents {number}")));
     mesh.in_sync();
     mesh.kill(3);
     if back == Back::Older {
@@ -87,7 +89,7 @@ fn come_back(mesh: &mut Mesh) {
 fn a_member_that_was_forgotten_and_comes_back_revives_nothing_and_loses_nothing() {
     for back in [Back::AsItWas, Back::Reset, Back::Older] {
         for seed in 1..=SEEDS {
-            let mut mesh = without_the_third(seed, back);
+            let mut mesh = without_the_third(seed, back, FILES);
             come_back(&mut mesh);
             mesh.in_sync();
             // A registry that is built anew knows of no deletion that its user made: the file comes back.
@@ -112,8 +114,12 @@ fn a_member_that_was_forgotten_and_comes_back_revives_nothing_and_loses_nothing(
             }
             expected.sort();
             for node in 1..=3 {
-                assert_eq!(mesh.tree(node), expected, "seed {seed}, n{node}, {back:?}");
-                assert_eq!(mesh.status(node).unwrap().volumes[0].conflicts, 0, "seed {seed}, n{node}, {back:?}");
+                let is_copy = |(name, _): &(String, String)| name.contains("(conflict ");
+                let (copies, tree): (Vec<_>, Vec<_>) = mesh.tree(node).into_iter().partition(is_copy);
+                assert_eq!(tree, expected, "seed {seed}, n{node}, {back:?}");
+                // A rebuilt registry knows of no order between what was edited on one side and what lies here.
+                let conflicts = if back == Back::Reset { 11 } else { 0 };
+                assert_eq!(copies.len(), conflicts, "seed {seed}, n{node}, {back:?}");
             }
             for number in 0..15 {
                 let is_kept = mesh.has_contents(3, format!("contents {number}"));
@@ -128,19 +134,15 @@ fn a_member_that_was_forgotten_and_comes_back_revives_nothing_and_loses_nothing(
 fn the_guard_of_a_member_that_comes_back_asks_before_it_empties_the_node() {
     for verdict in [Verdict::Approve, Verdict::Reject] {
         for reset in [false, true] {
-            for seed in 1..=SEEDS / 2 {
-                let mut mesh = without_the_third(seed, Back::AsItWas);
-                for number in 15..FILES - 1 {
+            for seed in 1..=SEEDS / 4 {
+                let mut mesh = without_the_third(seed, Back::AsItWas, MANY);
+                for number in 15..MANY {
                     mesh.remove(1, file(number));
                     mesh.run_for(SECOND);
                 }
                 mesh.remove(2, "d/made meanwhile");
                 mesh.run_until_these_are_in_sync(&[1, 2], 120 * SECOND).unwrap();
-                assert_eq!(mesh.names(1), ["d", "d/59"], "seed {seed}");
-                // Nothing of the rest is left on the third node but what it would have to delete.
-                for path in ["d/3", "d/40", "d/alone", "d/59"] {
-                    mesh.remove(3, path);
-                }
+                assert_eq!(mesh.names(1), ["d"], "seed {seed}");
                 if reset {
                     mesh.lose_state(3);
                 }
@@ -148,13 +150,17 @@ fn the_guard_of_a_member_that_comes_back_asks_before_it_empties_the_node() {
                 mesh.run_for(70 * SECOND);
                 let volume = mesh.status(3).unwrap().volumes.remove(0);
                 assert_eq!(volume.state, "Held", "seed {seed}, reset {reset}: {volume:?}");
-                assert!(mesh.names(3).len() > 30, "seed {seed}: {:?}", mesh.names(3));
+                assert!(mesh.names(3).len() > 100, "seed {seed}: {:?}", mesh.names(3));
                 mesh.decide_holds(3, verdict).unwrap();
                 mesh.in_sync();
+                // Three files that only the third node has, and ten that were edited before they were deleted: what a rebuilt
+                // registry finds of those is no version that a deletion names.
                 let left = mesh.names(1).len();
                 match verdict {
-                    Verdict::Reject => assert!(left > 30, "seed {seed}: {:?}", mesh.names(1)),
-                    Verdict::Approve | Verdict::Pass => assert!(left <= 3, "seed {seed}: {:?}", mesh.names(1)),
+                    Verdict::Reject => assert!(left > 100, "seed {seed}: {:?}", mesh.names(1)),
+                    Verdict::Approve | Verdict::Pass => {
+                        assert_eq!(left, if reset { 14 } else { 4 }, "seed {seed}: {:?}", mesh.names(1));
+                    }
                 }
                 assert_eq!(mesh.tree(1), mesh.tree(3), "seed {seed}");
             }
