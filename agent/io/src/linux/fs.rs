@@ -93,14 +93,7 @@ impl LinuxFs {
             Err(FsError::NotFound) => {}
             Err(why) => return Err(why),
         }
-        Ok(Self {
-            root,
-            path,
-            meta,
-            inotify,
-            walk: AtomicBool::new(false),
-            folds: AtomicBool::new(false),
-        })
+        Ok(Self { root, path, meta, inotify, walk: AtomicBool::new(false), folds: AtomicBool::new(false) })
     }
 
     pub(super) fn meta(&self) -> Result<&Meta, FsError> {
