@@ -3,7 +3,7 @@
 
 use super::Node;
 use crate::job::Job;
-use crate::limits::{JOBS, LINGER, OPEN_AGAIN, OPEN_FILES, OPEN_RETRY, RACY_AGAIN, SCAN_JOBS};
+use crate::limits::{JOBS, LINGER, OPEN_AGAIN, OPEN_FILES, OPEN_RETRY, RACY_AGAIN, RETRY, SCAN_JOBS};
 use crate::linger::{Linger, Lingered};
 use crate::publish::{Errand, Item};
 use crate::registry::Key;
@@ -86,11 +86,12 @@ impl<I: Io> Node<I> {
         }
         let mut retries = Vec::new();
         for (&number, volume) in &mut self.volumes {
-            if !volume.scanned || volume.is_paused() {
+            if !may_work(volume) {
                 continue;
             }
             for (key, waiting) in volume.open.waiting.iter_mut().filter(|(_, waiting)| waiting.again <= now) {
-                waiting.again = u64::MAX;
+                // Its outcome says when next.
+                waiting.again = now + RETRY.1.as_nanos() as u64;
                 retries.push((number, key.clone(), waiting.kept.take()));
             }
         }
@@ -109,7 +110,7 @@ impl<I: Io> Node<I> {
         let running: usize = self.volumes.values().map(|volume| volume.scans).sum();
         let mut free = SCAN_JOBS.saturating_sub(running).min(JOBS.saturating_sub(self.jobs_running));
         let mut jobs = Vec::new();
-        for volume in self.volumes.values_mut().filter(|volume| volume.scanned && !volume.is_paused()) {
+        for volume in self.volumes.values_mut().filter(|volume| may_work(volume)) {
             while free > 0
                 && let Some((directory, names)) = volume.open.take_unsure(now, &volume.busy)
             {
@@ -179,7 +180,7 @@ impl<I: Io> Node<I> {
     fn start_reviews(&mut self, now: u64) {
         let may_start = self.has_room() && !self.epoch_is_over(now);
         let mut jobs = Vec::new();
-        for volume in self.volumes.values_mut().filter(|volume| volume.scanned && !volume.is_paused()) {
+        for volume in self.volumes.values_mut().filter(|volume| may_work(volume)) {
             let lingering = !volume.lingering.is_empty();
             let open = &mut volume.open;
             match open.review {
@@ -212,6 +213,11 @@ impl<I: Io> Node<I> {
             self.displaced(lingered.volume, &key.directory, key.name, version);
         }
     }
+}
+
+/// What would be found is decided at once only then; an epoch waits for that.
+fn may_work(volume: &Volume) -> bool {
+    volume.scanned && !volume.is_paused() && volume.failed.is_none()
 }
 
 impl Volume {
