@@ -269,6 +269,11 @@ impl Pass<'_> {
         if !self.volume.selection.includes(&path, is_directory) {
             return Ok(()); // an excluded path is neither announced nor deleted
         }
+        if stat.is_some_and(|stat| stat.kind == FileKind::Directory && stat.id.device != self.volume.device) {
+            // Something else is mounted over it: what it shows, its mode too, is nothing of ours.
+            self.unreadable.push((name.clone(), FsError::Outside));
+            return Ok(());
+        }
         if was_directory
             && stat.is_none_or(|stat| stat.kind != FileKind::Directory)
             && self.registry.has_live_children(self.scan.volume, &path)?

@@ -124,7 +124,7 @@ fn what_something_else_is_mounted_over_is_neither_deleted_nor_replaced_by_it() {
         return;
     }
     rescan(a);
-    says(a, "nothing in it counts as changed");
+    says(a, "another mount is in the way");
     fs::write(b.volume.join("d/f3"), "edited elsewhere").unwrap();
     fs::write(b.volume.join("beside"), "edited").unwrap();
     a.shows("beside", b"edited");

@@ -28,6 +28,10 @@ fn all_choose_the_same_winner_whatever_their_clocks_say() {
             mesh.run_for(pause);
         }
         mesh.in_sync();
+        // By itself, and not because somebody found a difference and repaired it.
+        for node in 1..=3 {
+            assert_eq!(mesh.counters(node).unwrap().sum_differences, 0, "seed {seed}, n{node}");
+        }
         let winner = mesh.read(1, "f").unwrap();
         assert_eq!(winner, b"by n1", "seed {seed}: the highest stamp");
         for node in 2..=3 {

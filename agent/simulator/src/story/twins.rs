@@ -43,15 +43,19 @@ impl Twins {
         }
     }
 
-    /// Peers talk to one of the two at a time: each gets its turn, then the copy goes for good. What only the other one has may
-    /// be missing meanwhile.
+    /// Peers talk to one of the two at a time: each gets its turn, twice, because what the one knows of may lie on the other
+    /// alone. Then the copy goes for good.
     pub fn end(&mut self, mesh: &mut Mesh) {
         let Some((node, twin)) = self.pair.take() else { return };
-        mesh.kill(node);
-        let others = (1..=mesh.shape.nodes).filter(|id| *id != node).chain([twin]).collect::<Vec<_>>();
-        // Not an error: see above.
-        let _ = mesh.run_until_these_are_in_sync(&others, 60 * SECOND);
-        mesh.kill(twin);
-        mesh.start(node);
+        let others: Vec<u32> = (1..=mesh.shape.nodes).filter(|id| *id != node).collect();
+        for (runs, rests) in [(node, twin), (twin, node), (node, twin), (twin, node), (node, twin)] {
+            mesh.kill(rests);
+            if !mesh.runs(runs) {
+                mesh.start(runs);
+            }
+            let these: Vec<u32> = others.iter().copied().chain([runs]).collect();
+            // Not an error: they may wait for the other one.
+            let _ = mesh.run_until_these_are_in_sync(&these, 60 * SECOND);
+        }
     }
 }
