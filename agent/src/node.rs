@@ -71,6 +71,8 @@ pub struct Peer {
     told_of_twin: bool,
     /// Where its streams stood when its last session ended, by volume: its replica, and the recorded position.
     resume: BTreeMap<String, (ReplicaId, u64)>,
+    /// Volumes of which its last session was left something to others: where that stood says nothing of those versions.
+    left_to_makers: BTreeSet<String>,
 }
 
 enum PeerState {
@@ -304,6 +306,7 @@ impl<I: Io> Node<I> {
                 sent_bytes: 0,
                 received_bytes: 0,
                 resume: BTreeMap::new(),
+                left_to_makers: BTreeSet::new(),
             };
             (name, peer)
         });

@@ -1,6 +1,7 @@
 //! What a node says that it knows, it has recorded: nobody sends it again (SYNC 3).
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
+use syncmesh_io::FsError;
 use syncmesh_simulator::Cut;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
@@ -69,5 +70,30 @@ fn a_node_that_excludes_a_directory_relays_what_is_in_it() {
         mesh.remove(3, "cache/f");
         mesh.run_for(5 * SECOND);
         assert_eq!(mesh.names(1), ["cache", "g"], "seed {seed}");
+    }
+}
+
+/// A node can record nothing for a while, and meanwhile its session with one peer ends and begins anew, but not that with the
+/// maker of what waits: the peer that had left it to the maker doesn't say then that the node knows it.
+#[test]
+fn a_session_that_begins_anew_forgets_nothing_that_was_left_to_makers() {
+    for seed in 1..=50 {
+        let mut mesh = Mesh::new(seed, Shape { nodes: 3, ..Shape::default() });
+        mesh.in_sync();
+        mesh.faults(3).fail_some(seed, 1_000_000, &["open_directory"], &[FsError::Denied]);
+        mesh.rescan(3, false);
+        mesh.run_for(SECOND);
+        mesh.write(2, "f", "by n2");
+        mesh.run_for(2 * SECOND);
+        assert_eq!(mesh.read(1, "f").unwrap(), b"by n2", "seed {seed}");
+        mesh.world.cut(1, 3, Cut::Reset);
+        mesh.run_for(3 * SECOND);
+        mesh.faults(3).fail_randomly(0, 0, &[]);
+        mesh.in_sync();
+        mesh.run_for(30 * SECOND);
+        assert_eq!(mesh.read(3, "f").unwrap(), b"by n2", "seed {seed}");
+        for node in 1..=3 {
+            assert_eq!(mesh.counters(node).unwrap().sum_differences, 0, "seed {seed}, n{node}");
+        }
     }
 }

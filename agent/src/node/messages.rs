@@ -279,8 +279,10 @@ impl<I: Io> Node<I> {
             return None;
         }
         volume.problems.retain(|at, text| !(at.is_root() && text.contains(&format!("`conflicts` of {name}"))));
-        let position =
-            message.resume.filter(|(run, at)| *run == replica && *at <= volume.state.sequence).map_or(0, |r| r.1);
+        // What was left to makers hasn't been sent, wherever the stream stood, and the makers' word may not be taken yet.
+        let left = self.peers.get_mut(&name).is_some_and(|peer| peer.left_to_makers.remove(&volume.name));
+        let resume = message.resume.filter(|(run, at)| !left && *run == replica && *at <= volume.state.sequence);
+        let position = resume.map_or(0, |(_, at)| at);
         let peer = self.peers.get(&name);
         let resume = peer.and_then(|peer| peer.resume.get(&volume.name).copied().filter(|r| Some(r.0) == peer.replica));
         let link = Link {

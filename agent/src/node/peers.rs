@@ -242,6 +242,9 @@ impl<I: Io> Node<I> {
             for (number, link) in &connection.links {
                 if let (Some(volume), Some(replica)) = (self.volumes.get_mut(number), peer.replica) {
                     peer.resume.insert(volume.name.clone(), (replica, link.incoming.recorded()));
+                    if link.outgoing.left_to_makers {
+                        peer.left_to_makers.insert(volume.name.clone());
+                    }
                     if volume.is_paused() {
                         // What came and isn't recorded comes again. Kept, it would grow with each session of a long pause.
                         volume.incoming.retain(|_, items| {
