@@ -242,7 +242,7 @@ impl<I: Io> Node<I> {
             for (number, link) in &connection.links {
                 if let (Some(volume), Some(replica)) = (self.volumes.get_mut(number), peer.replica) {
                     peer.resume.insert(volume.name.clone(), (replica, link.incoming.recorded()));
-                    if volume.is_paused() {
+                    if volume.stands_still() {
                         // What came and isn't recorded comes again. Kept, it would grow with each session of a long pause.
                         volume.incoming.retain(|_, items| {
                             items.retain(|item| item.stream.is_none_or(|(session, _)| session != id));
