@@ -7,7 +7,6 @@ use crate::job::VolumeContext;
 use crate::registry::{Key, Registry, RegistryError};
 use crate::stage::write;
 use crate::store;
-use crate::suspect::is_suspect;
 use syncmesh_core::entry::{ContentHash, Here, Identity};
 use syncmesh_core::path::Name;
 use syncmesh_io::FsError;
@@ -51,8 +50,7 @@ pub fn find(
     hash: ContentHash,
 ) -> Result<Option<Found>, RegistryError> {
     let has = |here: &&Here| here.entry.content.body.hash() == Some(hash);
-    // Of what is suspect the disk hasn't what the row says, and the store may have it.
-    if let Some(row) = registry.get(key)?.filter(|row| !is_suspect(row))
+    if let Some(row) = registry.get(key)?
         && let Some(here) = row.live().filter(has)
     {
         return Ok(Some(Found::Published(key.clone(), Box::new(here.clone()))));

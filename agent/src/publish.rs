@@ -12,7 +12,7 @@ use crate::publish::act::{Act, Plan};
 use crate::registry::{Key, RegistryError};
 use crate::scan::{What, is_leftover};
 use crate::space::{Room, needs};
-use crate::stage::{Replaced, Source, StageError, metadata, stage};
+use crate::stage::{Source, StageError, metadata, stage};
 use crate::store::{self, Kind, make_room};
 use crate::suspect::{is_suspect, nothing_better};
 use std::collections::{BTreeMap, BTreeSet};
@@ -491,7 +491,7 @@ impl Work<'_> {
             }
             if entry.is_live() {
                 let end = (None, Kind::Superseded);
-                let mut step = self.stage(index, item, row, &target, entry, None, end, None, None)?;
+                let mut step = self.stage(index, item, row, &target, entry, None, end, None)?;
                 if let Step::Publish(Plan { act: Act::Exchange { over_directory, .. }, .. }) = &mut step {
                     *over_directory = true;
                 }
@@ -529,8 +529,7 @@ impl Work<'_> {
             _ if suspect.is_some() => (None, Kind::Loser),
             (Displaced::ConflictCopy | Displaced::Store, _) => (None, Kind::Superseded),
         };
-        let replaced = shown.map(|stat| Replaced { directory, name: item.name.as_bytes(), id: stat.id });
-        let step = self.stage(index, item, row, &target, entry, old, end, over, replaced.as_ref())?;
+        let step = self.stage(index, item, row, &target, entry, old, end, over)?;
         Ok(self.unless_open(directory, item, row, &target, step))
     }
 
@@ -601,7 +600,6 @@ impl Work<'_> {
         old: Option<Identity>,
         (copy, kind): (Option<Name>, Kind),
         over: Option<Entry>,
-        replaced: Option<&Replaced<'_>>,
     ) -> Result<Step, RegistryError> {
         // Contents that came along belong to the item's version; the join may have chosen another.
         let fits = entry.content.body.same_contents(&item.entry.content.body);
@@ -611,15 +609,15 @@ impl Work<'_> {
         if needs > 0 && !self.room.take(self.volume, needs) {
             return Ok(Step::Done(Some(want(row, target, Why::NoSpace)), Fate::Waits(Cause::Disk(FsError::NoSpace))));
         }
-        let mut staged = stage(self.volume, &entry.content.body, &entry.attributes, source, replaced);
+        let mut staged = stage(self.volume, &entry.content.body, &entry.attributes, source);
         if matches!(staged, Err(StageError::Disk(FsError::NoSpace))) && make_room(self.volume, needs, 1) > 0 {
             // A quota, or too few inodes: the free space didn't show it.
-            staged = stage(self.volume, &entry.content.body, &entry.attributes, source, replaced);
+            staged = stage(self.volume, &entry.content.body, &entry.attributes, source);
         }
         if matches!(staged, Err(StageError::NoContents))
             && let Some(slot) = self.contents_from_here(item, &entry.content.body)?
         {
-            staged = stage(self.volume, &entry.content.body, &entry.attributes, &Source::Slot(slot), replaced);
+            staged = stage(self.volume, &entry.content.body, &entry.attributes, &Source::Slot(slot));
             if staged.is_err() {
                 let _ = self.volume.fs.drop_slot(slot);
             }

@@ -607,7 +607,7 @@ impl Registry {
         if let Some(hash) = large_contents(&row) {
             overlay.contents.insert(contents_prefix(key.volume, &hash), key.clone());
         }
-        overlay.open_bytes += bytes_of(&key);
+        overlay.open_bytes += 300 + key.directory.as_bytes().len() + key.name.as_bytes().len();
         overlay.open.insert(key, row);
     }
 
@@ -631,38 +631,8 @@ impl Registry {
         Ok(transaction.commit()?)
     }
 
-    /// A volume's rows that no durable epoch holds. Not while an epoch is closed and not committed.
-    pub fn undurable(&self, volume: u16) -> Vec<(Key, Row)> {
-        let overlay = self.0.overlay.read().expect(POISONED);
-        let rows = overlay.open.iter().filter(|(key, _)| key.volume == volume);
-        rows.map(|(key, row)| (key.clone(), row.clone())).collect()
-    }
-
-    /// Gives them up. Returns the volume as of its last durable epoch, if it was in one. Not while an epoch is closed and not
-    /// committed.
-    pub fn take_back(&self, volume: u16) -> Result<Option<VolumeState>, RegistryError> {
-        {
-            let mut overlay = self.0.overlay.write().expect(POISONED);
-            overlay.open.retain(|key, _| key.volume != volume);
-            overlay.sequence.retain(|(number, _), _| *number != volume);
-            overlay.contents.retain(|_, key| key.volume != volume);
-        }
-        let read = self.0.database.begin_read()?;
-        for item in read.open_table(VOLUMES)?.iter()? {
-            let (_, bytes) = item?;
-            let mut state: VolumeState =
-                postcard::from_bytes(bytes.value()).map_err(|_| RegistryError::Row(RowError::Damaged))?;
-            if state.number == volume {
-                self.count_waiting(&mut state)?;
-                return Ok(Some(state));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Writes the closed epoch's rows and `stored` in one durable transaction, then lets the rows go. Of volumes that are left
-    /// out nothing is written: their rows belong to the open epoch again.
-    pub fn commit(&self, stored: &Stored, left_out: &BTreeSet<u16>) -> Result<(), RegistryError> {
+    /// Writes the closed epoch's rows and `stored` in one durable transaction, then lets the rows go.
+    pub fn commit(&self, stored: &Stored) -> Result<(), RegistryError> {
         // Shared, not locked: the loop goes on putting rows of the next epoch while these are written.
         let closing = self.0.overlay.read().expect(POISONED).closing.clone();
         let mut transaction = self.0.database.begin_write()?;
@@ -672,7 +642,7 @@ impl Registry {
             let mut wanted = transaction.open_table(WANTED)?;
             let mut sequence = transaction.open_table(SEQUENCE)?;
             let mut contents = transaction.open_table(CONTENTS)?;
-            for (key, row) in closing.iter().filter(|(key, _)| !left_out.contains(&key.volume)) {
+            for (key, row) in &*closing {
                 let bytes = key.encode();
                 let old = rows.insert(bytes.as_slice(), row.encode().as_slice())?;
                 let old = old.map(|old| Row::decode(old.value())).transpose().map_err(RegistryError::Row)?;
@@ -694,7 +664,7 @@ impl Registry {
                 }
             }
             let mut volumes = transaction.open_table(VOLUMES)?;
-            for (name, state) in stored.volumes.iter().filter(|(_, state)| !left_out.contains(&state.number)) {
+            for (name, state) in &stored.volumes {
                 let bytes = postcard::to_stdvec(state).expect("a volume's state has no type that postcard refuses");
                 volumes.insert(name.as_str(), bytes.as_slice())?;
             }
@@ -718,19 +688,13 @@ impl Registry {
         let mut overlay = self.0.overlay.write().expect(POISONED);
         let overlay = &mut *overlay;
         overlay.closing = Arc::default();
+        let open = &overlay.open;
+        overlay.contents.retain(|_, key| open.contains_key(key));
         for (key, row) in &*closing {
-            if overlay.open.contains_key(key) {
-                continue;
-            }
-            if left_out.contains(&key.volume) {
-                overlay.open_bytes += bytes_of(key);
-                overlay.open.insert(key.clone(), row.clone());
-            } else {
+            if !overlay.open.contains_key(key) {
                 overlay.sequence.remove(&(key.volume, row.sequence));
             }
         }
-        let open = &overlay.open;
-        overlay.contents.retain(|_, key| open.contains_key(key));
         Ok(())
     }
 }
@@ -763,11 +727,6 @@ pub struct Stored {
     pub forgotten: BTreeSet<String>,
 }
 
-/// What a row takes, about.
-fn bytes_of(key: &Key) -> usize {
-    300 + key.directory.as_bytes().len() + key.name.as_bytes().len()
-}
-
 /// The least key that a child of the directory can have.
 fn first_child(volume: u16, directory: &RelativePath) -> Key {
     Key { volume, directory: directory.clone(), name: Name::new(&[1]).expect("one byte that may stand in a name") }
@@ -788,7 +747,7 @@ mod tests {
 
     fn commit(registry: &Registry) {
         registry.close_epoch();
-        registry.commit(&Stored::default(), &BTreeSet::new()).unwrap();
+        registry.commit(&Stored::default()).unwrap();
     }
 
     #[test]
@@ -827,7 +786,7 @@ mod tests {
         assert_eq!(between(None, Some("d/aa"), 10), ["e5", "d/a1", "d/aa7"]);
         assert_eq!(between(Some("e"), None, 2), ["d/a1", "d/aa7"]);
         assert_eq!(between(Some("d/b"), Some("d/c"), 9), ["d/c8"]);
-        registry.commit(&Stored::default(), &BTreeSet::new()).unwrap();
+        registry.commit(&Stored::default()).unwrap();
         assert_eq!(since(0, 10), expected);
         commit(&registry);
         assert_eq!(since(0, 10), expected);

@@ -6,7 +6,7 @@ use crate::session::PlainSessions;
 use crate::storage::Storage;
 use crate::{Disk, Faults, Random, Settings, SimFs, SimIo, SimStateFiles, StateDisk, World};
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -208,10 +208,6 @@ impl Mesh {
     /// The disks' clocks follow the world's, and no two steps show the same time.
     fn tick(&mut self) {
         self.steps += 1;
-        self.set_disk_clocks();
-    }
-
-    fn set_disk_clocks(&mut self) {
         // What `SimIo::wall` shows when the world begins, a second after its clock did.
         const START: u64 = 1_767_225_599_000_000_000;
         let now = START + self.world.now() + 1_000;
@@ -390,13 +386,6 @@ impl Mesh {
         machine.boots += 1;
     }
 
-    /// The next sync of a node's file system that has something to write fails, and loses some of it.
-    pub fn fail_sync(&mut self, id: u32) {
-        self.note(&format!("the disk of n{id} is about to fail a sync"));
-        let random = Random::new(self.random.bits());
-        self.machine(id).disk.fail_sync(Some(random));
-    }
-
     /// Does one thing that is ready to be done; lets time pass until there is. False if nothing will ever happen.
     pub fn step(&mut self) -> bool {
         self.tick();
@@ -422,8 +411,6 @@ impl Mesh {
             let Some(next) = self.world.next_event_time() else { return !ready.is_empty() };
             let slow = self.world.now() + self.random.between(0, 5_000_000);
             self.world.advance_to(if ready.is_empty() { next } else { next.min(slow) });
-            // Whoever writes before the next step writes now.
-            self.set_disk_clocks();
             return true;
         }
         let pick = self.random.between(0, ready.len() as u64 - 1) as usize;
@@ -568,7 +555,7 @@ impl Mesh {
         let (registry, stored) = Registry::open(machine.storage.clone()).expect("it was closed in order");
         registry.put(key(path), row);
         registry.close_epoch();
-        registry.commit(&stored, &BTreeSet::new()).expect("a simulated disk has no reason to fail");
+        registry.commit(&stored).expect("a simulated disk has no reason to fail");
     }
 
     /// What a running node has counted.

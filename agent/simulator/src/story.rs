@@ -9,7 +9,7 @@ mod writers;
 
 use crate::ledger::Ledger;
 use crate::mesh::{Mesh, Shape};
-use crate::{Cut, Disk, Snapshot};
+use crate::{Cut, Snapshot};
 use mishaps::Mishaps;
 use std::collections::{BTreeMap, BTreeSet};
 use syncmesh_agent::epoch::Durability;
@@ -50,7 +50,7 @@ struct Teller {
     made_up: u64,
     /// Comparisons of replicas that found them different although they knew the same.
     differences: u64,
-    /// Some machine lost power at some time, or its disk couldn't take what was written.
+    /// Some machine lost power at some time.
     power_lost: bool,
     mishaps: Mishaps,
     writers: Writers,
@@ -146,30 +146,7 @@ impl Teller {
             }
             87..=89 if !self.mishaps.befell && self.twins.is_empty() => self.lose_power(node),
             90..=92 => self.troubles.begin_or_end(&mut self.mesh, node),
-            93..=94 if !self.mishaps.befell && !self.held_open && self.twins.is_empty() => self.fail_sync(node),
             _ => self.cut_or_heal(node),
-        }
-        self.note_losses();
-    }
-
-    /// Like power loss it leaves files of which somebody has to decide; see also [`Mishaps`].
-    fn fail_sync(&mut self, node: u32) {
-        self.count_differences(node);
-        self.mesh.fail_sync(node);
-        self.power_lost = true;
-    }
-
-    /// What only a disk was about to have that couldn't take it is excused.
-    fn note_losses(&mut self) {
-        for at in 0..self.mesh.machines.len() {
-            let losses = self.mesh.machines[at].disk.take_losses();
-            if losses.is_empty() {
-                continue;
-            }
-            let others = self.mesh.machines.iter().enumerate().filter(|(other, _)| *other != at);
-            let others = others.flat_map(|(_, machine)| contents(&machine.disk));
-            let kept: Vec<Vec<u8>> = others.collect();
-            self.ledger.power_lost(losses.iter().map(Vec::as_slice), kept.iter().map(Vec::as_slice));
         }
     }
 
@@ -204,7 +181,9 @@ impl Teller {
 
     /// All contents of all disks.
     fn contents(&self) -> Vec<Vec<u8>> {
-        self.mesh.machines.iter().flat_map(|machine| contents(&machine.disk)).collect()
+        let disks = self.mesh.machines.iter().map(|machine| &machine.disk);
+        let shown = disks.clone().flat_map(|disk| disk.snapshot().into_values().map(|shown| shown.contents));
+        shown.chain(disks.flat_map(|disk| disk.stored_contents().into_values())).collect()
     }
 
     fn cut_or_heal(&mut self, node: u32) {
@@ -307,7 +286,6 @@ impl Teller {
         }
         self.troubles.end(&mut self.mesh);
         for id in 1..=self.nodes {
-            self.mesh.machines[id as usize - 1].disk.fail_sync(None);
             if !self.mesh.runs(id) {
                 self.mesh.start(id);
             }
@@ -324,10 +302,8 @@ impl Teller {
             let apart = disks.iter().skip(1).filter_map(|disk| difference(&disks[0], disk));
             format!("I1: never in sync: {why}\n  n1 differs: {:?}", apart.collect::<Vec<_>>())
         })?;
-        // Epochs end, and peers hear of it. What a disk couldn't take is missed at the latest now.
+        // Epochs end, and peers hear of it.
         self.mesh.run_for(15 * SECOND);
-        self.note_losses();
-        self.mesh.machines.iter().for_each(|machine| machine.disk.forget_cached());
         let activity: Vec<_> = (1..=self.nodes).map(|id| self.mesh.activity(id)).collect();
         self.mesh.run_for(60 * SECOND);
         let later: Vec<_> = (1..=self.nodes).map(|id| self.mesh.activity(id)).collect();
@@ -358,12 +334,6 @@ impl Teller {
         let count = files.count();
         Ok(Told { trace: self.mesh.trace, steps: self.mesh.steps, writes: self.writes, files: count })
     }
-}
-
-/// All contents of a disk.
-fn contents(disk: &Disk) -> Vec<Vec<u8>> {
-    let shown = disk.snapshot().into_values().map(|shown| shown.contents);
-    shown.chain(disk.stored_contents().into_values()).collect()
 }
 
 /// Without what is excluded, and without directories in which nothing else is and which an excluded file keeps somewhere.

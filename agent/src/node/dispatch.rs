@@ -1,8 +1,7 @@
 //! Starting what is due: epochs, scans, applies, collections, fetches, retries.
 
 use super::messages::elsewhere;
-use super::unsynced::Unsynced;
-use super::{Closing, Fetch, Node, PeerState};
+use super::{Fetch, Node, PeerState};
 use crate::announce::Collect;
 use crate::connection::{Lane, Phase};
 use crate::epoch::Commit;
@@ -10,16 +9,14 @@ use crate::fetch::{FETCH_SLOT, StageBlock};
 use crate::job::{Job, Sweep};
 use crate::limits::{
     APPLY_ITEMS, EPOCH, EPOCH_ROWS_BYTES, FETCH_BLOCKS, FETCH_WINDOW, FETCHES, JOBS, PLACE, PRUNE, RECOUNT, SCAN_JOBS,
-    SYNC,
 };
 use crate::publish::{Apply, Item};
 use crate::registry::Last;
 use crate::scan::Scan;
 use crate::stage::Source;
-use crate::unsynced::Sync;
 use crate::verify::Verify;
 use crate::volume::{FetchWanted, Reading, Volume};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use syncmesh_core::entry::Origin;
 use syncmesh_core::limits::BLOCK_BYTES;
@@ -34,8 +31,6 @@ impl<I: Io> Node<I> {
         self.watch_clock(now);
         self.tend_peers(now);
         self.tend_epoch(now);
-        self.tend_closing(now);
-        self.tend_unsynced(now);
         self.start_blocks();
         self.start_applies();
         self.start_collects();
@@ -70,8 +65,7 @@ impl<I: Io> Node<I> {
             due.extend(connection.links.values().filter_map(|link| link.comparing.again));
         }
         for volume in self.volumes.values() {
-            due.extend(volume.unsynced.as_ref().and_then(Unsynced::due));
-            if volume.stands_still() {
+            if volume.is_paused() {
                 continue;
             }
             due.extend(volume.dirty.next_due().filter(|_| self.stopping.is_none()));
@@ -82,7 +76,6 @@ impl<I: Io> Node<I> {
             due.extend(volume.open.due().filter(|_| volume.scanned && self.stopping.is_none()));
             due.extend((volume.scanned && self.stopping.is_none()).then_some(volume.placed + PLACE.as_nanos() as u64));
         }
-        due.extend(self.epoch.closing.as_ref().map(|closing| closing.began + SYNC.as_nanos() as u64));
         if self.epoch.used && !self.epoch.committing {
             due.push(self.epoch.opened + EPOCH.as_nanos() as u64);
         }
@@ -110,13 +103,7 @@ impl<I: Io> Node<I> {
         }
         // The append that is under way belongs to the journal that would go.
         let unfinished = self.epoch.applies > 0 || self.epoch.displaced > 0;
-        let reading_back = self.volumes.values().any(Volume::is_reading_back);
-        if !self.epoch_is_over(now)
-            || unfinished
-            || reading_back
-            || self.journal.appending
-            || !self.journal.buffer.is_empty()
-        {
+        if !self.epoch_is_over(now) || unfinished || self.journal.appending || !self.journal.buffer.is_empty() {
             return;
         }
         let Some(next) = self.epoch.next_log.take() else { return };
@@ -136,18 +123,12 @@ impl<I: Io> Node<I> {
             epoch: self.epoch.number,
             log: self.epoch.log,
             ahead: self.epoch.number + 2,
-            left_out: BTreeMap::new(),
-            back: Vec::new(),
+            volumes: self.volumes.values().filter(|volume| volume.touched).map(|volume| volume.number).collect(),
             stored: self.stored(),
         };
-        let mut waits = BTreeSet::new();
         for volume in self.volumes.values_mut() {
+            volume.touched = false;
             volume.closing = volume.state.sequence;
-            // One that hangs, or that stands still, is looked after elsewhere.
-            if std::mem::take(&mut volume.touched) && volume.unsynced.is_none() && !volume.syncing {
-                volume.syncing = true;
-                waits.insert(volume.number);
-            }
         }
         self.epoch.number += 1;
         self.epoch.log = next;
@@ -155,11 +136,7 @@ impl<I: Io> Node<I> {
         self.epoch.used = false;
         self.epoch.committing = true;
         self.begin_journal();
-        let began_millis = commit.stored.last.began_millis;
-        for volume in waits.iter().copied() {
-            self.start(Job::Sync(Sync { volume, began_millis }));
-        }
-        self.epoch.closing = Some(Closing { commit, waits, began: now });
+        self.start(Job::Commit(commit));
     }
 
     /// The first record of an epoch's journal.
@@ -181,7 +158,7 @@ impl<I: Io> Node<I> {
         let running: usize = self.volumes.values().map(|volume| volume.scans).sum();
         let mut free = SCAN_JOBS.saturating_sub(running).min(JOBS.saturating_sub(self.jobs_running));
         let mut jobs = Vec::new();
-        for volume in self.volumes.values_mut().filter(|volume| !volume.stands_still()) {
+        for volume in self.volumes.values_mut().filter(|volume| !volume.is_paused()) {
             while free > 0
                 && let Some((directory, scope)) = volume.dirty.take(now, &volume.busy)
             {
@@ -212,10 +189,10 @@ impl<I: Io> Node<I> {
         let wall = self.wall_millis();
         let mut jobs = Vec::new();
         for volume in self.volumes.values_mut().filter(|volume| volume.scanned && volume.failed.is_none()) {
-            let stands_still = volume.stands_still();
+            let is_paused = volume.is_paused();
             while self.jobs_running + jobs.len() < JOBS {
-                // Versions that exist only in a slot get a name also while the volume stands still: the journal waits for it.
-                let may_go = |item: &Item| !stands_still || matches!(item.source, Source::Displaced(_));
+                // Versions that exist only in a slot get a name also while the volume is paused: the journal waits for it.
+                let may_go = |item: &Item| !is_paused || matches!(item.source, Source::Displaced(_));
                 let ready = |(directory, items): &(&RelativePath, &VecDeque<Item>)| {
                     !volume.busy.contains(*directory) && items.front().is_some_and(may_go)
                 };
@@ -261,7 +238,7 @@ impl<I: Io> Node<I> {
             let Some(name) = connection.peer.as_deref() else { continue };
             let elsewhere = Arc::new(elsewhere(&self.peers, name));
             for (&number, link) in &mut connection.links {
-                let Some(volume) = self.volumes.get(&number).filter(|volume| !volume.stands_still()) else { continue };
+                let Some(volume) = self.volumes.get(&number).filter(|volume| !volume.is_paused()) else { continue };
                 let out = &mut link.outgoing;
                 if out.collecting
                     || out.position >= volume.tellable()
@@ -314,7 +291,7 @@ impl<I: Io> Node<I> {
     }
 
     fn start_fetches(&mut self) {
-        let running = self.volumes.values().filter(|volume| !volume.stands_still());
+        let running = self.volumes.values().filter(|volume| !volume.is_paused());
         let numbers: Vec<u16> = running.map(|volume| volume.number).collect();
         for number in numbers {
             while self.fetches.len() + self.reuses.len() < FETCHES {
@@ -481,7 +458,7 @@ impl<I: Io> Node<I> {
     fn start_sweeps(&mut self, now: u64) {
         let mut jobs = Vec::new();
         for volume in self.volumes.values_mut().filter(|volume| volume.scanned) {
-            let may_go = self.stopping.is_none() && !volume.stands_still();
+            let may_go = self.stopping.is_none() && !volume.is_paused();
             if may_go && !volume.retry.running && volume.retry.due.is_some_and(|due| due <= now) {
                 volume.retry.due = None;
                 volume.retry.running = true;

@@ -2,7 +2,6 @@
 
 use super::Node;
 use crate::connection::{Lane, Phase};
-use crate::epoch::Committed;
 use crate::fetch::{BlockRead, StagedBlock};
 use crate::guard::Moved;
 use crate::job::Done;
@@ -36,9 +35,6 @@ impl<I: Io> Node<I> {
         if !matches!(done, Done::Findings(_)) {
             self.jobs_running -= 1;
         }
-        if let Some(volume) = done.worked_on().and_then(|number| self.volumes.get_mut(&number)) {
-            volume.jobs -= 1;
-        }
         match done {
             Done::Findings(findings) => self.findings(findings),
             Done::Scanned(scanned) => self.scanned(scanned),
@@ -57,33 +53,26 @@ impl<I: Io> Node<I> {
             Done::Mentioned(mentioned) => self.mentioned(mentioned),
             Done::Verified(verified) => self.verified(verified),
             Done::Resolved(peer, result) => self.resolved(&peer, result),
-            Done::Committed(committed) => self.committed(committed),
-            Done::Synced(synced) => self.synced(synced),
-            Done::HasReadBack(back) => self.has_read_back(back),
+            Done::Committed(committed) => {
+                self.epoch.committing = false;
+                match (committed.error, committed.ahead) {
+                    (None, Ok(log)) => {
+                        self.epoch.next_log = Some(log);
+                        self.counters.epochs += 1;
+                        for volume in self.volumes.values_mut() {
+                            volume.durable = volume.closing;
+                        }
+                        for connection in self.connections.values_mut() {
+                            for link in connection.links.values_mut() {
+                                link.incoming.durable = link.incoming.closing.max(link.incoming.durable);
+                            }
+                        }
+                    }
+                    (Some(error), _) => self.fail(format!("an epoch can't be made durable: {error}")),
+                    (None, Err(error)) => self.fail(format!("the next journal can't be opened: {error}")),
+                }
+            }
             Done::Broken(why) => self.fail(why),
-        }
-    }
-
-    /// An epoch is durable, but for the volumes that were left out.
-    fn committed(&mut self, committed: Committed) {
-        self.epoch.committing = false;
-        match (committed.error, committed.ahead) {
-            (None, Ok(log)) => self.epoch.next_log = Some(log),
-            (Some(error), _) => return self.fail(format!("an epoch can't be made durable: {error}")),
-            (None, Err(error)) => return self.fail(format!("the next journal can't be opened: {error}")),
-        }
-        self.counters.epochs += 1;
-        let is_in = |number: &u16| !committed.left_out.contains_key(number);
-        for volume in self.volumes.values_mut().filter(|volume| is_in(&volume.number)) {
-            volume.durable = volume.closing;
-            if committed.back.contains(&volume.number) {
-                (volume.noted, volume.failed_syncs) = (false, 0);
-            }
-        }
-        for connection in self.connections.values_mut() {
-            for (_, link) in connection.links.iter_mut().filter(|(number, _)| is_in(number)) {
-                link.incoming.durable = link.incoming.closing.max(link.incoming.durable);
-            }
         }
     }
 

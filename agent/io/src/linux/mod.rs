@@ -1,6 +1,5 @@
 //! Linux: io_uring, inotify, openat2.
 
-mod attributes;
 mod directory;
 mod file;
 mod fs;
