@@ -35,7 +35,8 @@ pub fn hash_open(volume: &VolumeContext, file: &dyn OpenFile, before: &Stat) -> 
         let read = file.read_at(&mut buffer, offset)?;
         hasher.update(&buffer[..read]);
         offset += read as u64;
-        if read < buffer.len() {
+        // What has grown is read no further: it is no version, and may be read in pieces of one byte.
+        if read < buffer.len() || offset > before.size {
             break;
         }
     }
