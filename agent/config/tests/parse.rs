@@ -172,6 +172,7 @@ const BAD: &[(&str, &str, u32, &str, &str)] = &[
     ("\"10%\"", "10G", 16, "volumes[0].versions.budget", "or a percentage"),
     ("settle: 50ms", "reserve: \"91%\"", 18, "volumes[0].reserve", "from 0% to 90%"),
     ("settle: 50ms", "settle: 0s", 18, "volumes[0].settle", "from 1ms to 1m"),
+    ("settle: 50ms", "openWait: 2h", 18, "volumes[0].openWait", "from 0ms to 1h"),
     // Fields that come later.
     (
         "policy: keepBoth",
@@ -192,7 +193,6 @@ const BAD: &[(&str, &str, u32, &str, &str)] = &[
     ("durability: epoch", "durability: none", 17, "volumes[0].durability", "epoch"),
     ("durability: epoch", "durability: [strict]", 17, "volumes[0].durability", "text"),
     ("settle: 50ms", "deletionGuard: { percent: 0 }", 18, "volumes[0].deletionGuard.percent", "from 1 to 100"),
-    ("settle: 50ms", "openWait: 2h", 18, "volumes[0].openWait", "0s to 1h"),
     ("limit: 0", "limit: 1Mi", 19, "volumes[0].bandwidth.limit", "comes with a later version"),
     ("ReadWriteMany", "SingleWriter", 20, "volumes[0].mode", "comes with a later version"),
     ("seed: \"\"", "seed: c", 21, "volumes[0].seed", "neither this node nor among `peers`"),
