@@ -126,7 +126,10 @@ pub enum Cause {
         deleted: bool,
     },
     /// A directory that is to be removed or replaced still has something in it.
-    NotEmpty,
+    NotEmpty {
+        /// It was tried before, and nothing that it has is about to go.
+        stays: bool,
+    },
     /// The disk shows something that no scan has recorded yet.
     LocalChange,
     /// It deletes, and the guard hasn't judged it.
@@ -487,7 +490,8 @@ impl Work<'_> {
         }
         if was_directory && !is_directory {
             if self.context.registry.has_live_children(self.job.volume, &path)? {
-                return waits(Cause::NotEmpty, Why::Fetching);
+                let stays = item.errand == Errand::Again && !entry.is_live() && self.nothing_goes(&path)?;
+                return waits(Cause::NotEmpty { stays }, Why::Fetching);
             }
             if entry.is_live() {
                 let end = (None, Kind::Superseded);
@@ -557,6 +561,22 @@ impl Work<'_> {
             let _ = self.volume.fs.drop_slot(plan.slot);
         }
         Step::Done(Some(want(row, target, Why::Fetching)), Fate::Waits(Cause::Open { kept }))
+    }
+
+    /// Is no other version wanted of anything in this directory?
+    fn nothing_goes(&self, directory: &RelativePath) -> Result<bool, RegistryError> {
+        const ROWS: usize = 256;
+        let mut after = None;
+        loop {
+            let rows = self.context.registry.children(self.job.volume, directory, after.as_ref(), ROWS)?;
+            if rows.iter().any(|(_, row)| row.wanted.is_some()) {
+                return Ok(false);
+            }
+            match rows.last() {
+                Some((name, _)) if rows.len() == ROWS => after = Some(name.clone()),
+                _ => return Ok(true),
+            }
+        }
     }
 
     /// A leftover is in the way. A directory that is made again elsewhere takes it over; anything else has to wait until its

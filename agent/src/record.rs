@@ -77,7 +77,9 @@ pub fn record(
 
 /// A version that supersedes what its author saw, and nothing else of what was known: losers of a conflict that have no copy
 /// yet. They stand beside a file, so that whoever has them makes the copy; over a deletion they have the name.
-pub fn over_unseen(mut entry: Entry, unseen: Vec<Content>) -> Entry {
+pub fn over_unseen(mut entry: Entry, mut unseen: Vec<Content>) -> Entry {
+    // Equal contents are no conflict, whoever wrote them.
+    unseen.retain(|loser| !loser.body.same_contents(&entry.content.body));
     if unseen.is_empty() {
         return entry;
     }

@@ -107,6 +107,12 @@ impl Knowledge {
         })
     }
 
+    /// Is this version known, and each that its replica made before?
+    pub fn contains_up_to(&self, dot: Dot) -> bool {
+        let first = self.0.get(&dot.replica).and_then(|ranges| ranges.first());
+        first.is_some_and(|range| range.0 == 1 && dot.counter <= range.1)
+    }
+
     /// Is every component of this vector known? Then whoever has this knowledge needs nothing that the vector's entry
     /// could tell.
     pub fn covers(&self, vector: &Vector) -> bool {

@@ -175,6 +175,37 @@ fn suspects_wait_for_members_that_are_away_and_then_somebody_is_asked() {
     assert!(suspect > 5, "power loss leaves files, or this shows nothing: {suspect}");
 }
 
+/// A directory is deleted on one node while somebody writes into it on the other; then power loss brings it back on the first.
+/// No node has it as deleted any more that could make it again, and yet it stays.
+#[test]
+fn a_deleted_directory_that_power_loss_brought_back_stays_with_what_was_written_in_it() {
+    let mut came_back = 0;
+    for mut mesh in meshes() {
+        mesh.mkdir(1, "d");
+        mesh.write(1, "d/f", "old");
+        mesh.in_sync();
+        mesh.run_for(10 * SECOND);
+        mesh.remove(1, "d/f");
+        mesh.remove(1, "d");
+        let pause = mesh.random.between(0, SECOND / 12);
+        mesh.run_for(pause);
+        if mesh.disk(2).user_write(b"d/new", b"new").is_err() {
+            continue;
+        }
+        let pause = mesh.random.between(0, SECOND / 3);
+        mesh.run_for(pause);
+        mesh.lose_power(1);
+        came_back += u32::from(mesh.names(1).contains(&"d".to_owned()));
+        mesh.start(1);
+        mesh.run_for(30 * SECOND);
+        let _ = mesh.decide_holds(1, Verdict::Reject);
+        mesh.in_sync();
+        assert_eq!(mesh.tree(1), mesh.tree(2), "seed {}", mesh.seed);
+        assert_eq!(mesh.read(1, "d/new").unwrap(), b"new", "seed {}", mesh.seed);
+    }
+    assert!(came_back > 5, "power loss brings directories back, or this shows nothing: {came_back}");
+}
+
 /// As long as the machine and its mount go on nothing was lost, and nothing is suspect.
 #[test]
 fn an_empty_file_written_while_the_agent_was_off_is_an_edit_like_any_other_after_kill_9() {

@@ -343,10 +343,15 @@ impl<I: Io> Node<I> {
                         volume.dirty.mark(directory, item.name.clone(), now, 0);
                         volume.retry.later(now);
                     }
-                    Cause::NotEmpty => {
+                    Cause::NotEmpty { stays } => {
                         // What is in it may be new, or gone from the disk, and unseen.
                         volume.dirty.mark_all(&path, false, now);
                         volume.retry.later(now);
+                        let deletion = item.row.as_ref().and_then(|row| row.wanted.as_ref());
+                        if let (true, Some(deletion)) = (*stays, deletion.and_then(|wanted| wanted.entries.first())) {
+                            let deletion = deletion.clone();
+                            self.keep_directory(number, directory, &item.name, &deletion);
+                        }
                     }
                     Cause::Guard => volume.guard.gather(now, volume.state.counts.files),
                     Cause::Overtaken => {
@@ -463,6 +468,22 @@ impl<I: Io> Node<I> {
         }
         let item = Item { name, entry, source: Source::None, stream: None, errand: Errand::Again };
         volume.queue(parent, item);
+    }
+
+    /// A directory was deleted elsewhere, and is here, with something in it that its deleter hadn't seen: all that he had
+    /// deleted before is known. He would make it again when he hears of that, unless power loss has brought it back there, too.
+    fn keep_directory(&mut self, number: u16, directory: &RelativePath, name: &Name, deletion: &Entry) {
+        let (wall, replica) = (self.wall_millis(), self.replica);
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        if !volume.state.knowledge.contains_up_to(deletion.content.stamp.dot) {
+            return;
+        }
+        let stamp = Stamp { hlc: self.clock.stamp(wall, Some(deletion.newest().hlc)), dot: volume.next_dot(replica) };
+        let attributes = deletion.attributes;
+        let entry = version(Some(deletion), Body::Directory, attributes.mode, attributes.owner, stamp);
+        self.counters.versions_made += 1;
+        let item = Item { name: name.clone(), entry, source: Source::None, stream: None, errand: Errand::Again };
+        volume.queue(directory.clone(), item);
     }
 
     fn collected(&mut self, collected: crate::announce::Collected) {

@@ -141,7 +141,8 @@ impl Work<'_> {
             return;
         }
         result.row = Some(want(row, &item.entry, why(&error)));
-        result.fate = Fate::Waits(if error == FsError::NotEmpty { Cause::NotEmpty } else { Cause::Disk(error) });
+        result.fate =
+            Fate::Waits(if error == FsError::NotEmpty { Cause::NotEmpty { stays: false } } else { Cause::Disk(error) });
     }
 
     /// Exchanges, and inspects what came out.
@@ -179,7 +180,7 @@ impl Work<'_> {
                 let cause = match error {
                     FsError::Exists => Cause::LocalChange,
                     FsError::NotFound => Cause::Parent { deleted: false },
-                    FsError::NotEmpty => Cause::NotEmpty,
+                    FsError::NotEmpty => Cause::NotEmpty { stays: false },
                     FsError::Collision => Cause::Collision,
                     _ => Cause::Disk(error.clone()),
                 };
