@@ -5,7 +5,7 @@
 use crate::announce::read;
 use crate::job::VolumeContext;
 use crate::registry::{Key, Registry, RegistryError};
-use crate::stage::write;
+use crate::stage::{open_part, write};
 use crate::store;
 use syncmesh_core::entry::{ContentHash, Here, Identity};
 use syncmesh_core::path::Name;
@@ -75,29 +75,53 @@ pub fn find(
     Ok(store::find(volume, &key.path(), hash).map(Found::Stored))
 }
 
-/// Copies found contents into a slot, verified against their hash. `None` if they can't be read or aren't what they were.
-pub fn copy(volume: &VolumeContext, found: &Found, size: u64, hash: ContentHash, sparse: bool) -> Option<u64> {
-    let slot = volume.slot();
-    let copied = || -> Result<bool, FsError> {
-        let file = volume.fs.stage_file(slot)?;
-        let mut hasher = blake3::Hasher::new();
-        let mut offset = 0;
-        while offset < size {
-            let length = usize::try_from(size - offset).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
-            let bytes = found.read(volume, offset, length)?;
+/// A copy of contents into a slot, as far as it has got.
+#[derive(Default)]
+pub struct Copying {
+    /// So many bytes are in the slot.
+    pub offset: u64,
+    hasher: Box<blake3::Hasher>,
+}
+
+impl Copying {
+    /// Goes on to `end`, where the file has `size` bytes. False if they aren't there any more.
+    pub fn go_on(
+        &mut self,
+        volume: &VolumeContext,
+        found: &Found,
+        slot: u64,
+        end: u64,
+        size: u64,
+        sparse: bool,
+    ) -> Result<bool, FsError> {
+        let file = open_part(volume, slot, self.offset)?;
+        while self.offset < end {
+            let length = usize::try_from(end - self.offset).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
+            let bytes = found.read(volume, self.offset, length)?;
             if bytes.len() != length {
                 return Ok(false);
             }
-            hasher.update(&bytes);
-            write(&*file, &bytes, offset, sparse)?;
-            offset += length as u64;
+            self.hasher.update(&bytes);
+            write(&*file, &bytes, self.offset, sparse)?;
+            self.offset += length as u64;
         }
-        if sparse {
+        if sparse && end == size {
             file.set_len(size)?;
         }
-        Ok(ContentHash::from(hasher.finalize()) == hash)
-    };
-    if copied() == Ok(true) {
+        Ok(true)
+    }
+
+    /// The hash of what was copied.
+    pub fn hash(&self) -> ContentHash {
+        ContentHash::from(self.hasher.finalize())
+    }
+}
+
+/// Copies found contents into a slot, verified against their hash. `None` if they can't be read or aren't what they were.
+pub fn copy(volume: &VolumeContext, found: &Found, size: u64, hash: ContentHash, sparse: bool) -> Option<u64> {
+    let slot = volume.slot();
+    let mut copying = Copying::default();
+    if copying.go_on(volume, found, slot, size, size, sparse) == Ok(true) && copying.hash() == hash {
         return Some(slot);
     }
     let _ = volume.fs.drop_slot(slot);

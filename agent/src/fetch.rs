@@ -5,7 +5,7 @@ use crate::contents;
 use crate::job::VolumeContext;
 use crate::registry::{Key, Registry, RegistryError};
 use crate::space::Room;
-use crate::stage::write;
+use crate::stage::{open_part, write};
 use syncmesh_core::entry::{ContentHash, Row};
 use syncmesh_core::path::RelativePath;
 use syncmesh_io::FsError;
@@ -107,8 +107,7 @@ impl StageBlock {
         if !Room::default().take(volume, self.bytes.len() as u64) {
             return Err(FsError::NoSpace);
         }
-        let file =
-            if self.offset == 0 { volume.fs.stage_file(self.slot)? } else { volume.fs.resume_slot(self.slot)? };
+        let file = open_part(volume, self.slot, self.offset)?;
         write(&*file, &self.bytes, self.offset, self.sparse)?;
         match self.last {
             Some(size) if self.sparse => file.set_len(size),

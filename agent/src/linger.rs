@@ -2,14 +2,14 @@
 //! written to them there is a local version once nobody can write any more (SYNC 6).
 
 use crate::hash::{Hashed, hash_open, is_open};
-use crate::job::{Context, VolumeContext, identity};
+use crate::job::{Context, VolumeContext};
 use crate::journal::{self, Intent, Record};
 use crate::publish::DisplacedVersion;
 use crate::registry::{Key, Registry, RegistryError};
-use crate::scan::{What, declared_mode};
+use crate::scan::What;
 use crate::store::{Stored, closed, digits};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use syncmesh_core::entry::{Body, Entry};
+use syncmesh_core::entry::Entry;
 use syncmesh_core::path::RelativePath;
 use syncmesh_io::{FsError, Log};
 
@@ -82,20 +82,22 @@ impl Linger {
     /// Looks at each once. What is still open stays on the list.
     pub fn run(self, volume: &VolumeContext, context: &Context) -> Result<Lingered, RegistryError> {
         let mut lingered = Lingered { volume: self.volume, found: Vec::new(), any_closed: false };
-        // Not taken off the list before it is dealt with, so that nothing is forgotten when this ends early.
+        // One at a time, the oldest last: what is displaced meanwhile goes on the list beside them.
         for _ in 0..volume.lingering.len() {
             let Some(file) = volume.lingering.files().pop() else { break };
             match self.look(volume, context, &file) {
                 Ok(End::Open) => volume.lingering.files().insert(0, file),
                 Ok(End::Stays) => lingered.any_closed = true,
-                Ok(End::Version(key, version)) => lingered.found.push((key, version)),
+                Ok(End::Version(key, version)) => {
+                    lingered.any_closed = true;
+                    lingered.found.push((key, version));
+                }
                 Err(error) => {
                     volume.lingering.add(file);
                     return Err(error);
                 }
             }
         }
-        lingered.any_closed |= !lingered.found.is_empty();
         Ok(lingered)
     }
 
@@ -134,12 +136,7 @@ impl Linger {
         if taken.and_then(|()| volume.fs.take_stored(&stored.name, slot)).is_err() {
             return Ok(End::Open);
         }
-        let what = What::Content {
-            body: Body::clone(&body),
-            mode: declared_mode(&stat),
-            owner: volume.declared_owner(&stat),
-            identity: identity(&stat),
-        };
+        let what = What::contents(volume, body, &stat);
         Ok(End::Version(key, DisplacedVersion { slot, what, over: file.over.clone() }))
     }
 

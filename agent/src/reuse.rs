@@ -1,17 +1,14 @@
 //! Contents that this node has already under another path, or in its store: copied instead of fetched. So a rename, a copy or
 //! a file that comes back moves no contents between nodes.
 
-use crate::contents::Found;
+use crate::contents::{Copying, Found};
 use crate::fetch::FETCH_SLOT;
 use crate::job::VolumeContext;
 use crate::registry::{Registry, RegistryError};
 use crate::space::Room;
-use crate::stage::write;
 use crate::store;
 use syncmesh_core::entry::ContentHash;
 use syncmesh_io::FsError;
-
-const BUFFER_BYTES: usize = 256 * 1024;
 
 /// What one job copies: a worker isn't kept for longer than that takes.
 const JOB_BYTES: u64 = 16 * 1024 * 1024;
@@ -39,8 +36,7 @@ pub struct Reuse {
 #[derive(Default)]
 pub struct Copied {
     from: Option<Found>,
-    offset: u64,
-    hasher: Box<blake3::Hasher>,
+    copying: Copying,
     attempt: u32,
 }
 
@@ -77,11 +73,11 @@ impl Reuse {
             }
             let Some(from) = self.copy.from.take() else { break Progress::Nothing };
             match self.copy_some(volume, &from) {
-                Ok(true) if self.copy.offset < self.size => {
+                Ok(true) if self.copy.copying.offset < self.size => {
                     self.copy.from = Some(from);
                     break Progress::Part(self.copy);
                 }
-                Ok(true) if ContentHash::from(self.copy.hasher.finalize()) == self.hash => break Progress::Whole,
+                Ok(true) if self.copy.copying.hash() == self.hash => break Progress::Whole,
                 Ok(_) | Err(_) if self.copy.attempt < ATTEMPTS => {
                     self.copy = Copied { attempt: self.copy.attempt + 1, ..Copied::default() };
                 }
@@ -104,25 +100,11 @@ impl Reuse {
 
     /// False if they aren't there any more.
     fn copy_some(&mut self, volume: &VolumeContext, from: &Found) -> Result<bool, FsError> {
-        let end = self.size.min(self.copy.offset + JOB_BYTES);
-        if !Room::default().take(volume, end - self.copy.offset) {
+        let copying = &mut self.copy.copying;
+        let end = self.size.min(copying.offset + JOB_BYTES);
+        if !Room::default().take(volume, end - copying.offset) {
             return Err(FsError::NoSpace);
         }
-        let slot = slot(self.id);
-        let file = if self.copy.offset == 0 { volume.fs.stage_file(slot)? } else { volume.fs.resume_slot(slot)? };
-        while self.copy.offset < end {
-            let length = usize::try_from(end - self.copy.offset).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
-            let bytes = from.read(volume, self.copy.offset, length)?;
-            if bytes.len() != length {
-                return Ok(false);
-            }
-            self.copy.hasher.update(&bytes);
-            write(&*file, &bytes, self.copy.offset, self.sparse)?;
-            self.copy.offset += length as u64;
-        }
-        if self.sparse && end == self.size {
-            file.set_len(self.size)?;
-        }
-        Ok(true)
+        copying.go_on(volume, from, slot(self.id), end, self.size, self.sparse)
     }
 }

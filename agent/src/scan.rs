@@ -94,6 +94,13 @@ pub enum What {
     Vanished,
 }
 
+impl What {
+    /// Contents, with what the disk showed of them.
+    pub fn contents(volume: &VolumeContext, body: Body, stat: &Stat) -> Self {
+        Self::Content { body, mode: declared_mode(stat), owner: volume.declared_owner(stat), identity: identity(stat) }
+    }
+}
+
 /// How a scan ended.
 pub struct Scanned {
     /// Which volume.
@@ -346,13 +353,11 @@ impl Pass<'_> {
     }
 
     fn compare(&self, row: Option<&Row>, body: Body, stat: &Stat) -> What {
-        let mode = declared_mode(stat);
-        let declared_owner = self.volume.declared_owner(stat);
-        let identity = identity(stat);
         let Some((row, entry)) = row.and_then(|row| Some((row, row.base().filter(|base| base.is_live())?))) else {
-            return What::Content { body, mode, owner: declared_owner, identity };
+            return What::contents(self.volume, body, stat);
         };
-        let owner = declared_owner.or(entry.attributes.owner);
+        let (mode, identity) = (declared_mode(stat), identity(stat));
+        let owner = self.volume.declared_owner(stat).or(entry.attributes.owner);
         let time = |body: &Body| match body {
             Body::File { mtime, .. } | Body::Symlink { mtime, .. } => *mtime,
             Body::Directory | Body::Tombstone { .. } => 0,

@@ -101,6 +101,11 @@ fn write_file(volume: &VolumeContext, slot: u64, contents: &[u8], sparse: bool) 
     if sparse { file.set_len(contents.len() as u64) } else { Ok(()) }
 }
 
+/// Opens a slot for the part that begins at an offset; made with the first.
+pub fn open_part(volume: &VolumeContext, slot: u64, offset: u64) -> Result<Box<dyn OpenFile + '_>, FsError> {
+    if offset == 0 { volume.fs.stage_file(slot) } else { volume.fs.resume_slot(slot) }
+}
+
 /// Writes contents at an offset; of a sparse file only the pages that aren't zero.
 pub fn write(file: &dyn OpenFile, contents: &[u8], offset: u64, sparse: bool) -> Result<(), FsError> {
     if !sparse {

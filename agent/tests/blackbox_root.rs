@@ -100,37 +100,55 @@ impl Drop for Guarded {
     }
 }
 
+/// What is mounted where an agent's directory is, in a namespace that ends with this.
+struct Mounted(Guarded);
+
+impl Mounted {
+    fn at(agent: &Agent) -> Option<Mounted> {
+        namespace(agent).map(|holder| Mounted(Guarded(holder)))
+    }
+
+    /// A program in the namespace.
+    fn inside(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        let holder = self.0.0.id().to_string();
+        command.args(["--target", &holder, "--mount", "--", program]).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// The agent, in the namespace.
+    fn run(&self, agent: &Agent) -> Guarded {
+        let log = fs::File::create(&agent.log).unwrap();
+        let mut command = self.inside(BINARY, &["run", "--config", agent.configuration.to_str().unwrap()]);
+        Guarded(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    }
+}
+
+fn has_all(agent: &Agent, files: u64) {
+    wait_until("the mounted directory has everything", || {
+        let status = agent.volume_status().unwrap_or_default();
+        if status["inSync"] == true && status["files"] == files { Ok(()) } else { Err(status.to_string()) }
+    });
+}
+
 #[test]
 fn a_root_that_is_unmounted_deletes_nothing() {
     let mut mesh = Mesh::new(["a", "b"]);
-    let Some(holder) = namespace(&mesh.agents[0]) else {
+    let Some(mounted) = Mounted::at(&mesh.agents[0]) else {
         println!("not tested: mounting isn't allowed here");
         return;
-    };
-    let holder = Guarded(holder);
-    let pid = holder.0.id().to_string();
-    let inside = |program: &str, arguments: &[&str]| {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &pid, "--mount", "--", program]).args(arguments).stdin(Stdio::null());
-        command
     };
     let (a, b) = mesh.pair();
     for number in 0..60 {
         fs::write(b.volume.join(format!("f{number}")), noise(number, 700)).unwrap();
     }
     b.start();
-    let configuration = a.configuration.to_str().unwrap().to_owned();
-    let log = fs::File::create(&a.log).unwrap();
-    let agent = inside(BINARY, &["run", "--config", &configuration]).stdout(Stdio::null()).stderr(log).spawn();
-    let _agent = Guarded(agent.unwrap());
-    wait_until("the mounted directory has everything", || {
-        let status = a.volume_status().unwrap_or_default();
-        if status["inSync"] == true && status["files"] == 60 { Ok(()) } else { Err(status.to_string()) }
-    });
+    let _agent = mounted.run(a);
+    has_all(a, 60);
     let kept = tree::read(&b.volume);
     assert!(a.names().is_empty(), "what is mounted is seen in the namespace only");
     // Lazily, as an administrator does whose device has gone; the agent holds it open.
-    assert!(inside("umount", &["--lazy", a.volume.to_str().unwrap()]).status().unwrap().success());
+    assert!(mounted.inside("umount", &["--lazy", a.volume.to_str().unwrap()]).status().unwrap().success());
     has_failed(a);
     fs::write(b.volume.join("meanwhile"), "x").unwrap();
     b.connected("a");
@@ -147,35 +165,19 @@ fn a_root_that_is_unmounted_deletes_nothing() {
 #[test]
 fn a_root_that_becomes_read_only_deletes_nothing_and_goes_on_when_it_can_be_written() {
     let mut mesh = Mesh::new(["a", "b"]);
-    let Some(holder) = namespace(&mesh.agents[0]) else {
+    let Some(mounted) = Mounted::at(&mesh.agents[0]) else {
         println!("not tested: mounting isn't allowed here");
         return;
-    };
-    let holder = Guarded(holder);
-    let pid = holder.0.id().to_string();
-    let inside = |program: &str, arguments: &[&str]| {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &pid, "--mount", "--", program]).args(arguments).stdin(Stdio::null());
-        command
     };
     let (a, b) = mesh.pair();
     for number in 0..30 {
         fs::write(b.volume.join(format!("f{number}")), noise(number, 700)).unwrap();
     }
     b.start();
-    let configuration = a.configuration.to_str().unwrap().to_owned();
-    let mounted = a.volume.to_str().unwrap().to_owned();
-    let log = fs::File::create(&a.log).unwrap();
-    let agent = inside(BINARY, &["run", "--config", &configuration]).stdout(Stdio::null()).stderr(log).spawn();
-    let _agent = Guarded(agent.unwrap());
-    let in_sync = |a: &Agent, files: u64| {
-        wait_until("the mounted directory has everything", || {
-            let status = a.volume_status().unwrap_or_default();
-            if status["inSync"] == true && status["files"] == files { Ok(()) } else { Err(status.to_string()) }
-        });
-    };
-    in_sync(a, 30);
-    assert!(inside("mount", &["-o", "remount,ro", &mounted]).status().unwrap().success());
+    let root = a.volume.to_str().unwrap().to_owned();
+    let _agent = mounted.run(a);
+    has_all(a, 30);
+    assert!(mounted.inside("mount", &["-o", "remount,ro", &root]).status().unwrap().success());
     fs::write(b.volume.join("f0"), "while a can't be written").unwrap();
     fs::remove_file(b.volume.join("f1")).unwrap();
     fs::write(b.volume.join("new"), "new").unwrap();
@@ -184,9 +186,9 @@ fn a_root_that_becomes_read_only_deletes_nothing_and_goes_on_when_it_can_be_writ
         if status.contains("read-only") { Ok(()) } else { Err(status) }
     });
     assert_eq!(b.names().len(), 30, "what b has stays");
-    assert!(inside("mount", &["-o", "remount,rw", &mounted]).status().unwrap().success());
-    in_sync(a, 30);
-    let shown = inside("cat", &[&format!("{mounted}/f0"), &format!("{mounted}/new")]).output().unwrap();
+    assert!(mounted.inside("mount", &["-o", "remount,rw", &root]).status().unwrap().success());
+    has_all(a, 30);
+    let shown = mounted.inside("cat", &[&format!("{root}/f0"), &format!("{root}/new")]).output().unwrap();
     assert_eq!(shown.stdout, b"while a can't be writtennew");
-    assert!(!inside("test", &["-e", &format!("{mounted}/f1")]).status().unwrap().success());
+    assert!(!mounted.inside("test", &["-e", &format!("{root}/f1")]).status().unwrap().success());
 }

@@ -72,8 +72,12 @@ impl<I: Io> Node<I> {
     /// heard of the conflict, or its copy is on its way. Nobody here has seen them (I2).
     pub(super) fn unseen(&mut self, key: &Key, over: Option<&Entry>) -> Vec<Content> {
         let losers: Vec<&Content> = over.into_iter().flat_map(displaced).collect();
+        // Asked of every finding, and hardly any has one.
+        if losers.is_empty() {
+            return Vec::new();
+        }
         let policy = self.volumes.get(&key.volume).map(|volume| volume.policies.of(&key.path()));
-        if losers.is_empty() || policy != Some(Policy::KeepBoth) {
+        if policy != Some(Policy::KeepBoth) {
             return Vec::new();
         }
         let copies: Vec<Key> = losers

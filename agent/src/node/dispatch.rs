@@ -12,7 +12,7 @@ use crate::limits::{
 };
 use crate::publish::{Apply, Item};
 use crate::registry::Last;
-use crate::scan::Scan;
+use crate::scan::{Scan, Scope};
 use crate::stage::Source;
 use crate::verify::Verify;
 use crate::volume::{FetchWanted, Reading, Volume};
@@ -160,10 +160,11 @@ impl<I: Io> Node<I> {
         let mut jobs = Vec::new();
         for volume in self.volumes.values_mut().filter(|volume| !volume.is_paused()) {
             while free > 0
-                && let Some((directory, scope)) = volume.dirty.take(now, &volume.busy)
+                && let Some((directory, scope)) = volume.next_look(now)
             {
                 volume.busy.insert(directory.clone());
                 volume.scans += 1;
+                volume.glances += usize::from(matches!(scope, Scope::Unsure(_)));
                 self.counters.scans += 1;
                 free -= 1;
                 jobs.push(Job::Scan(Scan { volume: volume.number, directory, scope }));
@@ -299,10 +300,8 @@ impl<I: Io> Node<I> {
                 else {
                     break;
                 };
-                if self.fetches.values().any(|fetch| fetch.volume == number && fetch.wanted.key == wanted.key) {
-                    continue;
-                }
-                if self.reuses.values().any(|reuse| reuse.key == wanted.key) {
+                let fetching = self.fetches.values().map(|fetch| &fetch.wanted);
+                if fetching.chain(self.reuses.values()).any(|other| other.key == wanted.key) {
                     continue;
                 }
                 if !wanted.looked_here {

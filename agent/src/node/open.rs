@@ -3,11 +3,11 @@
 
 use super::Node;
 use crate::job::Job;
-use crate::limits::{JOBS, LINGER, OPEN_AGAIN, OPEN_FILES, OPEN_RETRY, RACY_AGAIN, RETRY, SCAN_JOBS};
+use crate::limits::{LINGER, OPEN_AGAIN, OPEN_FILES, OPEN_RETRY, RACY_AGAIN, RETRY};
 use crate::linger::{Linger, Lingered};
 use crate::publish::{Errand, Item};
 use crate::registry::Key;
-use crate::scan::{Scan, Scope};
+use crate::scan::Scope;
 use crate::stage::Source;
 use crate::volume::Volume;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,31 +98,7 @@ impl<I: Io> Node<I> {
         for (number, key, kept) in retries {
             self.try_open_again(number, key, kept);
         }
-        self.start_glances(now);
         self.start_reviews(now);
-    }
-
-    /// Looks again at what may have changed without showing it.
-    fn start_glances(&mut self, now: u64) {
-        if !self.has_room() {
-            return;
-        }
-        let running: usize = self.volumes.values().map(|volume| volume.scans).sum();
-        let mut free = SCAN_JOBS.saturating_sub(running).min(JOBS.saturating_sub(self.jobs_running));
-        let mut jobs = Vec::new();
-        for volume in self.volumes.values_mut().filter(|volume| may_work(volume)) {
-            while free > 0
-                && let Some((directory, names)) = volume.open.take_unsure(now, &volume.busy)
-            {
-                volume.busy.insert(directory.clone());
-                volume.scans += 1;
-                volume.glances += 1;
-                self.counters.scans += 1;
-                free -= 1;
-                jobs.push(Job::Scan(Scan { volume: volume.number, directory, scope: Scope::Unsure(names) }));
-            }
-        }
-        jobs.into_iter().for_each(|job| self.start(job));
     }
 
     /// A version for a name whose old one a program has open, or had.
@@ -179,12 +155,13 @@ impl<I: Io> Node<I> {
 
     fn start_reviews(&mut self, now: u64) {
         let may_start = self.has_room() && !self.epoch_is_over(now);
+        let (shortest, _) = review_waits();
         let mut jobs = Vec::new();
         for volume in self.volumes.values_mut().filter(|volume| may_work(volume)) {
             let lingering = !volume.lingering.is_empty();
             let open = &mut volume.open;
             match open.review {
-                None if lingering => open.review = Some((now + LINGER.0.as_nanos() as u64, LINGER.0.as_nanos() as u64)),
+                None if lingering => open.review = Some((now + shortest, shortest)),
                 Some((due, _)) if lingering && due <= now && may_start && !open.reviewing => {
                     open.reviewing = true;
                     jobs.push(Job::Linger(Linger { volume: volume.number, log: self.epoch.log }));
@@ -205,7 +182,7 @@ impl<I: Io> Node<I> {
         self.epoch.applies -= 1;
         let Some(volume) = self.volumes.get_mut(&lingered.volume) else { return };
         volume.open.reviewing = false;
-        let (shortest, longest) = (LINGER.0.as_nanos() as u64, LINGER.1.as_nanos() as u64);
+        let (shortest, longest) = review_waits();
         let before = volume.open.review.map_or(shortest, |(_, wait)| wait);
         let wait = if lingered.any_closed { shortest } else { (before * 2).min(longest) };
         volume.open.review = Some((now + wait, wait));
@@ -215,12 +192,27 @@ impl<I: Io> Node<I> {
     }
 }
 
+/// The shortest and the longest wait before displaced files are looked at again, in nanoseconds.
+fn review_waits() -> (u64, u64) {
+    (LINGER.0.as_nanos() as u64, LINGER.1.as_nanos() as u64)
+}
+
 /// What would be found is decided at once only then; an epoch waits for that.
 fn may_work(volume: &Volume) -> bool {
     volume.scanned && !volume.is_paused() && volume.failed.is_none()
 }
 
 impl Volume {
+    /// A directory that is due and not busy, and what of it: what is dirty first, then what may have changed without showing it.
+    pub(super) fn next_look(&mut self, now: u64) -> Option<(RelativePath, Scope)> {
+        if let Some(dirty) = self.dirty.take(now, &self.busy) {
+            return Some(dirty);
+        }
+        let may_glance = may_work(self);
+        let unsure = may_glance.then(|| self.open.take_unsure(now, &self.busy)).flatten();
+        unsure.map(|(directory, names)| (directory, Scope::Unsure(names)))
+    }
+
     /// Notes what a scan read that may change without showing it.
     pub(super) fn look_again(&mut self, directory: &RelativePath, unsure: Vec<(Name, Unsure)>, now: u64) {
         for (name, unsure) in unsure {

@@ -446,7 +446,6 @@ impl<I: Io> Node<I> {
 
     /// A directory was deleted here while somebody wrote below it: the edit wins, so the directory returns.
     fn make_again(&mut self, number: u16, directory: &RelativePath) {
-        let (wall, replica) = (self.wall_millis(), self.replica);
         let Some((parent, name)) = directory.split() else { return };
         let key = Key { volume: number, directory: parent.clone(), name: name.clone() };
         let row = match self.registry.get(&key) {
@@ -455,35 +454,32 @@ impl<I: Io> Node<I> {
         };
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         let Some(here) = row.and_then(|row| row.here).filter(|here| !here.entry.is_live()) else { return };
-        if !volume.remaking.insert(directory.clone()) {
-            return;
+        if volume.remaking.insert(directory.clone()) {
+            self.queue_directory_over(number, &parent, name, &here.entry);
         }
-        let over = Some(here.entry.newest().hlc);
+    }
+
+    /// A directory is a version over its deletion.
+    fn queue_directory_over(&mut self, number: u16, parent: &RelativePath, name: Name, deletion: &Entry) {
+        let (wall, replica) = (self.wall_millis(), self.replica);
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        let over = Some(deletion.newest().hlc);
         let stamp = Stamp { hlc: self.clock.stamp(wall, over), dot: volume.next_dot(replica) };
-        let attributes = here.entry.attributes;
+        let attributes = deletion.attributes;
         // The old attributes keep their stamp: this isn't a chmod, and mustn't win over one.
-        let mut entry = version(Some(&here.entry), Body::Directory, attributes.mode, attributes.owner, stamp);
-        if !entry.is_live() {
-            entry.content.body = Body::Directory;
-        }
+        let entry = version(Some(deletion), Body::Directory, attributes.mode, attributes.owner, stamp);
         let item = Item { name, entry, source: Source::None, stream: None, errand: Errand::Again };
-        volume.queue(parent, item);
+        volume.queue(parent.clone(), item);
     }
 
     /// A directory was deleted elsewhere, and is here, with something in it that its deleter hadn't seen: all that he had
     /// deleted before is known. He would make it again when he hears of that, unless power loss has brought it back there, too.
     fn keep_directory(&mut self, number: u16, directory: &RelativePath, name: &Name, deletion: &Entry) {
-        let (wall, replica) = (self.wall_millis(), self.replica);
-        let Some(volume) = self.volumes.get_mut(&number) else { return };
-        if !volume.state.knowledge.contains_up_to(deletion.content.stamp.dot) {
-            return;
+        let Some(volume) = self.volumes.get(&number) else { return };
+        if volume.state.knowledge.contains_up_to(deletion.content.stamp.dot) {
+            self.counters.versions_made += 1;
+            self.queue_directory_over(number, directory, name.clone(), deletion);
         }
-        let stamp = Stamp { hlc: self.clock.stamp(wall, Some(deletion.newest().hlc)), dot: volume.next_dot(replica) };
-        let attributes = deletion.attributes;
-        let entry = version(Some(deletion), Body::Directory, attributes.mode, attributes.owner, stamp);
-        self.counters.versions_made += 1;
-        let item = Item { name: name.clone(), entry, source: Source::None, stream: None, errand: Errand::Again };
-        volume.queue(directory.clone(), item);
     }
 
     fn collected(&mut self, collected: crate::announce::Collected) {

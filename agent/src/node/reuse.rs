@@ -4,7 +4,6 @@ use super::Node;
 use crate::job::Job;
 use crate::reuse::{Copied, Progress, Reuse, Reused, slot};
 use crate::volume::FetchWanted;
-use syncmesh_core::entry::ContentHash;
 use syncmesh_io::Io;
 
 impl<I: Io> Node<I> {
@@ -19,7 +18,7 @@ impl<I: Io> Node<I> {
     fn go_on_copying(&mut self, id: u64, copy: Copied) {
         let Some(wanted) = self.reuses.get(&id) else { return };
         let number = wanted.key.volume;
-        let (hash, size, sparse): (ContentHash, u64, bool) = (wanted.hash, wanted.size, wanted.sparse);
+        let (hash, size, sparse) = (wanted.hash, wanted.size, wanted.sparse);
         if let Some(volume) = self.volumes.get_mut(&number) {
             volume.touched = true;
         }
@@ -39,17 +38,19 @@ impl<I: Io> Node<I> {
                 self.counters.reused_bytes += wanted.size;
                 self.fetched(wanted, slot(id));
             }
-            Progress::Part(_) | Progress::Nothing => {
-                let Some(wanted) = self.reuses.remove(&id) else { return };
-                if matches!(progress, Progress::Part(_)) {
-                    self.start(Job::DropSlot(number, slot(id)));
-                }
-                if let Some(volume) = self.volumes.get_mut(&number) {
-                    volume
-                        .fetch_queue
-                        .push_front(FetchWanted { looked_here: !matches!(progress, Progress::Part(_)), ..wanted });
-                }
+            // Looked for again when the volume goes on.
+            Progress::Part(_) => {
+                self.start(Job::DropSlot(number, slot(id)));
+                self.queue_again(id, false);
             }
+            Progress::Nothing => self.queue_again(id, true),
+        }
+    }
+
+    fn queue_again(&mut self, id: u64, looked_here: bool) {
+        let Some(wanted) = self.reuses.remove(&id) else { return };
+        if let Some(volume) = self.volumes.get_mut(&wanted.key.volume) {
+            volume.fetch_queue.push_front(FetchWanted { looked_here, ..wanted });
         }
     }
 }

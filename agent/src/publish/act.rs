@@ -5,7 +5,7 @@ use super::{AppliedItem, Cause, DisplacedVersion, Fate, Item, Work, here, want, 
 use crate::hash::{Hashed, hash_open};
 use crate::job::identity;
 use crate::journal::{self, Intent, Record};
-use crate::scan::{What, declared_mode, is_leftover};
+use crate::scan::{What, is_leftover};
 use crate::stage::Source;
 use crate::store::{Kind, is_in_use};
 use syncmesh_core::entry::{self, Body, Entry, Identity, Row, Why};
@@ -253,13 +253,7 @@ impl Work<'_> {
             self.give_a_slot_a_name(slot, item);
             return None;
         };
-        let what = What::Content {
-            body,
-            mode: declared_mode(stat),
-            owner: self.volume.declared_owner(stat),
-            identity: identity(stat),
-        };
-        Some(DisplacedVersion { slot, what, over })
+        Some(DisplacedVersion { slot, what: What::contents(self.volume, body, stat), over })
     }
 
     fn hash_slot(&self, slot: u64, before: &Stat) -> Option<Body> {

@@ -7,7 +7,7 @@
 //!                marker    what volume this is
 //!                stamp     touched to see the file system's time
 //! ```
-//! All of them are held open, so that whoever renames things in the root can't turn us elsewhere.
+//! The directories are held open, so that whoever renames things in the root can't turn us elsewhere.
 
 use super::directory::{LinuxDirectory, Resolve, list_names, open_below};
 use super::file::LinuxFile;
