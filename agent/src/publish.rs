@@ -19,12 +19,13 @@ use crate::stage::{Source, StageError, metadata, stage};
 use crate::store::{self, Kind, make_room};
 use crate::suspect::{is_suspect, nothing_better};
 use std::collections::BTreeMap;
+use syncmesh_core::clock::Hlc;
 use syncmesh_core::decide::{Decision, Displaced, decide, merge};
-use syncmesh_core::entry::{Body, Content, ContentHash, Entry, Here, Identity, Row, Unsure, Wanted, Why};
+use syncmesh_core::entry::{Body, Content, ContentHash, Entry, Here, Identity, Row, Stamp, Unsure, Wanted, Why};
 use syncmesh_core::path::{Name, RelativePath};
 use syncmesh_core::policy::{Policy, conflict_name};
 use syncmesh_core::summary::Sum;
-use syncmesh_core::version::ReplicaId;
+use syncmesh_core::version::{Dot, ReplicaId};
 use syncmesh_io::{Directory, FileKind, FsError, Stat};
 
 struct Work<'a> {
@@ -81,7 +82,7 @@ impl Apply {
             match step {
                 Step::Done(next, fate) => {
                     if !matches!(fate, Fate::Waits(Cause::Open { .. })) {
-                        work.release(opened.as_deref().ok(), item);
+                        work.release(opened.as_deref().ok(), item, row.as_ref());
                     }
                     (result.row, result.fate) = (next.map(|next| undecided(row.as_ref(), next)), fate);
                 }
@@ -290,7 +291,7 @@ impl Work<'_> {
                 && body.same_contents(&entry.content.body)
             {
                 // It is whole, and what is known: nobody else may have it.
-                self.release(Some(directory), item);
+                self.release(Some(directory), item, Some(row));
                 let metadata = metadata(self.volume, &entry.content.body, &entry.attributes);
                 let (old, slot, act) =
                     (Some(identity(&stat)), self.volume.slot(), Act::SetAttributes { id: stat.id, metadata });
@@ -361,7 +362,7 @@ impl Work<'_> {
             }
             if entry.is_live() {
                 let end = (None, Kind::Superseded);
-                let mut step = self.stage(index, item, row, &target, entry, None, end, None)?;
+                let mut step = self.stage(directory, index, item, row, &target, entry, None, end, None)?;
                 if let Step::Publish(Plan { act: Act::Exchange { over_directory, .. }, .. }) = &mut step {
                     *over_directory = true;
                 }
@@ -370,7 +371,7 @@ impl Work<'_> {
             if !may_delete(item, &entry) {
                 return waits(Cause::Guard, Why::Held);
             }
-            self.release(Some(directory), item);
+            self.release(Some(directory), item, row);
             let slot = self.volume.slot();
             let (act, kind) = (Act::RemoveDirectory, Kind::Superseded);
             let plan = Plan { index, entry, old, slot, act, copy: None, kind, over: None };
@@ -399,7 +400,7 @@ impl Work<'_> {
             _ if suspect.is_some() => (None, Kind::Loser),
             (Displaced::ConflictCopy | Displaced::Store, _) => (None, Kind::Superseded),
         };
-        let step = self.stage(index, item, row, &target, entry, old, end, over)?;
+        let step = self.stage(directory, index, item, row, &target, entry, old, end, over)?;
         Ok(self.unless_open(directory, item, row, &target, step))
     }
 
@@ -478,6 +479,7 @@ impl Work<'_> {
 
     fn stage(
         &mut self,
+        directory: &dyn Directory,
         index: usize,
         item: &Item,
         row: Option<&Row>,
@@ -511,7 +513,7 @@ impl Work<'_> {
         let (cause, why) = match staged {
             Ok((slot, staged)) => {
                 if !fits {
-                    self.release_slot(item);
+                    self.release(Some(directory), item, row);
                 }
                 let act = Act::Exchange { staged, over_directory: false };
                 return Ok(Step::Publish(Plan { index, entry, old, slot, act, copy, kind, over }));
@@ -552,7 +554,7 @@ impl Work<'_> {
         if old != Some(identity(&shown)) {
             return waits(Cause::LocalChange, Why::Fetching);
         }
-        self.release(Some(directory), item);
+        self.release(Some(directory), item, row);
         let metadata = metadata(self.volume, &entry.content.body, &entry.attributes);
         let act = Act::SetAttributes { id: shown.id, metadata };
         let (slot, kind) = (self.volume.slot(), Kind::Superseded);
@@ -560,8 +562,13 @@ impl Work<'_> {
     }
 
     /// Gives up an item's slot. What exists nowhere else gets a name or goes to the store.
-    fn release(&mut self, directory: Option<&dyn Directory>, item: &Item) {
+    fn release(&mut self, directory: Option<&dyn Directory>, item: &Item, row: Option<&Row>) {
+        let published = row.and_then(Row::live).map(|here| &here.entry.content.body);
         match item.source {
+            // Equal contents are no conflict: they have the name.
+            Source::Displaced(slot) if published.is_some_and(|body| body.same_contents(&item.entry.content.body)) => {
+                self.store(slot, &item.name, Some(&item.entry), Kind::Superseded);
+            }
             Source::Displaced(slot) => self.give_a_name(directory, item, slot),
             _ => self.release_slot(item),
         }
@@ -587,15 +594,31 @@ impl Work<'_> {
 
     /// A displaced local version that didn't win: a conflict copy, else a stored version.
     fn give_a_name(&mut self, directory: Option<&dyn Directory>, item: &Item, slot: u64) {
-        let name = self.copy_name(&item.name, &item.entry);
-        if let Some(directory) = directory
-            && self.policy(item) != Policy::LastWriterWins
-            && directory.publish(slot, name.as_bytes(), false).is_ok()
-        {
-            self.dirty.push(name);
-            return;
+        let copy = self.copy_name(&item.name, &item.entry);
+        if !directory.is_some_and(|directory| self.name(directory, item, copy, slot)) {
+            self.store(slot, &item.name, Some(&item.entry), Kind::Loser);
         }
-        self.store(slot, &item.name, Some(&item.entry), Kind::Loser);
+    }
+
+    /// What a user here wrote and nobody could judge: a conflict copy whose name tells no contents, else a stored version.
+    fn give_unjudged_a_name(&mut self, directory: Option<&dyn Directory>, item: &Item, slot: u64) {
+        let node = self.job.replicas.get(&self.job.replica).map_or("unknown", String::as_str);
+        let dot = Dot { replica: self.job.replica, counter: 0 };
+        let stamp = Stamp { hlc: Hlc::from_millis(self.job.now_millis), dot };
+        let copy = conflict_name(&item.name, node, stamp, ContentHash::UNKNOWN);
+        if !directory.is_some_and(|directory| self.name(directory, item, copy, slot)) {
+            self.store(slot, &item.name, None, Kind::Loser);
+        }
+    }
+
+    /// Gives a slot's contents a name beside the item's, if the policy has conflict copies.
+    fn name(&mut self, directory: &dyn Directory, item: &Item, copy: Name, slot: u64) -> bool {
+        let named =
+            self.policy(item) != Policy::LastWriterWins && directory.publish(slot, copy.as_bytes(), false).is_ok();
+        if named {
+            self.dirty.push(copy);
+        }
+        named
     }
 
     fn store(&self, slot: u64, name: &Name, entry: Option<&Entry>, kind: Kind) {

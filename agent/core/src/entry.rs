@@ -18,6 +18,9 @@ pub const ROW_FORMAT: u8 = 1;
 pub struct ContentHash([u8; 32]);
 
 impl ContentHash {
+    /// Stands for contents that nobody could read: no contents have it.
+    pub const UNKNOWN: Self = Self([0; 32]);
+
     /// Hashes contents that are in memory.
     pub fn of(contents: &[u8]) -> Self {
         Self(*blake3::hash(contents).as_bytes())

@@ -80,3 +80,67 @@ fn a_loser_with_a_copy_returns_no_more() {
         assert!(mesh.names(2).is_empty(), "seed {}: {:?}", mesh.seed, mesh.names(2));
     }
 }
+
+/// Both unpack the same archive. Whatever stands where when the one's version arrives at the other, it is what that one has.
+#[test]
+fn equal_contents_written_on_both_nodes_at_once_are_no_conflict() {
+    for mut mesh in (1..=SEEDS).map(|seed| Mesh::new(seed, Shape::default())) {
+        for number in 0..20 {
+            mesh.write(1, format!("f{number}"), format!("old {number}"));
+        }
+        mesh.in_sync();
+        for number in 0..20 {
+            for node in 1..=2 {
+                mesh.remove(node, format!("f{number}"));
+                mesh.write(node, format!("f{number}"), format!("new {number}"));
+                let pause = mesh.random.between(0, 2_000_000);
+                mesh.run_for(pause);
+            }
+        }
+        mesh.in_sync();
+        for node in 1..=2 {
+            let copies: Vec<String> = mesh.names(node).into_iter().filter(|name| name.contains("conflict")).collect();
+            assert!(copies.is_empty(), "seed {}, n{node}: {copies:?}", mesh.seed);
+        }
+    }
+}
+
+/// The user of the node that loses saves again while the winner is on its way to the name.
+#[test]
+fn a_conflict_copy_has_the_contents_that_its_name_tells() {
+    for mut mesh in (1..=4 * SEEDS).map(|seed| Mesh::new(seed, Shape::default())) {
+        for number in 0..10 {
+            mesh.write(1, format!("f{number}"), "old");
+        }
+        mesh.in_sync();
+        mesh.world.cut(1, 2, Cut::Silent);
+        for number in 0..10 {
+            mesh.write(1, format!("f{number}"), format!("loses {number}"));
+        }
+        mesh.run_for(SECOND);
+        for number in 0..10 {
+            mesh.write(2, format!("f{number}"), format!("wins {number}"));
+        }
+        mesh.run_for(20 * SECOND);
+        mesh.world.heal(1, 2);
+        for number in 0..10 {
+            while mesh.read(1, format!("f{number}")).unwrap().starts_with(b"loses") && mesh.names(1).len() < 11 + number
+            {
+                let pause = mesh.random.between(0, 100_000);
+                mesh.run_for(pause);
+            }
+            mesh.write(1, format!("f{}", 9 - number), format!("saved {number}"));
+        }
+        mesh.in_sync();
+        for copy in mesh.names(1).into_iter().filter(|name| name.contains("conflict")) {
+            let contents = mesh.read(1, &copy).unwrap();
+            let hash = syncmesh_core::entry::ContentHash::of(&contents).to_string();
+            assert!(
+                copy.contains(&hash[..8]),
+                "seed {}: {copy} has {:?}",
+                mesh.seed,
+                String::from_utf8_lossy(&contents)
+            );
+        }
+    }
+}

@@ -221,6 +221,7 @@ impl<I: Io> Node<I> {
                     directory,
                     items,
                     log: self.epoch.log,
+                    replica: self.replica,
                     replicas: Arc::clone(&self.replicas),
                     now_millis: wall,
                     overdue,

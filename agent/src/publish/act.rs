@@ -10,7 +10,7 @@ use crate::stage::Source;
 use crate::store::{Kind, is_in_use};
 use syncmesh_core::entry::{self, Body, Entry, Identity, Row, Why};
 use syncmesh_core::path::Name;
-use syncmesh_io::{Directory, FileId, FileKind, FsError, Metadata, Stat};
+use syncmesh_io::{Directory, FileId, FsError, Metadata, Stat};
 
 /// A change that is ready to be made, and whose intent is about to be journalled.
 pub(super) struct Plan {
@@ -53,6 +53,12 @@ impl Plan {
             Act::Withdraw | Act::RemoveDirectory => None,
         }
     }
+}
+
+/// Does a name show what was expected?
+fn shows(directory: &dyn Directory, name: &Name, expected: Option<&Identity>) -> bool {
+    let shown = directory.stat(name.as_bytes()).ok().map(|stat| identity(&stat));
+    expected.zip(shown).is_some_and(|(expected, shown)| expected.same_but_ctime(&shown))
 }
 
 /// What an inode shows once it has that metadata.
@@ -159,15 +165,22 @@ impl Work<'_> {
         let name = item.name.as_bytes();
         if let Some(copy) = &plan.copy {
             // The loser has its new name before the winner takes the old one.
-            match directory.link(name, copy.as_bytes()) {
-                Ok(()) | Err(FsError::Exists) => self.dirty.push(copy.clone()),
-                Err(error) => {
-                    self.discard(&plan, item);
-                    result.fate = Fate::Waits(Cause::Disk(error.clone()));
-                    result.row = Some(want(row, &item.entry, why(&error)));
-                    return;
+            let cause = match directory.link(name, copy.as_bytes()) {
+                Ok(()) if !shows(directory, copy, plan.old.as_ref()) => {
+                    // Somebody has replaced the loser meanwhile: a version that nobody has decided about.
+                    self.take_back(directory, copy, item);
+                    Some((Cause::LocalChange, Why::Fetching))
                 }
+                Ok(()) | Err(FsError::Exists) => None,
+                Err(error) => Some((Cause::Disk(error.clone()), why(&error))),
+            };
+            if let Some((cause, why)) = cause {
+                self.discard(&plan, item);
+                result.fate = Fate::Waits(cause);
+                result.row = Some(want(row, &item.entry, why));
+                return;
             }
+            self.dirty.push(copy.clone());
         }
         let cleared = match over_directory.then(|| directory.remove_directory(name)) {
             None | Some(Ok(()) | Err(FsError::NotFound)) => Ok(()),
@@ -200,11 +213,30 @@ impl Work<'_> {
         let expected = plan.old.is_some_and(|old| old.same_but_ctime(&identity(&stat)));
         if expected && plan.copy.is_some() && stat.links > 1 {
             let _ = self.volume.fs.drop_slot(plan.slot);
-        } else if expected || is_in_use(self.volume, plan.slot) {
+            return;
+        }
+        if let Some(copy) = &plan.copy
+            && directory.stat(copy.as_bytes()).is_ok_and(|copied| copied.id == stat.id)
+        {
+            // It was written after it had got that name, so it isn't what the name tells, and it may yet win.
+            self.take_back(directory, copy, item);
+        }
+        if expected || is_in_use(self.volume, plan.slot) {
             // As long as somebody may write to it, it can't be judged.
             self.store(plan.slot, &item.name, plan.over.as_ref(), plan.kind);
         } else {
-            result.local = self.displaced_version(plan.slot, plan.over, &stat, item);
+            result.local = self.displaced_version(plan.slot, plan.over, item);
+        }
+    }
+
+    /// Takes back a conflict copy that is of something else. What it shows has another name, as a rule.
+    fn take_back(&self, directory: &dyn Directory, copy: &Name, item: &Item) {
+        let slot = self.volume.slot();
+        match directory.withdraw(copy.as_bytes(), slot) {
+            Ok(stat) if stat.links > 1 => _ = self.volume.fs.drop_slot(slot),
+            Ok(_) => self.store(slot, &item.name, None, Kind::Loser),
+            // It stays, as a file of its own.
+            Err(_) => {}
         }
     }
 
@@ -232,42 +264,26 @@ impl Work<'_> {
         result.fate = Fate::Waits(Cause::LocalChange);
         result.row = Some(want(row, &item.entry, Why::Fetching));
         if directory.publish(plan.slot, item.name.as_bytes(), false).is_err() {
-            self.give_a_name(Some(directory), item, plan.slot);
+            self.give_unjudged_a_name(Some(directory), item, plan.slot);
         }
     }
 
     /// Reads what an exchange displaced unexpectedly.
-    fn displaced_version(
-        &mut self,
-        slot: u64,
-        over: Option<Entry>,
-        stat: &Stat,
-        item: &Item,
-    ) -> Option<DisplacedVersion> {
-        let found = match stat.kind {
-            FileKind::File => self.hash_slot(slot, stat),
-            _ => None,
-        };
-        let Some(body) = found else {
+    fn displaced_version(&mut self, slot: u64, over: Option<Entry>, item: &Item) -> Option<DisplacedVersion> {
+        let Some((body, stat)) = self.hash_slot(slot) else {
             // A link, a directory, or a file that still changes: named rather than judged.
-            self.give_a_slot_a_name(slot, item);
+            let directory = self.volume.fs.open_directory(&self.job.directory.components()).ok();
+            self.give_unjudged_a_name(directory.as_deref(), item, slot);
             return None;
         };
-        Some(DisplacedVersion { slot, what: What::contents(self.volume, body, stat), over })
+        Some(DisplacedVersion { slot, what: What::contents(self.volume, body, &stat), over })
     }
 
-    fn hash_slot(&self, slot: u64, before: &Stat) -> Option<Body> {
+    fn hash_slot(&self, slot: u64) -> Option<(Body, Stat)> {
         let file = self.volume.fs.open_slot(slot).ok()?;
-        match hash_open(self.volume, &*file, before).ok()? {
-            Hashed::Body(body, ..) => Some(body),
+        match hash_open(self.volume, &*file, &file.stat().ok()?).ok()? {
+            Hashed::Body(body, stat, _) => Some((body, stat)),
             Hashed::Unstable => None,
         }
-    }
-
-    fn give_a_slot_a_name(&mut self, slot: u64, item: &Item) {
-        let Ok(directory) = self.volume.fs.open_directory(&self.job.directory.components()) else {
-            return self.store(slot, &item.name, None, Kind::Loser);
-        };
-        self.give_a_name(Some(&*directory), item, slot);
     }
 }

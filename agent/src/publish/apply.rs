@@ -19,6 +19,8 @@ pub struct Apply {
     pub items: Vec<Item>,
     /// The open epoch's journal.
     pub log: Log,
+    /// Our own replica: what nobody has recorded yet was written here.
+    pub replica: ReplicaId,
     /// Which node each replica belongs to, for names of conflict copies.
     pub replicas: Arc<BTreeMap<ReplicaId, String>>,
     /// The wall clock in milliseconds since 1970, for names in the store.
