@@ -2,6 +2,7 @@
 //! showing it is marked.
 
 use crate::job::VolumeContext;
+use crate::limits::SETTLE_CAP;
 use syncmesh_core::entry::{Body, ContentHash, Unsure};
 use syncmesh_io::{Directory, FileKind, FsError, OpenFile, Stat};
 
@@ -18,6 +19,7 @@ pub enum Hashed {
 /// Hashes the regular file `name`, which showed `before`.
 pub fn hash(volume: &VolumeContext, directory: &dyn Directory, name: &[u8], before: &Stat) -> Result<Hashed, FsError> {
     match directory.open(name) {
+        Ok(file) if is_being_made(volume, &*file, before) => Ok(Hashed::Unstable),
         Ok(file) => hash_open(volume, &*file, before),
         Err(FsError::NotFound | FsError::WrongKind | FsError::Outside) => Ok(Hashed::Unstable),
         Err(error) => Err(error),
@@ -63,6 +65,13 @@ pub fn is_open(volume: &VolumeContext, file: &dyn OpenFile, stat: &Stat) -> bool
         Ok(open) => open,
         Err(_) => volume.fs.stamp().is_ok_and(|now| now < stat.ctime.saturating_add_unsigned(volume.open_wait)),
     }
+}
+
+/// Was it created just now, and is its maker still at it? Parts of it are no version: they would win over, or lose to, what
+/// somebody else has whole. What is written without end is read all the same once it isn't new any more.
+fn is_being_made(volume: &VolumeContext, file: &dyn OpenFile, stat: &Stat) -> bool {
+    let is_new = |now: i64| now < stat.born.saturating_add(SETTLE_CAP.as_nanos() as i64);
+    volume.fs.stamp().is_ok_and(is_new) && file.has_writers() == Ok(true)
 }
 
 /// Does the file have holes worth keeping? Small files may lie inside their inode, without a block.
