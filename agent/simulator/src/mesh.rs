@@ -575,6 +575,8 @@ impl Mesh {
     pub fn run_for(&mut self, nanos: u64) {
         let end = self.world.now() + nanos;
         while self.world.now() < end && self.step() {}
+        // What a user does next is done now.
+        self.tick();
     }
 
     /// Runs until all nodes say that they are in sync, at most for so much simulated time. What keeps them, if they don't.

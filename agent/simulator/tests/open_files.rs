@@ -220,3 +220,35 @@ fn a_second_write_within_a_tick_of_the_clock_arrives() {
         }
     }
 }
+
+/// Both nodes unpack the same archive: what the one has only created mustn't meet what the other has whole.
+#[test]
+fn a_file_that_is_being_made_is_no_version_yet() {
+    for mut mesh in meshes(Shape::default()) {
+        mesh.in_sync();
+        let file = mesh.disk(1).user_create_open(b"f").unwrap();
+        mesh.run_for(SECOND / 2);
+        assert!(mesh.names(2).is_empty(), "seed {}: {:?}", mesh.seed, mesh.names(2));
+        mesh.write(2, "f", b"whole");
+        mesh.run_for(SECOND / 4);
+        mesh.disk(1).user_write_at(file, b"whole", 0).unwrap();
+        mesh.disk(1).user_close(file);
+        mesh.in_sync();
+        for node in 1..=2 {
+            assert_eq!(contents(&mesh, node), [b"whole"], "seed {}, n{node}: {:?}", mesh.seed, mesh.names(node));
+        }
+    }
+}
+
+/// It is recorded once it isn't new any more, although it is never closed.
+#[test]
+fn a_file_that_stays_open_arrives_all_the_same() {
+    for mut mesh in meshes(Shape::default()).take(20) {
+        mesh.in_sync();
+        let file = mesh.disk(1).user_create_open(b"log").unwrap();
+        mesh.disk(1).user_write_at(file, b"a line", 0).unwrap();
+        mesh.run_for(3 * SECOND);
+        assert_eq!(mesh.read(2, "log").as_deref(), Some(&b"a line"[..]), "seed {}", mesh.seed);
+        mesh.disk(1).user_close(file);
+    }
+}
