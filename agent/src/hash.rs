@@ -12,15 +12,19 @@ const BUFFER_BYTES: usize = 256 * 1024;
 pub enum Hashed {
     /// It stood still.
     Body(Body, Stat, Unsure),
-    /// It was changed or replaced while it was read, or isn't a file any more.
+    /// It was changed or replaced while it was read, is still being made, or isn't a file any more.
     Unstable,
 }
 
 /// Hashes the regular file `name`, which showed `before`.
 pub fn hash(volume: &VolumeContext, directory: &dyn Directory, name: &[u8], before: &Stat) -> Result<Hashed, FsError> {
     match directory.open(name) {
-        Ok(file) if is_being_made(volume, &*file, before) => Ok(Hashed::Unstable),
-        Ok(file) => hash_open(volume, &*file, before),
+        Ok(file) => match hash_open(volume, &*file, before)? {
+            Hashed::Body(_, stat, unsure) if unsure.open && is_being_made(volume, &*file, &stat) => {
+                Ok(Hashed::Unstable)
+            }
+            hashed => Ok(hashed),
+        },
         Err(FsError::NotFound | FsError::WrongKind | FsError::Outside) => Ok(Hashed::Unstable),
         Err(error) => Err(error),
     }
@@ -67,7 +71,7 @@ pub fn is_open(volume: &VolumeContext, file: &dyn OpenFile, stat: &Stat) -> bool
     }
 }
 
-/// Was it created just now, and is its maker still at it? Parts of it are no version: they would win over, or lose to, what
+/// Was what may be open created just now, and is its maker still at it? Parts of it are no version: they would win over, or lose to, what
 /// somebody else has whole. What is written without end is read all the same once it isn't new any more.
 fn is_being_made(volume: &VolumeContext, file: &dyn OpenFile, stat: &Stat) -> bool {
     let is_new = |now: i64| now < stat.born.saturating_add(SETTLE_CAP.as_nanos() as i64);

@@ -104,9 +104,7 @@ impl Apply {
                     for plan in plans {
                         let (item, row) = (&self.items[plan.index], rows[plan.index].as_ref());
                         work.discard(&plan, item);
-                        let result = &mut results[plan.index];
-                        result.fate = Fate::Waits(Cause::Disk(error.clone()));
-                        result.row = Some(want(row, &item.entry, why(&error)));
+                        waits(&mut results[plan.index], row, item, Cause::Disk(error.clone()), why(&error));
                     }
                 }
             }
@@ -139,6 +137,12 @@ fn want(row: Option<&Row>, entry: &Entry, why: Why) -> Row {
     };
     row.wanted = Some(Wanted { entries: vec![entry], why });
     row
+}
+
+/// What came of an item that can't be applied now: it is wanted from here on.
+fn waits(result: &mut AppliedItem, row: Option<&Row>, item: &Item, cause: Cause, why: Why) {
+    result.row = Some(want(row, &item.entry, why));
+    result.fate = Fate::Waits(cause);
 }
 
 /// What must be decided: what is wanted already is part of it, so a row keeps one wanted version and not a queue. What a
@@ -595,30 +599,34 @@ impl Work<'_> {
     /// A displaced local version that didn't win: a conflict copy, else a stored version.
     fn give_a_name(&mut self, directory: Option<&dyn Directory>, item: &Item, slot: u64) {
         let copy = self.copy_name(&item.name, &item.entry);
-        if !directory.is_some_and(|directory| self.name(directory, item, copy, slot)) {
-            self.store(slot, &item.name, Some(&item.entry), Kind::Loser);
-        }
+        self.name_or_store(directory, item, slot, copy, Some(&item.entry));
     }
 
     /// What a user here wrote and nobody could judge: a conflict copy whose name tells no contents, else a stored version.
-    fn give_unjudged_a_name(&mut self, directory: Option<&dyn Directory>, item: &Item, slot: u64) {
+    fn give_unjudged_a_name(&mut self, directory: &dyn Directory, item: &Item, slot: u64) {
         let node = self.job.replicas.get(&self.job.replica).map_or("unknown", String::as_str);
         let dot = Dot { replica: self.job.replica, counter: 0 };
         let stamp = Stamp { hlc: Hlc::from_millis(self.job.now_millis), dot };
         let copy = conflict_name(&item.name, node, stamp, ContentHash::UNKNOWN);
-        if !directory.is_some_and(|directory| self.name(directory, item, copy, slot)) {
-            self.store(slot, &item.name, None, Kind::Loser);
-        }
+        self.name_or_store(Some(directory), item, slot, copy, None);
     }
 
-    /// Gives a slot's contents a name beside the item's, if the policy has conflict copies.
-    fn name(&mut self, directory: &dyn Directory, item: &Item, copy: Name, slot: u64) -> bool {
-        let named =
-            self.policy(item) != Policy::LastWriterWins && directory.publish(slot, copy.as_bytes(), false).is_ok();
-        if named {
+    fn name_or_store(
+        &mut self,
+        directory: Option<&dyn Directory>,
+        item: &Item,
+        slot: u64,
+        copy: Name,
+        entry: Option<&Entry>,
+    ) {
+        if let Some(directory) = directory
+            && self.policy(item) != Policy::LastWriterWins
+            && directory.publish(slot, copy.as_bytes(), false).is_ok()
+        {
             self.dirty.push(copy);
+            return;
         }
-        named
+        self.store(slot, &item.name, entry, Kind::Loser);
     }
 
     fn store(&self, slot: u64, name: &Name, entry: Option<&Entry>, kind: Kind) {

@@ -1,7 +1,7 @@
 //! Making one change to one name, after its intent was journalled: exchange, withdrawal, removal of a directory, other
 //! metadata. What comes out is inspected; nothing is undone and nothing is dropped (SYNC 7).
 
-use super::{AppliedItem, Cause, DisplacedVersion, Fate, Item, Work, here, want, why};
+use super::{AppliedItem, Cause, DisplacedVersion, Item, Work, here, waits, why};
 use crate::hash::{Hashed, hash_open};
 use crate::job::identity;
 use crate::journal::{self, Intent, Record};
@@ -55,10 +55,10 @@ impl Plan {
     }
 }
 
-/// Does a name show what was expected?
-fn shows(directory: &dyn Directory, name: &Name, expected: Option<&Identity>) -> bool {
+/// What a name shows, if it is what was expected: an exchange or a link moves an inode's ctime.
+fn shown(directory: &dyn Directory, name: &Name, expected: &Identity) -> Option<Identity> {
     let shown = directory.stat(name.as_bytes()).ok().map(|stat| identity(&stat));
-    expected.zip(shown).is_some_and(|(expected, shown)| expected.same_but_ctime(&shown))
+    shown.filter(|shown| shown.same_but_ctime(expected))
 }
 
 /// What an inode shows once it has that metadata.
@@ -125,8 +125,7 @@ impl Work<'_> {
             Err(error) => (Cause::Disk(error.clone()), why(&error)),
         };
         self.dirty.push(item.name.clone());
-        result.row = Some(want(row, &item.entry, why));
-        result.fate = Fate::Waits(cause);
+        waits(result, row, item, cause, why);
     }
 
     fn remove_directory(&mut self, directory: &dyn Directory, plan: Plan, row: Option<&Row>, result: &mut AppliedItem) {
@@ -146,9 +145,9 @@ impl Work<'_> {
             result.row = Some(here(plan.entry, None));
             return;
         }
-        result.row = Some(want(row, &item.entry, why(&error)));
-        result.fate =
-            Fate::Waits(if error == FsError::NotEmpty { Cause::NotEmpty { stays: false } } else { Cause::Disk(error) });
+        let why = why(&error);
+        let cause = if error == FsError::NotEmpty { Cause::NotEmpty { stays: false } } else { Cause::Disk(error) };
+        waits(result, row, item, cause, why);
     }
 
     /// Exchanges, and inspects what came out.
@@ -165,20 +164,20 @@ impl Work<'_> {
         let name = item.name.as_bytes();
         if let Some(copy) = &plan.copy {
             // The loser has its new name before the winner takes the old one.
-            let cause = match directory.link(name, copy.as_bytes()) {
-                Ok(()) if !shows(directory, copy, plan.old.as_ref()) => {
+            let is_loser = || plan.old.is_some_and(|old| shown(directory, copy, &old).is_some());
+            match directory.link(name, copy.as_bytes()) {
+                Ok(()) if !is_loser() => {
                     // Somebody has replaced the loser meanwhile: a version that nobody has decided about.
                     self.take_back(directory, copy, item);
-                    Some((Cause::LocalChange, Why::Fetching))
+                    self.discard(&plan, item);
+                    return waits(result, row, item, Cause::LocalChange, Why::Fetching);
                 }
-                Ok(()) | Err(FsError::Exists) => None,
-                Err(error) => Some((Cause::Disk(error.clone()), why(&error))),
-            };
-            if let Some((cause, why)) = cause {
-                self.discard(&plan, item);
-                result.fate = Fate::Waits(cause);
-                result.row = Some(want(row, &item.entry, why));
-                return;
+                Ok(()) | Err(FsError::Exists) => {}
+                Err(error) => {
+                    self.discard(&plan, item);
+                    let why = why(&error);
+                    return waits(result, row, item, Cause::Disk(error), why);
+                }
             }
             self.dirty.push(copy.clone());
         }
@@ -197,14 +196,11 @@ impl Work<'_> {
                     FsError::Collision => Cause::Collision,
                     _ => Cause::Disk(error.clone()),
                 };
-                result.fate = Fate::Waits(cause);
-                result.row = Some(want(row, &item.entry, why(&error)));
-                return;
+                return waits(result, row, item, cause, why(&error));
             }
         };
-        // The name must show the inode that was staged; the exchange itself moved its ctime.
-        let shown = directory.stat(name).ok().map(|stat| identity(&stat));
-        let identity_now = shown.filter(|now| now.same_but_ctime(&staged));
+        // The name must show the inode that was staged.
+        let identity_now = shown(directory, &item.name, &staged);
         if identity_now.is_none() {
             self.dirty.push(item.name.clone());
         }
@@ -225,7 +221,7 @@ impl Work<'_> {
             // As long as somebody may write to it, it can't be judged.
             self.store(plan.slot, &item.name, plan.over.as_ref(), plan.kind);
         } else {
-            result.local = self.displaced_version(plan.slot, plan.over, item);
+            result.local = self.displaced_version(directory, plan.slot, plan.over, item);
         }
     }
 
@@ -250,9 +246,8 @@ impl Work<'_> {
                 return;
             }
             Err(error) => {
-                result.fate = Fate::Waits(Cause::Disk(error.clone()));
-                result.row = Some(want(row, &item.entry, why(&error)));
-                return;
+                let why = why(&error);
+                return waits(result, row, item, Cause::Disk(error), why);
             }
         };
         if plan.old.is_some_and(|old| old.same_but_ctime(&identity(&stat))) {
@@ -261,19 +256,23 @@ impl Work<'_> {
             return;
         }
         // Somebody wrote it meanwhile: it returns, and is a local version.
-        result.fate = Fate::Waits(Cause::LocalChange);
-        result.row = Some(want(row, &item.entry, Why::Fetching));
+        waits(result, row, item, Cause::LocalChange, Why::Fetching);
         if directory.publish(plan.slot, item.name.as_bytes(), false).is_err() {
-            self.give_unjudged_a_name(Some(directory), item, plan.slot);
+            self.give_unjudged_a_name(directory, item, plan.slot);
         }
     }
 
     /// Reads what an exchange displaced unexpectedly.
-    fn displaced_version(&mut self, slot: u64, over: Option<Entry>, item: &Item) -> Option<DisplacedVersion> {
+    fn displaced_version(
+        &mut self,
+        directory: &dyn Directory,
+        slot: u64,
+        over: Option<Entry>,
+        item: &Item,
+    ) -> Option<DisplacedVersion> {
         let Some((body, stat)) = self.hash_slot(slot) else {
             // A link, a directory, or a file that still changes: named rather than judged.
-            let directory = self.volume.fs.open_directory(&self.job.directory.components()).ok();
-            self.give_unjudged_a_name(directory.as_deref(), item, slot);
+            self.give_unjudged_a_name(directory, item, slot);
             return None;
         };
         Some(DisplacedVersion { slot, what: What::contents(self.volume, body, &stat), over })
