@@ -7,6 +7,7 @@ use crate::job::VolumeContext;
 use crate::registry::{Key, Registry, RegistryError};
 use crate::stage::{open_part, write};
 use crate::store;
+use crate::suspect::is_suspect;
 use syncmesh_core::entry::{ContentHash, Here, Identity};
 use syncmesh_core::path::Name;
 use syncmesh_io::FsError;
@@ -50,7 +51,8 @@ pub fn find(
     hash: ContentHash,
 ) -> Result<Option<Found>, RegistryError> {
     let has = |here: &&Here| here.entry.content.body.hash() == Some(hash);
-    if let Some(row) = registry.get(key)?
+    // Of what is suspect the disk hasn't what the row says, and the store may have it.
+    if let Some(row) = registry.get(key)?.filter(|row| !is_suspect(row))
         && let Some(here) = row.live().filter(has)
     {
         return Ok(Some(Found::Published(key.clone(), Box::new(here.clone()))));

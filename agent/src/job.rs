@@ -15,6 +15,7 @@ use crate::scan::{Findings, Scan, Scanned};
 use crate::space::{self, Room};
 use crate::store::Stock;
 use crate::suspect::Doubt;
+use crate::unsynced::{HasReadBack, ReadBack, Sync, Synced};
 use crate::verify::{Verified, Verify};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -148,6 +149,10 @@ pub enum Job {
     Look(Look),
     /// Find a peer's address: its name, and `host:port`.
     Resolve(String, String),
+    /// See [`Sync`]. Runs on a thread of its own.
+    Sync(Sync),
+    /// See [`ReadBack`].
+    ReadBack(ReadBack),
     /// See [`Commit`]. Runs on a thread of its own.
     Commit(Commit),
 }
@@ -184,19 +189,80 @@ pub enum Done {
     Mentioned(Mentioned),
     /// A peer's address, or why there is none.
     Resolved(String, Result<SocketAddr, String>),
+    /// A file system is synced, or can't be.
+    Synced(Synced),
+    /// What isn't durable was read back.
+    HasReadBack(HasReadBack),
     /// An epoch is durable, or failed to become so.
     Committed(Committed),
     /// The registry failed: the agent can't go on.
     Broken(String),
 }
 
+impl Done {
+    /// See [`Job::works_on`].
+    pub fn worked_on(&self) -> Option<u16> {
+        match self {
+            Self::Scanned(scanned) => Some(scanned.volume),
+            Self::Applied(applied) => Some(applied.volume),
+            Self::Collected(collected) => Some(collected.volume),
+            Self::Wanted(number, ..) => Some(*number),
+            Self::Compared(compared) => Some(compared.volume),
+            Self::Verified(verified) => Some(verified.volume),
+            Self::Lingered(lingered) => Some(lingered.volume),
+            Self::Findings(_)
+            | Self::Reused(_)
+            | Self::BlockRead(_)
+            | Self::BlockStaged(_)
+            | Self::Placed(..)
+            | Self::Tidied
+            | Self::Mentioned(_)
+            | Self::Resolved(..)
+            | Self::Synced(_)
+            | Self::HasReadBack(_)
+            | Self::Committed(_)
+            | Self::Broken(_) => None,
+        }
+    }
+}
+
 /// How many wanted rows one look returns.
 pub const WANTED_ROWS: usize = 256;
 
 impl Job {
-    /// Does the job run beside the workers, on the thread that owns syncs and commits?
+    /// Does the job run beside the workers, on the thread that owns commits?
     pub fn is_commit(&self) -> bool {
         matches!(self, Self::Commit(_))
+    }
+
+    /// May it take as long as a disk pleases? Then it gets a thread.
+    pub fn is_sync(&self) -> bool {
+        matches!(self, Self::Sync(_))
+    }
+
+    /// The volume of whose rows it reads what the loop then acts on. [`Done::worked_on`] says the same afterwards.
+    pub fn works_on(&self) -> Option<u16> {
+        match self {
+            Self::Scan(scan) => Some(scan.volume),
+            Self::Apply(apply) => Some(apply.volume),
+            Self::Collect(collect) => Some(collect.volume),
+            Self::Wanted(number, ..) => Some(*number),
+            Self::Compare(comparison) => Some(comparison.volume),
+            Self::Verify(verify) => Some(verify.volume),
+            Self::Linger(linger) => Some(linger.volume),
+            Self::ReadBlock(_)
+            | Self::Reuse(_)
+            | Self::StageBlock(_)
+            | Self::Place(_)
+            | Self::Prune(..)
+            | Self::DropSlot(..)
+            | Self::Forget(_)
+            | Self::Look(_)
+            | Self::Resolve(..)
+            | Self::Sync(_)
+            | Self::ReadBack(_)
+            | Self::Commit(_) => None,
+        }
     }
 
     /// Does the work. `emit` takes what is found on the way and at the end, and may wait.
@@ -267,6 +333,14 @@ impl Job {
                 let found = address.to_socket_addrs().map_err(|error| format!("can't resolve {address}: {error}"));
                 let found = found.and_then(|mut found| found.next().ok_or(format!("{address} has no address")));
                 Ok(Done::Resolved(peer, found))
+            }
+            Self::Sync(sync) => {
+                let volume = volume(sync.volume);
+                Ok(Done::Synced(sync.run(volume, context)))
+            }
+            Self::ReadBack(back) => {
+                let volume = volume(back.volume);
+                back.run(volume, context).map(Done::HasReadBack)
             }
             Self::Commit(commit) => Ok(Done::Committed(commit.run(context))),
         };

@@ -44,6 +44,7 @@ pub mod store;
 pub mod suspect;
 pub mod threads;
 pub mod tls;
+pub mod unsynced;
 pub mod verify;
 pub mod versions;
 pub mod volume;

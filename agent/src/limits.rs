@@ -27,6 +27,12 @@ pub const SCAN_JOBS: usize = 2;
 /// An epoch lasts at least this long.
 pub const EPOCH: Duration = Duration::from_secs(1);
 
+/// A volume whose file system takes longer to sync is left out of the epoch.
+pub const SYNC: Duration = Duration::from_secs(30);
+
+/// First and longest wait before a volume whose sync has failed is synced again.
+pub const SYNC_RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
+
 /// Encoded bytes of rows in the open epoch at which it ends early, and beyond which nothing more is taken in: half of
 /// the overlay's 12 MiB, three quarters full.
 pub const EPOCH_ROWS_BYTES: usize = 4 * 1024 * 1024;

@@ -16,10 +16,12 @@ mod outcomes;
 mod peers;
 mod reuse;
 pub mod suspects;
+pub mod unsynced;
 
 pub use inspect::{PeerStatus, Status, VolumeStatus};
 
 use crate::connection::Connection;
+use crate::epoch::Commit;
 use crate::fetch::StageBlock;
 use crate::job::{Done, Job};
 use crate::limits::{OVERLAY_FULL_BYTES, RECEIVE_BYTES};
@@ -188,12 +190,23 @@ struct Epoch {
     log: Log,
     next_log: Option<Log>,
     committing: bool,
+    /// Closed, and its file systems are being synced.
+    closing: Option<Closing>,
     applies: usize,
     /// Versions that exist only in a slot which an exchange filled. The journal that names the slot stays until they have
     /// a name.
     displaced: usize,
     /// Something was recorded since it was opened.
     used: bool,
+}
+
+/// An epoch that is closed.
+struct Closing {
+    commit: Commit,
+    /// Volumes whose sync hasn't ended.
+    waits: BTreeSet<u16>,
+    /// When it was closed, on the loop's clock.
+    began: u64,
 }
 
 /// Records on their way into the journal.
@@ -339,6 +352,7 @@ impl<I: Io> Node<I> {
                 log,
                 next_log: Some(next_log),
                 committing: false,
+                closing: None,
                 applies: 0,
                 displaced: 0,
                 used: false,
@@ -401,6 +415,11 @@ impl<I: Io> Node<I> {
 
     /// Jobs to run. Every one must be answered by [`Node::finish`].
     pub fn take_jobs(&mut self) -> Vec<Job> {
+        for number in self.jobs.iter().filter_map(Job::works_on) {
+            if let Some(volume) = self.volumes.get_mut(&number) {
+                volume.jobs += 1;
+            }
+        }
         std::mem::take(&mut self.jobs)
     }
 

@@ -15,7 +15,7 @@ use crate::publish::act::{Act, Plan};
 use crate::registry::{Key, RegistryError};
 use crate::scan::is_leftover;
 use crate::space::{Room, needs};
-use crate::stage::{Source, StageError, metadata, stage};
+use crate::stage::{Replaced, Source, StageError, metadata, stage};
 use crate::store::{self, Kind, make_room};
 use crate::suspect::{is_suspect, nothing_better};
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ use syncmesh_core::path::{Name, RelativePath};
 use syncmesh_core::policy::{Policy, conflict_name};
 use syncmesh_core::summary::Sum;
 use syncmesh_core::version::{Dot, ReplicaId};
-use syncmesh_io::{Directory, FileKind, FsError, Stat};
+use syncmesh_io::{Directory, FileId, FileKind, FsError, Stat};
 
 struct Work<'a> {
     volume: &'a VolumeContext,
@@ -366,7 +366,7 @@ impl Work<'_> {
             }
             if entry.is_live() {
                 let end = (None, Kind::Superseded);
-                let mut step = self.stage(directory, index, item, row, &target, entry, None, end, None)?;
+                let mut step = self.stage(directory, index, item, row, &target, entry, None, end, None, None)?;
                 if let Step::Publish(Plan { act: Act::Exchange { over_directory, .. }, .. }) = &mut step {
                     *over_directory = true;
                 }
@@ -404,7 +404,8 @@ impl Work<'_> {
             _ if suspect.is_some() => (None, Kind::Loser),
             (Displaced::ConflictCopy | Displaced::Store, _) => (None, Kind::Superseded),
         };
-        let step = self.stage(directory, index, item, row, &target, entry, old, end, over)?;
+        let replaces = shown.map(|stat| stat.id);
+        let step = self.stage(directory, index, item, row, &target, entry, old, end, over, replaces)?;
         Ok(self.unless_open(directory, item, row, &target, step))
     }
 
@@ -492,7 +493,10 @@ impl Work<'_> {
         old: Option<Identity>,
         (copy, kind): (Option<Name>, Kind),
         over: Option<Entry>,
+        replaces: Option<FileId>,
     ) -> Result<Step, RegistryError> {
+        let replaced = replaces.map(|id| Replaced { directory, name: item.name.as_bytes(), id });
+        let replaced = replaced.as_ref();
         // Contents that came along belong to the item's version; the join may have chosen another.
         let fits = entry.content.body.same_contents(&item.entry.content.body);
         let nothing = Source::None;
@@ -501,15 +505,15 @@ impl Work<'_> {
         if needs > 0 && !self.room.take(self.volume, needs) {
             return Ok(Step::Done(Some(want(row, target, Why::NoSpace)), Fate::Waits(Cause::Disk(FsError::NoSpace))));
         }
-        let mut staged = stage(self.volume, &entry.content.body, &entry.attributes, source);
+        let mut staged = stage(self.volume, &entry.content.body, &entry.attributes, source, replaced);
         if matches!(staged, Err(StageError::Disk(FsError::NoSpace))) && make_room(self.volume, needs, 1) > 0 {
             // A quota, or too few inodes: the free space didn't show it.
-            staged = stage(self.volume, &entry.content.body, &entry.attributes, source);
+            staged = stage(self.volume, &entry.content.body, &entry.attributes, source, replaced);
         }
         if matches!(staged, Err(StageError::NoContents))
             && let Some(slot) = self.contents_from_here(item, &entry.content.body)?
         {
-            staged = stage(self.volume, &entry.content.body, &entry.attributes, &Source::Slot(slot));
+            staged = stage(self.volume, &entry.content.body, &entry.attributes, &Source::Slot(slot), replaced);
             if staged.is_err() {
                 let _ = self.volume.fs.drop_slot(slot);
             }

@@ -6,8 +6,9 @@
 use crate::fetch::FETCH_SLOT;
 use crate::job::{Context, VolumeContext, identity};
 use crate::journal::{self, Intent, Record};
-use crate::registry::{Key, RegistryError, Stored};
+use crate::registry::{Key, RegistryError, Stored, VolumeState};
 use crate::store::{self, Kind};
+use crate::unsynced;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use syncmesh_core::entry::{Body, Entry, Here, Identity, Row, Unsure};
@@ -67,13 +68,14 @@ pub struct Recovered {
 
 /// Replays journals into the registry, makes the result durable, and empties the slots. Of volumes that are `torn` (power was
 /// lost) nothing is replayed: what journals say of them needn't be what the disk shows, and peers that heard of it say it
-/// again. What lies in their slots goes to the store.
+/// again. What lies in their slots goes to the store. Also returns the volumes whose file system can't be synced, and why: they
+/// are as of their last durable epoch, too.
 pub fn recover(
     context: &Context,
     stored: &mut Stored,
     torn: &BTreeSet<u16>,
     now_millis: u64,
-) -> Result<Recovered, RecoverError> {
+) -> Result<(Recovered, BTreeMap<u16, String>), RecoverError> {
     let mut recovered = Recovered::default();
     let mut epochs: Vec<u64> =
         context.state.list().map_err(RecoverError::State)?.iter().filter_map(|name| journal::epoch_of(name)).collect();
@@ -140,16 +142,38 @@ pub fn recover(
         }
     }
     // What is about to be durable must be on the disk, and so must what users wrote before this start.
-    for volume in context.volumes.values() {
-        volume.fs.sync().map_err(RecoverError::Volume)?;
+    let mut failed = BTreeMap::new();
+    for (number, volume) in &context.volumes {
+        // The run before may have been killed when a sync had just failed, which is told once.
+        let error = match volume.fs.sync().and_then(|()| unsynced::torn(volume, &context.registry, *number)) {
+            Ok(torn) if torn.is_empty() => {
+                let state = stored.volumes.values_mut().find(|state| state.number == *number);
+                state.into_iter().for_each(|state| state.synced_millis = now_millis);
+                continue;
+            }
+            Ok(_) => FsError::Os(5), // EIO, as the sync said
+            Err(error) => error,
+        };
+        unsynced::note(&*context.state, *number).map_err(RecoverError::State)?;
+        take_back(context, stored, *number, error.clone())?;
+        failed.insert(*number, error.to_string());
     }
     context.registry.close_epoch();
     stored.last.epoch = stored.last.epoch.max(recovered.epoch);
-    context.registry.commit(stored)?;
+    context.registry.commit(stored, &failed.keys().copied().collect())?;
     for epoch in epochs {
         context.state.remove(&journal::file_name(epoch)).map_err(RecoverError::State)?;
     }
-    Ok(recovered)
+    Ok((recovered, failed))
+}
+
+/// A volume goes back to its last durable epoch, as after power loss. One that never was in any can't be begun with.
+fn take_back(context: &Context, stored: &mut Stored, number: u16, error: FsError) -> Result<(), RecoverError> {
+    let state = context.registry.take_back(number)?.ok_or(RecoverError::Volume(error))?;
+    if let Some(known) = stored.volumes.values_mut().find(|state| state.number == number) {
+        *known = VolumeState { mount: known.mount, suspicion: known.suspicion.take(), ..state };
+    }
+    Ok(())
 }
 
 fn put(context: &Context, stored: &mut Stored, key: Key, row: Row) -> Result<(), RecoverError> {

@@ -473,7 +473,7 @@ impl Registry {
         if let Some(hash) = large_contents(&row) {
             overlay.contents.insert(contents_prefix(key.volume, &hash), key.clone());
         }
-        overlay.open_bytes += 300 + key.directory.as_bytes().len() + key.name.as_bytes().len();
+        overlay.open_bytes += bytes_of(&key);
         overlay.open.insert(key, row);
     }
 
@@ -497,8 +497,38 @@ impl Registry {
         Ok(transaction.commit()?)
     }
 
-    /// Writes the closed epoch's rows and `stored` in one durable transaction, then lets the rows go.
-    pub fn commit(&self, stored: &Stored) -> Result<(), RegistryError> {
+    /// A volume's rows that no durable epoch holds. Not while an epoch is closed and not committed.
+    pub fn undurable(&self, volume: u16) -> Vec<(Key, Row)> {
+        let overlay = self.0.overlay.read().expect(POISONED);
+        let rows = overlay.open.iter().filter(|(key, _)| key.volume == volume);
+        rows.map(|(key, row)| (key.clone(), row.clone())).collect()
+    }
+
+    /// Gives them up. Returns the volume as of its last durable epoch, if it was in one. Not while an epoch is closed and not
+    /// committed.
+    pub fn take_back(&self, volume: u16) -> Result<Option<VolumeState>, RegistryError> {
+        {
+            let mut overlay = self.0.overlay.write().expect(POISONED);
+            overlay.open.retain(|key, _| key.volume != volume);
+            overlay.sequence.retain(|(number, _), _| *number != volume);
+            overlay.contents.retain(|_, key| key.volume != volume);
+        }
+        let read = self.0.database.begin_read()?;
+        for item in read.open_table(VOLUMES)?.iter()? {
+            let (_, bytes) = item?;
+            let mut state: VolumeState =
+                postcard::from_bytes(bytes.value()).map_err(|_| RegistryError::Row(RowError::Damaged))?;
+            if state.number == volume {
+                self.count_waiting(&mut state)?;
+                return Ok(Some(state));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes the closed epoch's rows and `stored` in one durable transaction, then lets the rows go. Of volumes that are left
+    /// out nothing is written: their rows belong to the open epoch again.
+    pub fn commit(&self, stored: &Stored, left_out: &BTreeSet<u16>) -> Result<(), RegistryError> {
         // Shared, not locked: the loop goes on putting rows of the next epoch while these are written.
         let closing = self.0.overlay.read().expect(POISONED).closing.clone();
         let mut transaction = self.0.database.begin_write()?;
@@ -508,7 +538,7 @@ impl Registry {
             let mut wanted = transaction.open_table(WANTED)?;
             let mut sequence = transaction.open_table(SEQUENCE)?;
             let mut contents = transaction.open_table(CONTENTS)?;
-            for (key, row) in &*closing {
+            for (key, row) in closing.iter().filter(|(key, _)| !left_out.contains(&key.volume)) {
                 let bytes = key.encode();
                 let old = rows.insert(bytes.as_slice(), row.encode().as_slice())?;
                 let old = old.map(|old| Row::decode(old.value())).transpose().map_err(RegistryError::Row)?;
@@ -530,7 +560,7 @@ impl Registry {
                 }
             }
             let mut volumes = transaction.open_table(VOLUMES)?;
-            for (name, state) in &stored.volumes {
+            for (name, state) in stored.volumes.iter().filter(|(_, state)| !left_out.contains(&state.number)) {
                 let bytes = postcard::to_stdvec(state).expect("a volume's state has no type that postcard refuses");
                 volumes.insert(name.as_str(), bytes.as_slice())?;
             }
@@ -554,13 +584,19 @@ impl Registry {
         let mut overlay = self.0.overlay.write().expect(POISONED);
         let overlay = &mut *overlay;
         overlay.closing = Arc::default();
-        let open = &overlay.open;
-        overlay.contents.retain(|_, key| open.contains_key(key));
         for (key, row) in &*closing {
-            if !overlay.open.contains_key(key) {
+            if overlay.open.contains_key(key) {
+                continue;
+            }
+            if left_out.contains(&key.volume) {
+                overlay.open_bytes += bytes_of(key);
+                overlay.open.insert(key.clone(), row.clone());
+            } else {
                 overlay.sequence.remove(&(key.volume, row.sequence));
             }
         }
+        let open = &overlay.open;
+        overlay.contents.retain(|_, key| open.contains_key(key));
         Ok(())
     }
 }
@@ -570,8 +606,6 @@ impl Registry {
 pub struct Last {
     /// Its number: journals up to it have nothing more to tell.
     pub epoch: u64,
-    /// When it began, in milliseconds since 1970.
-    pub began_millis: u64,
     /// The system's boot id.
     pub boot: String,
     /// Members with which the run had sessions.
@@ -591,6 +625,11 @@ pub struct Stored {
     pub replicas: BTreeMap<ReplicaId, String>,
     /// Nodes that were taken out of the mesh and forgotten: what peers tell of their replicas isn't taken in.
     pub forgotten: BTreeSet<String>,
+}
+
+/// What a row takes, about.
+fn bytes_of(key: &Key) -> usize {
+    300 + key.directory.as_bytes().len() + key.name.as_bytes().len()
 }
 
 /// The least key that a child of the directory can have.
@@ -613,7 +652,7 @@ mod tests {
 
     fn commit(registry: &Registry) {
         registry.close_epoch();
-        registry.commit(&Stored::default()).unwrap();
+        registry.commit(&Stored::default(), &BTreeSet::new()).unwrap();
     }
 
     #[test]
@@ -652,7 +691,7 @@ mod tests {
         assert_eq!(between(None, Some("d/aa"), 10), ["e5", "d/a1", "d/aa7"]);
         assert_eq!(between(Some("e"), None, 2), ["d/a1", "d/aa7"]);
         assert_eq!(between(Some("d/b"), Some("d/c"), 9), ["d/c8"]);
-        registry.commit(&Stored::default()).unwrap();
+        registry.commit(&Stored::default(), &BTreeSet::new()).unwrap();
         assert_eq!(since(0, 10), expected);
         commit(&registry);
         assert_eq!(since(0, 10), expected);

@@ -321,6 +321,13 @@ impl Pass<'_> {
             }
             return Ok(());
         }
+        let stat = match self.volume.doubt.read_anew(directory, name, stat, was_suspect) {
+            Ok(stat) => stat,
+            Err(error) => {
+                self.unreadable.push((name.clone(), error));
+                return Ok(());
+            }
+        };
         if is_same && unsure.open && !unsure.racy {
             let file = directory.open(name.as_bytes());
             if file.is_ok_and(|file| is_open(self.volume, &*file, &stat)) {
@@ -335,7 +342,7 @@ impl Pass<'_> {
                 }
                 let mut what = self.compare(row.as_ref(), body, &stat);
                 if matches!(what, What::Content { .. }) {
-                    match self.volume.doubt.suspects(directory, name, &stat, row.as_ref()) {
+                    match self.volume.doubt.suspects(directory, &path, name, &stat, row.as_ref()) {
                         Ok(false) => {}
                         Ok(true) => what = What::Doubted,
                         Err(error) => {

@@ -2,7 +2,7 @@
 
 use crate::job::{VolumeContext, identity};
 use syncmesh_core::entry::{Attributes, Body, ContentHash, Identity};
-use syncmesh_io::{FsError, Metadata, OpenFile, Owner};
+use syncmesh_io::{Directory, FileId, FsError, Metadata, OpenFile, Owner};
 
 /// Where a version's contents come from.
 pub enum Source {
@@ -22,6 +22,27 @@ impl Source {
         match self {
             Self::Slot(slot) | Self::Displaced(slot) => Some(*slot),
             Self::None | Self::Inline(_) => None,
+        }
+    }
+}
+
+/// What a version is about to replace. Its extended attributes, ACL and label are its owner's, on this node, and stay with the
+/// name.
+pub struct Replaced<'a> {
+    /// The directory.
+    pub directory: &'a dyn Directory,
+    /// The name.
+    pub name: &'a [u8],
+    /// What has the name.
+    pub id: FileId,
+}
+
+impl Replaced<'_> {
+    fn keep_attributes(&self, slot: u64) -> Result<(), FsError> {
+        match self.directory.keep_attributes(self.name, self.id, slot) {
+            // Somebody replaced it meanwhile, which the exchange brings to light.
+            Err(FsError::NotFound | FsError::Collision) => Ok(()),
+            result => result,
         }
     }
 }
@@ -53,13 +74,14 @@ pub fn metadata(volume: &VolumeContext, body: &Body, attributes: &Attributes) ->
     }
 }
 
-/// Makes a version in a slot: contents first, verified, then owner, mode and time. Returns the slot and what it shows.
+/// Makes a version in a slot: contents first, verified, then what stays of the file that it replaces, then owner, mode and time. Returns the slot and what it shows.
 /// After an error nothing is left in a slot of its own making.
 pub fn stage(
     volume: &VolumeContext,
     body: &Body,
     attributes: &Attributes,
     source: &Source,
+    replaced: Option<&Replaced<'_>>,
 ) -> Result<(u64, Identity), StageError> {
     let slot = source.slot().unwrap_or_else(|| volume.slot());
     let fs = &*volume.fs;
@@ -81,7 +103,14 @@ pub fn stage(
         (Body::Symlink { .. } | Body::Directory, _) => Ok(()),
         (Body::Tombstone { .. }, _) => Err(FsError::WrongKind),
     };
+    let kept = match (body, source) {
+        // What a user wrote here has the attributes that its user gave it.
+        (_, Source::Displaced(_)) => None,
+        (Body::File { .. }, _) => replaced,
+        (Body::Symlink { .. } | Body::Directory | Body::Tombstone { .. }, _) => None,
+    };
     let shown = made
+        .and_then(|()| kept.map_or(Ok(()), |replaced| replaced.keep_attributes(slot)))
         .and_then(|()| fs.set_slot_metadata(slot, &metadata(volume, body, attributes)))
         .and_then(|()| fs.stat_slot(slot));
     match shown {

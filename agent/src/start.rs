@@ -8,10 +8,12 @@ use crate::journal;
 use crate::node::Setup;
 use crate::node::open::OpenFiles;
 use crate::node::suspects::Suspects;
+use crate::node::unsynced::Unsynced;
 use crate::recover::{RecoverError, recover};
 use crate::registry::{Last, Registry, RegistryError, VolumeState};
 use crate::store;
 use crate::suspect::{Doubt, Suspicion};
+use crate::unsynced;
 use crate::volume::{Reading, Retry, Volume};
 use redb::StorageBackend;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -112,6 +114,9 @@ impl std::error::Error for StartError {}
 
 const NOT_OURS: &str = "its directory isn't the one that this agent knows (.syncmesh/marker is missing or differs). If the disk isn't mounted, mount it. If the data is really gone, or the directory was replaced on purpose, stop the agent, remove its stateDir and start again: what the peers have is then copied here, nothing is deleted there";
 
+const POWER: &str = "power was lost, or the file system taken down, while the agent ran";
+const UNSYNCED: &str = "the file system couldn't write everything while the agent ran";
+
 /// Makes everything ready. Afterwards the returned context runs jobs, and the setup makes a node.
 pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>, Setup), StartError> {
     let (registry, mut stored) = Registry::open(storage).map_err(StartError::Registry)?;
@@ -119,6 +124,7 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
     let mut contexts = BTreeMap::new();
     let mut specs = Vec::new();
     let mut torn = BTreeSet::new();
+    let mut noted = BTreeSet::new();
     let configured: BTreeSet<String> = start.volumes.iter().map(|volume| volume.name.clone()).collect();
     for spec in start.volumes {
         let refuse = |why: String| StartError::Volume { name: spec.name.clone(), why };
@@ -149,23 +155,31 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
                 state
             }
         };
-        // Another boot or mount than that of the lost run: what it hadn't made durable is what the file system made of it.
-        let lost = !stored.ended && was_known && (stored.last.boot != start.boot || state.mount != probe.mount);
-        if lost {
-            let members = stored.last.sessions.iter().cloned().collect();
-            let began = stored.last.began_millis;
-            let suspicion = Suspicion::new(began, members, state.suspicion.take());
+        // Another boot or mount than that of the lost run: what it hadn't made durable is what the file system made of it. So it
+        // is where the file system couldn't write everything.
+        let unsynced = unsynced::noted(&*start.state, state.number).map_err(StartError::State)?;
+        let power = !stored.ended && was_known && (stored.last.boot != start.boot || state.mount != probe.mount);
+        if power || unsynced {
+            let mut members: BTreeSet<String> = stored.last.sessions.iter().cloned().collect();
+            if unsynced {
+                members.extend(start.peers.iter().map(|(name, _)| name.clone()));
+            }
+            let suspicion = Suspicion::new(state.synced_millis, members, state.suspicion.take());
             tracing::warn!(
                 volume = %spec.name,
-                "power was lost, or the file system taken down, while the agent ran: files that changed shortly before are compared with what peers have before anybody hears of them"
+                "{}: files that changed shortly before are compared with what peers have before anybody hears of them",
+                if power { POWER } else { UNSYNCED }
             );
             state.suspicion = Some(suspicion);
             torn.insert(state.number);
         }
+        if unsynced {
+            noted.insert(state.number);
+        }
         state.mount = probe.mount;
         stored.volumes.insert(spec.name.clone(), state.clone());
         let doubt = Arc::new(Doubt::default());
-        doubt.set(state.suspicion.as_ref().map(|suspicion| suspicion.window));
+        doubt.set(state.suspicion.as_ref());
         let context = VolumeContext {
             doubt,
             fs: spec.fs.clone(),
@@ -191,8 +205,8 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
     let epoch = stored.last.epoch;
     // Whom this run meets before its first epoch is durable isn't known yet: it may be anybody.
     let sessions = start.peers.iter().map(|(name, _)| name.clone()).collect();
-    stored.last = Last { epoch, began_millis: start.now_millis, boot: start.boot.clone(), sessions };
-    let recovered = recover(&context, &mut stored, &torn, start.now_millis).map_err(StartError::Recover)?;
+    stored.last = Last { epoch, boot: start.boot.clone(), sessions };
+    let (recovered, failed) = recover(&context, &mut stored, &torn, start.now_millis).map_err(StartError::Recover)?;
     if recovered != Default::default() {
         tracing::info!(?recovered, "recovered what the run before hadn't made durable");
     }
@@ -207,7 +221,11 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
     let volumes = specs.iter().filter_map(|spec| {
         let state = stored.volumes.get(&spec.name)?.clone();
         let context = context.volumes.get(&state.number)?;
-        Some(volume(spec, state, context, start.now_millis))
+        let mut volume = volume(spec, state, context, start.now_millis);
+        let failed = failed.get(&volume.number);
+        volume.noted = failed.is_some() || noted.contains(&volume.number);
+        volume.unsynced = failed.map(|why| Unsynced::at_start(why.clone()));
+        Some(volume)
     });
     // Named as a peer again, it is a member again.
     stored.forgotten.retain(|node| !start.peers.iter().any(|(peer, _)| peer == node));
@@ -285,6 +303,11 @@ fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_mi
         failed: None,
         problems: BTreeMap::new(),
         last_sync: None,
+        unsynced: None,
+        noted: false,
+        failed_syncs: 0,
+        syncing: false,
+        jobs: 0,
         touched: false,
         stock: context.stock.clone(),
         paused_by_configuration: spec.paused,

@@ -1,7 +1,7 @@
 //! The version store: what this node displaced, one file each, named by path digest, time and slot. The name says all that is
 //! known of a version, so nothing else has to survive a restart with it.
 
-use crate::hash::is_open;
+use crate::hash::{Hashed, hash_open, is_open};
 use crate::job::VolumeContext;
 use crate::linger::Lingering;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -149,6 +149,30 @@ pub fn keep(
     kind: Kind,
 ) -> Result<(), FsError> {
     let hash = entry.and_then(|entry| entry.content.body.hash());
+    keep_contents(volume, slot, path, now_millis, hash, entry, kind)
+}
+
+/// Moves a suspect file into the store: what power loss may have torn. Its name tells what it has now, so that only what a
+/// program writes to it from here on is somebody's version.
+pub fn keep_suspect(volume: &VolumeContext, slot: u64, path: &RelativePath, now_millis: u64) -> Result<(), FsError> {
+    let file = volume.fs.open_slot(slot)?;
+    let hash = match hash_open(volume, &*file, &file.stat()?)? {
+        Hashed::Body(body, ..) => body.hash(),
+        Hashed::Unstable => None,
+    };
+    drop(file);
+    keep_contents(volume, slot, path, now_millis, hash, None, Kind::Loser)
+}
+
+fn keep_contents(
+    volume: &VolumeContext,
+    slot: u64,
+    path: &RelativePath,
+    now_millis: u64,
+    hash: Option<ContentHash>,
+    entry: Option<&Entry>,
+    kind: Kind,
+) -> Result<(), FsError> {
     let mut name = name(path, now_millis, slot, hash, kind);
     let is_open = is_in_use(volume, slot);
     if is_open {

@@ -7,11 +7,12 @@
 //! version than the row that is taken, and what the disk shows goes to the version store. What nobody knows better is then
 //! a version like any other, unless it is empty or ends in a page of zeros: that waits for somebody's word.
 
+use crate::unsynced::forget_cached;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use syncmesh_core::entry::{Row, Why};
-use syncmesh_core::path::Name;
+use syncmesh_core::path::{Name, RelativePath};
 use syncmesh_io::{Directory, FileKind, FsError, Stat};
 
 /// Files may show a change this long before it was noticed: time stamps are coarse, and clocks are set. In nanoseconds.
@@ -27,6 +28,8 @@ pub struct Suspicion {
     pub window: Window,
     /// Members with which a lost run had a session, and that weren't heard since.
     pub members: BTreeSet<String>,
+    /// Files that are known to have lost contents, whatever they look like. With the root among them, all in the window.
+    pub torn: BTreeSet<RelativePath>,
 }
 
 /// Files whose inodes changed in a span of time, in nanoseconds since 1970.
@@ -57,10 +60,12 @@ impl Suspicion {
     /// loss has left.
     pub fn new(epoch_millis: u64, members: BTreeSet<String>, before: Option<Self>) -> Self {
         let since = nanos(epoch_millis).saturating_sub(EARLIER);
-        let mut suspicion = Self { window: Window { since, until: i64::MAX, believed: Believed::Nothing }, members };
+        let window = Window { since, until: i64::MAX, believed: Believed::Nothing };
+        let mut suspicion = Self { window, members, torn: BTreeSet::new() };
         if let Some(before) = before {
             suspicion.window.since = since.min(before.window.since);
             suspicion.members.extend(before.members);
+            suspicion.torn.extend(before.torn);
         }
         suspicion
     }
@@ -70,14 +75,47 @@ fn nanos(millis: u64) -> i64 {
     i64::try_from(millis).unwrap_or(i64::MAX).saturating_mul(1_000_000)
 }
 
-/// The window, as jobs see it.
+/// What is suspect, as jobs see it.
 #[derive(Debug, Default)]
-pub struct Doubt(Mutex<Option<Window>>);
+pub struct Doubt(Mutex<Option<Seen>>);
+
+#[derive(Clone, Debug)]
+struct Seen {
+    window: Window,
+    torn: Arc<BTreeSet<RelativePath>>,
+}
 
 impl Doubt {
     /// From now on.
-    pub fn set(&self, window: Option<Window>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = window;
+    pub fn set(&self, suspicion: Option<&Suspicion>) {
+        let seen = suspicion.map(|known| Seen { window: known.window, torn: Arc::new(known.torn.clone()) });
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+    }
+
+    /// What is known of a file that changed in the window.
+    fn seen(&self, stat: &Stat, was_suspect: bool) -> Option<Seen> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        seen.filter(|seen| stat.kind == FileKind::File && seen.window.has(stat, was_suspect))
+    }
+
+    /// Makes sure that a file which may be suspect is read from the disk: memory may have what the disk couldn't take. What the
+    /// disk shows of it then.
+    ///
+    /// # Errors
+    /// The file can't be opened, or its file system can't write what waits.
+    pub fn read_anew(
+        &self,
+        directory: &dyn Directory,
+        name: &Name,
+        stat: Stat,
+        was_suspect: bool,
+    ) -> Result<Stat, FsError> {
+        if self.seen(&stat, was_suspect).is_none() {
+            return Ok(stat);
+        }
+        let file = directory.open(name.as_bytes())?;
+        forget_cached(&*file)?;
+        file.stat()
     }
 
     /// Is a file suspect that differs from its row?
@@ -87,19 +125,18 @@ impl Doubt {
     pub fn suspects(
         &self,
         directory: &dyn Directory,
+        path: &RelativePath,
         name: &Name,
         stat: &Stat,
         row: Option<&Row>,
     ) -> Result<bool, FsError> {
-        let window = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let was_suspect = row.is_some_and(is_suspect);
-        let Some(window) = window.filter(|window| stat.kind == FileKind::File && window.has(stat, was_suspect)) else {
-            return Ok(false);
-        };
+        let Some(Seen { window, torn }) = self.seen(stat, was_suspect) else { return Ok(false) };
         let known_better = row.is_some_and(|row| is_suspect(row) && !nothing_better(row));
+        let is_torn = torn.contains(path) || torn.contains(&RelativePath::root());
         match window.believed {
             Believed::Nothing => Ok(true),
-            Believed::Whole => Ok(known_better || is_damaged(directory, name, stat)?),
+            Believed::Whole => Ok(known_better || is_torn || is_damaged(directory, name, stat)?),
             Believed::All => Ok(false),
         }
     }

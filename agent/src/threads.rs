@@ -1,4 +1,4 @@
-//! Threads of a real agent: workers that run jobs, one more that ends epochs. The loop hands them jobs through bounded
+//! Threads of a real agent: workers that run jobs, one more that ends epochs, one for each sync while it lasts. The loop hands them jobs through bounded
 //! queues and is woken when outcomes wait.
 
 use crate::job::{Context, Done, Job};
@@ -28,6 +28,9 @@ pub struct Workers {
     commits: Sender<Job>,
     outcomes: Receiver<Done>,
     findings: Receiver<Done>,
+    context: Arc<Context>,
+    outcome: Sender<Done>,
+    waker: Waker,
 }
 
 impl Workers {
@@ -43,7 +46,7 @@ impl Workers {
             let (context, outcome, finding, waker) = (context.clone(), outcome.clone(), finding.clone(), waker.clone());
             spawn(&name, move || work(&queue, &context, &outcome, &finding, &waker));
         }
-        Self { jobs, commits, outcomes, findings }
+        Self { jobs, commits, outcomes, findings, context, outcome, waker: waker.clone() }
     }
 
     /// Hands a job over.
@@ -51,8 +54,22 @@ impl Workers {
     /// # Panics
     /// If a worker has died: its job's files are in an unknown state, and the agent must start anew.
     pub fn submit(&self, job: Job) {
+        if job.is_sync() {
+            return self.sync(job);
+        }
         let queue = if job.is_commit() { &self.commits } else { &self.jobs };
         queue.send(job).expect("workers live as long as the loop");
+    }
+
+    /// A file system that hangs takes its thread with it, and nobody else.
+    fn sync(&self, job: Job) {
+        let (context, outcome, waker) = (self.context.clone(), self.outcome.clone(), self.waker.clone());
+        spawn("sync", move || {
+            job.run(&context, &mut |done| {
+                let _ = outcome.send(done);
+                waker.wake();
+            });
+        });
     }
 
     /// The next outcome. Findings only while there is room for what they become.

@@ -201,7 +201,10 @@ impl Work<'_> {
             let directory = self.directory(&parent)?;
             let taken = match directory.stat(name.as_bytes()) {
                 Ok(stat) if stat.kind == FileKind::Directory => return Err(FsError::Exists),
-                Ok(stat) => Some(identity(&stat)),
+                Ok(stat) => {
+                    directory.keep_attributes(name.as_bytes(), stat.id, slot)?;
+                    Some(identity(&stat))
+                }
                 Err(FsError::NotFound) => None,
                 Err(error) => return Err(error),
             };

@@ -9,6 +9,7 @@ use crate::limits::RETRY;
 use crate::linger::Lingerers;
 use crate::node::open::OpenFiles;
 use crate::node::suspects::Suspects;
+use crate::node::unsynced::Unsynced;
 use crate::publish::Item;
 use crate::registry::{Key, VolumeState};
 use crate::store::Stock;
@@ -105,6 +106,16 @@ pub struct Volume {
     pub problems: BTreeMap<RelativePath, String>,
     /// When it was last in sync, in milliseconds since 1970.
     pub last_sync: Option<u64>,
+    /// Its file system couldn't be synced: it stands still.
+    pub unsynced: Option<Unsynced>,
+    /// The state directory says so, until an epoch is durable that has everything of it.
+    pub noted: bool,
+    /// Syncs that failed since its last durable epoch.
+    pub failed_syncs: u32,
+    /// Its file system is being synced.
+    pub syncing: bool,
+    /// Jobs that work on its rows.
+    pub jobs: usize,
     /// Files changed on its file system in the open epoch.
     pub touched: bool,
     /// How much its store has.
@@ -253,6 +264,7 @@ impl Volume {
         self.scanned
             && self.failed.is_none()
             && self.problems.is_empty()
+            && self.unsynced.is_none()
             && !self.is_paused()
             && self.reading == Reading::Not
             && self.dirty.is_empty()

@@ -292,6 +292,12 @@ pub trait Directory {
     /// Removes an empty directory.
     fn remove_directory(&self, name: &[u8]) -> Result<(), FsError>;
 
+    /// Gives the file that lies in a slot the extended attributes, ACL and label of the file that `name` stands for, if that is
+    /// still the inode `id`, as far as this process may. The slot's mode stays, and bounds the ACL. What is about the contents
+    /// isn't taken over: file capabilities are privileges of the old ones, signatures are theirs. Kinds other than files, and
+    /// file systems without attributes, have nothing to give.
+    fn keep_attributes(&self, name: &[u8], id: FileId, slot: u64) -> Result<(), FsError>;
+
     /// Sets metadata of what a name stands for, if it is still the inode `id`, on a pinned descriptor.
     fn set_metadata(&self, name: &[u8], id: FileId, metadata: &Metadata) -> Result<Stat, FsError>;
 }
@@ -309,6 +315,9 @@ pub trait OpenFile {
 
     /// Makes the file's data durable.
     fn sync(&self) -> Result<(), FsError>;
+
+    /// Has memory forget what it has of the file's data and doesn't have to write: what is read next is what the disk has.
+    fn forget_cached(&self) -> Result<(), FsError>;
 
     /// Does anybody have the file open for writing, or mapped so that it can be written? Ask a file that was opened for
     /// reading: one's own descriptor counts, too. An error where this can't be told.

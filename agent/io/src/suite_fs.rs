@@ -26,6 +26,10 @@ pub trait FsWorld {
     fn rename(&self, from: &[u8], to: &[u8]);
     /// Sets permission bits.
     fn chmod(&self, path: &[u8], mode: u32);
+    /// Sets an extended attribute; false if it can't be set.
+    fn set_attribute(&self, path: &[u8], name: &str, value: &[u8]) -> bool;
+    /// An extended attribute's value.
+    fn attribute(&self, path: &[u8], name: &str) -> Option<Vec<u8>>;
     /// What a name stands for.
     fn stat(&self, path: &[u8]) -> Option<Stat>;
     /// All events since the last call. Those of actions that have returned are there: nothing is waited for.
@@ -82,6 +86,8 @@ pub const CASES: &[Case] = &[
     ("who has a file open for writing is told wherever the file lies", writers),
     ("a stored version goes back into a slot", take_stored),
     ("the time now isn't before that of a change", stamps),
+    ("what memory forgets is read from the disk", forget_cached),
+    ("a staged file takes over attributes, and no privileges", keep_attributes),
 ];
 
 fn root(world: &dyn FsWorld) -> Box<dyn Directory + '_> {
@@ -764,4 +770,52 @@ fn stamps(world: &dyn FsWorld) {
     }
     assert_eq!(names_of(root(world).as_ref()), [b"a", b"b"]);
     assert_eq!(world.fs().list_slots().unwrap(), []);
+}
+
+fn forget_cached(world: &dyn FsWorld) {
+    world.write(b"f", &[7; 10_000]);
+    let root = world.fs().open_directory(&[]).unwrap();
+    let file = root.open(b"f").unwrap();
+    let before = file.stat().unwrap();
+    for _ in 0..2 {
+        file.sync().unwrap();
+        file.forget_cached().unwrap();
+        let mut bytes = vec![0; 20_000];
+        assert_eq!(file.read_at(&mut bytes, 0), Ok(10_000));
+        assert_eq!(bytes[..10_000], [7; 10_000]);
+    }
+    assert_eq!((before.size, before.mtime, before.ctime), {
+        let after = file.stat().unwrap();
+        (after.size, after.mtime, after.ctime)
+    });
+}
+
+/// `cap_net_raw+ep`, as the kernel stores it.
+const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+fn keep_attributes(world: &dyn FsWorld) {
+    world.write(b"f", b"old");
+    let root = world.fs().open_directory(&[]).unwrap();
+    let old = world.stat(b"f").unwrap();
+    world.fs().stage_file(1).unwrap().write_at(b"new", 0).unwrap();
+    // Nothing to keep.
+    root.keep_attributes(b"f", old.id, 1).unwrap();
+    if !world.set_attribute(b"f", "user.note", b"mine") {
+        return; // the file system has none
+    }
+    let privileged = world.set_attribute(b"f", "security.capability", CAPABILITY);
+    let before = world.fs().stat_slot(1).unwrap();
+    root.keep_attributes(b"f", old.id, 1).unwrap();
+    let after = world.fs().stat_slot(1).unwrap();
+    assert_eq!((after.id, after.mode, after.size, after.mtime), (before.id, before.mode, 3, before.mtime));
+    world.fs().stage_directory(2).unwrap();
+    root.keep_attributes(b"f", old.id, 2).unwrap();
+    assert_eq!(root.keep_attributes(b"f", before.id, 1), Err(FsError::NotFound));
+    assert_eq!(root.keep_attributes(b"g", old.id, 1), Err(FsError::NotFound));
+    root.publish(1, b"f", true).unwrap();
+    assert_eq!(world.read(b"f").unwrap(), b"new");
+    assert_eq!(world.attribute(b"f", "user.note").unwrap(), b"mine");
+    if privileged {
+        assert_eq!(world.attribute(b"f", "security.capability"), None);
+    }
 }

@@ -75,6 +75,17 @@ impl FsWorld for LinuxWorld {
         fs::set_permissions(self.path(path), fs::Permissions::from_mode(mode)).unwrap();
     }
 
+    fn set_attribute(&self, path: &[u8], name: &str, value: &[u8]) -> bool {
+        rustix::fs::setxattr(self.path(path), name, value, rustix::fs::XattrFlags::empty()).is_ok()
+    }
+
+    fn attribute(&self, path: &[u8], name: &str) -> Option<Vec<u8>> {
+        let mut value = vec![0; 1_024];
+        let length = rustix::fs::getxattr(self.path(path), name, &mut value[..]).ok()?;
+        value.truncate(length);
+        Some(value)
+    }
+
     fn stat(&self, path: &[u8]) -> Option<Stat> {
         let found = match self.path(path).symlink_metadata() {
             Ok(found) => found,

@@ -103,6 +103,47 @@ impl Disk {
         self.tree().lose_power(random);
     }
 
+    /// The next sync that has something to write can't write all of it: files lose all that was written to them, or their end.
+    /// Whoever reads them from memory doesn't notice. None takes that back.
+    pub fn fail_sync(&self, random: Option<crate::Random>) {
+        self.tree().fail_sync(random);
+    }
+
+    /// The next sync fails, and has lost one page of a file, wherever that was written.
+    pub fn lose_page(&self, path: &[u8], page: u64) {
+        let mut tree = self.tree();
+        let inode = find(&tree, path).expect("the file is there");
+        tree.lose_page(inode, page);
+    }
+
+    /// From now on every sync fails, or none does. Nothing is lost.
+    pub fn break_syncs(&self, broken: bool) {
+        self.tree().broken = broken;
+    }
+
+    /// A user syncs a file, as `fsync` does.
+    pub fn user_sync(&self, path: &[u8]) -> Result<(), FsError> {
+        let mut tree = self.tree();
+        let inode = find(&tree, path)?;
+        tree.sync_file(inode)
+    }
+
+    /// Has it lost something that memory may still show, or that [`Self::take_losses`] hasn't told?
+    pub fn has_lost(&self) -> bool {
+        let tree = self.tree();
+        !tree.lost.is_empty() || !tree.losses.is_empty()
+    }
+
+    /// What files showed, since the last call, of which a sync that failed lost something.
+    pub fn take_losses(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.tree().losses)
+    }
+
+    /// Memory is short: what the disk has is what everybody reads from now on.
+    pub fn forget_cached(&self) {
+        self.tree().forget_all_cached();
+    }
+
     // Events, for the simulated `Io`.
 
     /// A new inotify instance; an older one of the same number is forgotten.
@@ -283,6 +324,21 @@ impl Disk {
     pub fn user_chown(&self, path: &[u8], owner: Owner) -> Result<(), FsError> {
         let metadata = Metadata { owner: Some(owner), ..Metadata::default() };
         self.user_metadata(path, &metadata)
+    }
+
+    /// Sets an extended attribute.
+    pub fn user_set_attribute(&self, path: &[u8], name: &str, value: &[u8]) -> Result<(), FsError> {
+        let mut tree = self.tree();
+        let inode = find(&tree, path)?;
+        let place = resolve(&tree, path).ok().map(|(parent, name)| (parent, name.to_vec()));
+        tree.set_attribute(inode, place.as_ref(), name, value);
+        Ok(())
+    }
+
+    /// An extended attribute's value.
+    pub fn user_attribute(&self, path: &[u8], name: &str) -> Option<Vec<u8>> {
+        let tree = self.tree();
+        tree.inode(find(&tree, path).ok()?).attributes.get(name).cloned()
     }
 
     fn user_metadata(&self, path: &[u8], metadata: &Metadata) -> Result<(), FsError> {

@@ -192,8 +192,7 @@ impl Fs for SimFs {
             new.write(contents, 0);
             tree.create(meta, NEW_MARKER, Node::File(new), 0o600, AGENT)?;
             tree.rename((meta, NEW_MARKER), (meta, MARKER), Rename::Replace)?;
-            tree.sync();
-            Ok(())
+            tree.sync()
         })
     }
 
@@ -333,17 +332,11 @@ impl Fs for SimFs {
     }
 
     fn sync(&self) -> Result<(), FsError> {
-        self.on_tree("sync", |tree| {
-            tree.sync();
-            Ok(())
-        })
+        self.on_tree("sync", Tree::sync)
     }
 
     fn write_out(&self) -> Result<(), FsError> {
-        self.on_tree("write_out", |tree| {
-            tree.sync();
-            Ok(())
-        })
+        self.on_tree("write_out", Tree::write_out)
     }
 }
 
@@ -494,6 +487,22 @@ impl Directory for SimDirectory<'_> {
         })
     }
 
+    fn keep_attributes(&self, name: &[u8], id: FileId, slot: u64) -> Result<(), FsError> {
+        self.call("keep_attributes", &[name], |tree| {
+            let from = lookup_spelled(tree, self.directory, name)?;
+            if tree.stat(from).id != id {
+                return Err(FsError::NotFound);
+            }
+            let to = tree.lookup(self.fs.meta()?.stage, &slot_name(slot))?;
+            if [from, to].iter().all(|inode| tree.inode(*inode).kind() == FileKind::File) {
+                let mut kept = tree.inode(from).attributes.clone();
+                kept.remove("security.capability");
+                kept.into_iter().for_each(|(name, value)| tree.set_attribute(to, None, &name, &value));
+            }
+            Ok(())
+        })
+    }
+
     fn set_metadata(&self, name: &[u8], id: FileId, metadata: &Metadata) -> Result<Stat, FsError> {
         // One system call each: a kill may leave part of it.
         let owner = Metadata { owner: metadata.owner, ..Metadata::default() };
@@ -548,7 +557,14 @@ impl OpenFile for SimFile<'_> {
     fn sync(&self) -> Result<(), FsError> {
         self.fs.on_tree("file.sync", |tree| {
             let inode = tree.handle_inode(self.held.handle)?;
-            tree.sync_file(inode);
+            tree.sync_file(inode)
+        })
+    }
+
+    fn forget_cached(&self) -> Result<(), FsError> {
+        self.fs.on_tree("file.forget_cached", |tree| {
+            let inode = tree.handle_inode(self.held.handle)?;
+            tree.forget_cached(inode);
             Ok(())
         })
     }

@@ -19,6 +19,8 @@ pub(crate) struct Inode {
     pub ctime: i64,
     /// When it was made.
     pub born: i64,
+    /// Extended attributes.
+    pub attributes: BTreeMap<String, Vec<u8>>,
     /// Names; for directories only whether it still has one.
     pub names: u32,
 }
@@ -96,6 +98,11 @@ impl Contents {
         self.pages.retain(|at, _| *at < page);
     }
 
+    /// Zeros in the place of one page.
+    pub(crate) fn lose_page(&mut self, page: u64) {
+        self.pages.remove(&page);
+    }
+
     /// How many pages it is long.
     pub(crate) fn length_in_pages(&self) -> u64 {
         self.length.div_ceil(PAGE)
@@ -121,7 +128,7 @@ fn piece(offset: u64, rest: usize) -> (u64, usize, usize) {
 
 impl Inode {
     pub(crate) fn new(node: Node, mode: u32, owner: Owner, now: i64) -> Self {
-        Self { node, mode, owner, mtime: now, ctime: now, born: now, names: 1 }
+        Self { node, mode, owner, mtime: now, ctime: now, born: now, attributes: BTreeMap::new(), names: 1 }
     }
 
     pub(crate) fn kind(&self) -> FileKind {

@@ -99,6 +99,11 @@ impl Ledger {
             .collect()
     }
 
+    /// Are these contents as somebody wrote them?
+    pub fn is_whole(&self, contents: &[u8]) -> bool {
+        self.whole(contents).is_some()
+    }
+
     /// Was this content's id superseded by somebody who had seen it?
     pub fn is_superseded(&self, contents: &[u8]) -> bool {
         self.whole(contents).is_some_and(|id| self.superseded.contains(&id))

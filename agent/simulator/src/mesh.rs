@@ -6,7 +6,7 @@ use crate::session::PlainSessions;
 use crate::storage::Storage;
 use crate::{Disk, Faults, Random, Settings, SimFs, SimIo, SimStateFiles, StateDisk, World};
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -208,6 +208,10 @@ impl Mesh {
     /// The disks' clocks follow the world's, and no two steps show the same time.
     fn tick(&mut self) {
         self.steps += 1;
+        self.set_disk_clocks();
+    }
+
+    fn set_disk_clocks(&mut self) {
         // What `SimIo::wall` shows when the world begins, a second after its clock did.
         const START: u64 = 1_767_225_599_000_000_000;
         let now = START + self.world.now() + 1_000;
@@ -298,6 +302,11 @@ impl Mesh {
         machine.storage = storage;
     }
 
+    /// Does a node remember that a sync has failed?
+    pub fn has_noted_a_failed_sync(&self, id: u32) -> bool {
+        self.machines[id as usize - 1].state.has("unsynced-")
+    }
+
     /// Sets a machine's wall clock ahead of the world's, or behind it.
     pub fn set_clock(&mut self, id: u32, ahead: i64) {
         self.note(&format!("the clock of n{id} is set {ahead} ns ahead"));
@@ -386,6 +395,13 @@ impl Mesh {
         machine.boots += 1;
     }
 
+    /// The next sync of a node's file system that has something to write fails, and loses some of it.
+    pub fn fail_sync(&mut self, id: u32) {
+        self.note(&format!("the disk of n{id} is about to fail a sync"));
+        let random = Random::new(self.random.bits());
+        self.machine(id).disk.fail_sync(Some(random));
+    }
+
     /// Does one thing that is ready to be done; lets time pass until there is. False if nothing will ever happen.
     pub fn step(&mut self) -> bool {
         self.tick();
@@ -411,6 +427,8 @@ impl Mesh {
             let Some(next) = self.world.next_event_time() else { return !ready.is_empty() };
             let slow = self.world.now() + self.random.between(0, 5_000_000);
             self.world.advance_to(if ready.is_empty() { next } else { next.min(slow) });
+            // Whoever writes before the next step writes now.
+            self.set_disk_clocks();
             return true;
         }
         let pick = self.random.between(0, ready.len() as u64 - 1) as usize;
@@ -555,7 +573,7 @@ impl Mesh {
         let (registry, stored) = Registry::open(machine.storage.clone()).expect("it was closed in order");
         registry.put(key(path), row);
         registry.close_epoch();
-        registry.commit(&stored).expect("a simulated disk has no reason to fail");
+        registry.commit(&stored, &BTreeSet::new()).expect("a simulated disk has no reason to fail");
     }
 
     /// What a running node has counted.

@@ -48,6 +48,11 @@ impl StateDisk {
         Ok(())
     }
 
+    /// Is there a file whose name begins like that?
+    pub fn has(&self, prefix: &str) -> bool {
+        self.contents().names.keys().any(|name| name.starts_with(prefix))
+    }
+
     /// Power fails. Logs are never synced: each ends somewhere, or is gone. What was removed since the last durable write may
     /// be back.
     pub fn lose_power(&self, random: &mut crate::Random) {

@@ -9,7 +9,7 @@ mod writers;
 
 use crate::ledger::Ledger;
 use crate::mesh::{Mesh, Shape};
-use crate::{Cut, Snapshot};
+use crate::{Cut, Disk, Snapshot};
 use mishaps::Mishaps;
 use std::collections::{BTreeMap, BTreeSet};
 use syncmesh_agent::epoch::Durability;
@@ -50,7 +50,7 @@ struct Teller {
     made_up: u64,
     /// Comparisons of replicas that found them different although they knew the same.
     differences: u64,
-    /// Some machine lost power at some time.
+    /// Some machine lost power at some time, or its disk couldn't take what was written.
     power_lost: bool,
     mishaps: Mishaps,
     writers: Writers,
@@ -134,6 +134,7 @@ impl Teller {
                 if self.mesh.runs(node) {
                     self.count_made_up(node);
                     self.count_differences(node);
+                    self.let_note(node);
                     self.mesh.kill(node);
                 } else {
                     if !self.power_lost {
@@ -146,7 +147,41 @@ impl Teller {
             }
             87..=89 if !self.mishaps.befell && self.twins.is_empty() => self.lose_power(node),
             90..=92 => self.troubles.begin_or_end(&mut self.mesh, node),
+            93..=94 if !self.mishaps.befell && !self.held_open && self.twins.is_empty() => self.fail_sync(node),
             _ => self.cut_or_heal(node),
+        }
+        self.note_losses();
+    }
+
+    /// Like power loss it leaves files of which somebody has to decide; see also [`Mishaps`].
+    fn fail_sync(&mut self, node: u32) {
+        self.count_differences(node);
+        self.mesh.fail_sync(node);
+        self.power_lost = true;
+    }
+
+    /// A kill between a sync that failed and its note hides what nobody had recorded yet: the price in decision 0032.
+    fn let_note(&mut self, node: u32) {
+        const STEPS: usize = 1_000;
+        for _ in 0..STEPS {
+            if self.mesh.has_noted_a_failed_sync(node) || !self.mesh.disk(node).has_lost() {
+                return;
+            }
+            self.mesh.step();
+        }
+    }
+
+    /// What only a disk was about to have that couldn't take it is excused.
+    fn note_losses(&mut self) {
+        for at in 0..self.mesh.machines.len() {
+            let losses = self.mesh.machines[at].disk.take_losses();
+            if losses.is_empty() {
+                continue;
+            }
+            let others = self.mesh.machines.iter().enumerate().filter(|(other, _)| *other != at);
+            let others = others.flat_map(|(_, machine)| contents(&machine.disk));
+            let kept: Vec<Vec<u8>> = others.collect();
+            self.ledger.power_lost(losses.iter().map(Vec::as_slice), kept.iter().map(Vec::as_slice));
         }
     }
 
@@ -181,9 +216,7 @@ impl Teller {
 
     /// All contents of all disks.
     fn contents(&self) -> Vec<Vec<u8>> {
-        let disks = self.mesh.machines.iter().map(|machine| &machine.disk);
-        let shown = disks.clone().flat_map(|disk| disk.snapshot().into_values().map(|shown| shown.contents));
-        shown.chain(disks.flat_map(|disk| disk.stored_contents().into_values())).collect()
+        self.mesh.machines.iter().flat_map(|machine| contents(&machine.disk)).collect()
     }
 
     fn cut_or_heal(&mut self, node: u32) {
@@ -286,6 +319,7 @@ impl Teller {
         }
         self.troubles.end(&mut self.mesh);
         for id in 1..=self.nodes {
+            self.mesh.machines[id as usize - 1].disk.fail_sync(None);
             if !self.mesh.runs(id) {
                 self.mesh.start(id);
             }
@@ -302,8 +336,10 @@ impl Teller {
             let apart = disks.iter().skip(1).filter_map(|disk| difference(&disks[0], disk));
             format!("I1: never in sync: {why}\n  n1 differs: {:?}", apart.collect::<Vec<_>>())
         })?;
-        // Epochs end, and peers hear of it.
+        // Epochs end, and peers hear of it. What a disk couldn't take is missed at the latest now.
         self.mesh.run_for(15 * SECOND);
+        self.note_losses();
+        self.mesh.machines.iter().for_each(|machine| machine.disk.forget_cached());
         let activity: Vec<_> = (1..=self.nodes).map(|id| self.mesh.activity(id)).collect();
         self.mesh.run_for(60 * SECOND);
         let later: Vec<_> = (1..=self.nodes).map(|id| self.mesh.activity(id)).collect();
@@ -334,6 +370,12 @@ impl Teller {
         let count = files.count();
         Ok(Told { trace: self.mesh.trace, steps: self.mesh.steps, writes: self.writes, files: count })
     }
+}
+
+/// All contents of a disk.
+fn contents(disk: &Disk) -> Vec<Vec<u8>> {
+    let shown = disk.snapshot().into_values().map(|shown| shown.contents);
+    shown.chain(disk.stored_contents().into_values()).collect()
 }
 
 /// Without what is excluded, and without directories in which nothing else is and which an excluded file keeps somewhere.

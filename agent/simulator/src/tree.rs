@@ -3,7 +3,7 @@
 //!
 //! Events and their order were taken from Linux 6.18 (ext4 and tmpfs); `suite_fs` holds both to them.
 
-use crate::inode::{Inode, Names, Node, Number};
+use crate::inode::{Contents, Inode, Names, Node, Number};
 use crate::watch_queue::{Cause, WatchQueue};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,6 +12,9 @@ use syncmesh_io::{FsError, Metadata, Owner, Stat};
 
 /// `EINVAL`: what a rename answers that would put a directory into itself.
 pub(crate) const INVALID: FsError = FsError::Os(22);
+
+/// `EIO`: the disk couldn't take what was written.
+const IO: FsError = FsError::Os(5);
 
 /// How large a disk is unless somebody says otherwise.
 const CAPACITY: u64 = 1 << 40;
@@ -50,6 +53,16 @@ pub(crate) struct Tree {
     changes: u32,
     /// Files whose data was written since it was last synced.
     unsynced: BTreeSet<Number>,
+    /// What the disk has of files whose data it couldn't take, while memory still shows what was written.
+    pub lost: BTreeMap<Number, Contents>,
+    /// The next sync that has something to write can't write all of it, as this decides.
+    failing: Option<crate::Random>,
+    /// The mount's first descriptor hasn't been told of that.
+    untold: bool,
+    /// No sync succeeds.
+    pub broken: bool,
+    /// What was written and lost.
+    pub losses: Vec<Vec<u8>>,
     last_inode: Number,
     handles: BTreeMap<u64, Handle>,
     pub watchers: BTreeMap<u32, WatchQueue>,
@@ -77,6 +90,11 @@ impl Tree {
             since: None,
             changes: 0,
             unsynced: BTreeSet::new(),
+            lost: BTreeMap::new(),
+            failing: None,
+            untold: false,
+            broken: false,
+            losses: Vec::new(),
             last_inode: 2,
             handles: BTreeMap::new(),
             watchers: BTreeMap::new(),
@@ -90,7 +108,7 @@ impl Tree {
         };
         let root = Inode::new(Node::Directory(Names::default()), 0o755, owner, tree.now());
         tree.inodes.insert(tree.root, root);
-        tree.sync();
+        tree.make_durable();
         tree
     }
 
@@ -105,6 +123,11 @@ impl Tree {
             since: self.since.clone(),
             changes: self.changes,
             unsynced: self.unsynced.clone(),
+            lost: self.lost.clone(),
+            failing: None,
+            untold: false,
+            broken: false,
+            losses: Vec::new(),
             last_inode: self.last_inode,
             handles: BTreeMap::new(),
             watchers: BTreeMap::new(),
@@ -120,21 +143,98 @@ impl Tree {
 
     // Durability.
 
-    /// Everything so far survives power loss.
-    pub(crate) fn sync(&mut self) {
+    /// Everything so far survives power loss, but for what can't be written. That is told once, as Linux does: what couldn't be
+    /// written counts as written from then on.
+    pub(crate) fn sync(&mut self) -> Result<(), FsError> {
+        self.lose(self.unsynced.clone());
+        self.make_durable();
+        if std::mem::take(&mut self.untold) || self.broken { Err(IO) } else { Ok(()) }
+    }
+
+    /// The same through a descriptor of its own, which takes no report away from the mount's first.
+    pub(crate) fn write_out(&mut self) -> Result<(), FsError> {
+        self.lose(self.unsynced.clone());
+        self.make_durable();
+        if self.untold || self.broken { Err(IO) } else { Ok(()) }
+    }
+
+    fn make_durable(&mut self) {
         self.durable = self.inodes.clone();
+        for (number, contents) in &self.lost {
+            if let Some(inode) = self.durable.get_mut(number) {
+                inode.node = Node::File(contents.clone());
+            }
+        }
         self.since = None;
         self.unsynced.clear();
     }
 
     /// A file's data survives power loss, wherever its names are then.
-    pub(crate) fn sync_file(&mut self, inode: Number) {
+    pub(crate) fn sync_file(&mut self, inode: Number) -> Result<(), FsError> {
+        let written = self.unsynced.contains(&inode).then_some(inode);
+        let fails = self.lose(written.into_iter().collect());
         self.unsynced.remove(&inode);
-        let data = self.inode(inode).clone();
+        let mut data = self.inode(inode).clone();
+        if let Some(contents) = self.lost.get(&inode) {
+            data.node = Node::File(contents.clone());
+        }
         for state in [Some(&mut self.durable), self.since.as_mut()].into_iter().flatten() {
             if let Some(old) = state.get_mut(&inode) {
                 *old = Inode { names: old.names, ..data.clone() };
             }
+        }
+        if fails { Err(IO) } else { Ok(()) }
+    }
+
+    /// The next sync that has something to write fails, or doesn't.
+    pub(crate) fn fail_sync(&mut self, random: Option<crate::Random>) {
+        self.failing = random;
+    }
+
+    /// The disk couldn't take one page of a file; the next sync tells.
+    pub(crate) fn lose_page(&mut self, inode: Number, page: u64) {
+        let Node::File(shown) = &self.inode(inode).node else { return };
+        let mut left = shown.clone();
+        left.lose_page(page);
+        self.losses.push(shown.whole());
+        self.lost.insert(inode, left);
+        self.untold = true;
+    }
+
+    /// Of files that are being written some lose all, or their end. Whether anything failed.
+    fn lose(&mut self, written: BTreeSet<Number>) -> bool {
+        let Some(mut random) = self.failing.take_if(|_| !written.is_empty()) else { return false };
+        for number in written {
+            let Some(Node::File(shown)) = self.inodes.get(&number).map(|inode| &inode.node) else { continue };
+            let pages = shown.length_in_pages();
+            let mut left = self.lost.get(&number).unwrap_or(shown).clone();
+            match random.between(0, 3) {
+                0 => left.lose_from(0),
+                1 if pages > 0 => left.lose_from(random.between(0, pages - 1)),
+                _ => continue,
+            }
+            self.losses.push(shown.whole());
+            self.lost.insert(number, left);
+        }
+        self.untold = true;
+        true
+    }
+
+    /// Memory forgets a file's data, and shows what the disk has.
+    pub(crate) fn forget_cached(&mut self, inode: Number) {
+        if let Some(contents) = self.lost.remove(&inode)
+            && self.inodes.contains_key(&inode)
+        {
+            let before = self.taken_by(inode);
+            self.inode_mut(inode).node = Node::File(contents);
+            self.used = self.used - before + self.taken_by(inode);
+        }
+    }
+
+    /// Of all files.
+    pub(crate) fn forget_all_cached(&mut self) {
+        for inode in self.lost.keys().copied().collect::<Vec<_>>() {
+            self.forget_cached(inode);
         }
     }
 
@@ -158,6 +258,12 @@ impl Tree {
         if let Some(shown) = shown {
             self.inodes = shown;
         }
+        for (number, contents) in std::mem::take(&mut self.lost) {
+            if let Some(inode) = self.inodes.get_mut(&number) {
+                inode.node = Node::File(contents);
+            }
+        }
+        (self.failing, self.untold) = (None, false);
         for (number, inode) in &mut self.inodes {
             // What shows as it did at the last sync has the data of then.
             let is_durable = self.durable.get(number).is_some_and(|old| old.ctime == inode.ctime);
@@ -174,7 +280,7 @@ impl Tree {
         self.handles.clear();
         self.inodes.retain(|_, inode| inode.names > 0);
         self.used = self.inodes.keys().map(|inode| self.taken_by(*inode)).sum();
-        self.sync();
+        self.make_durable();
     }
 
     pub(crate) fn now(&self) -> i64 {
@@ -403,6 +509,8 @@ impl Tree {
             queue.forget(inode);
         }
         self.used -= self.taken_by(inode);
+        self.lost.remove(&inode);
+        self.unsynced.remove(&inode);
         self.inodes.remove(&inode);
     }
 
@@ -553,11 +661,7 @@ impl Tree {
     }
 
     /// Changes an open file's contents, and tells. What there is no room for isn't written at all.
-    pub(crate) fn change(
-        &mut self,
-        handle: u64,
-        change: impl FnOnce(&mut crate::inode::Contents),
-    ) -> Result<(), FsError> {
+    pub(crate) fn change(&mut self, handle: u64, change: impl Fn(&mut Contents)) -> Result<(), FsError> {
         let Handle { inode, place, writes } = self.handle(handle)?;
         let (inode, place, writes) = (*inode, place.clone(), *writes);
         let (before, is_small) = (self.taken_by(inode), self.capacity < CAPACITY);
@@ -575,6 +679,10 @@ impl Tree {
             *contents = old;
             return Err(FsError::NoSpace);
         }
+        if let Some(lost) = self.lost.get_mut(&inode) {
+            change(lost);
+        }
+        self.lost.retain(|_, lost| lost.length() > 0);
         self.used = self.used - before + after;
         self.unsynced.insert(inode);
         self.touch(inode);
@@ -638,6 +746,15 @@ impl Tree {
             // Linux: the time of modification alone is a modification.
             self.tell_inode(inode, place, Cause::Modify);
         }
+    }
+
+    /// As `setxattr` does.
+    pub(crate) fn set_attribute(&mut self, inode: Number, place: Option<&(Number, Vec<u8>)>, name: &str, value: &[u8]) {
+        let now = self.now();
+        let changed = self.inode_mut(inode);
+        changed.attributes.insert(name.to_owned(), value.to_vec());
+        changed.ctime = now;
+        self.tell_inode(inode, place, Cause::Attributes);
     }
 
     fn set_mtime(&mut self, inode: Number, mtime: i64) {

@@ -69,6 +69,14 @@ impl FsWorld for SimWorld {
         self.disk.user_chmod(path, mode).unwrap();
     }
 
+    fn set_attribute(&self, path: &[u8], name: &str, value: &[u8]) -> bool {
+        self.disk.user_set_attribute(path, name, value).is_ok()
+    }
+
+    fn attribute(&self, path: &[u8], name: &str) -> Option<Vec<u8>> {
+        self.disk.user_attribute(path, name)
+    }
+
     fn stat(&self, path: &[u8]) -> Option<Stat> {
         self.disk.user_stat(path).ok()
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
 use syncmesh_agent::guard::Verdict;
+use syncmesh_io::FsError;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
 const SEEDS: u64 = 100;
@@ -70,6 +71,65 @@ fn a_run_that_ends_before_its_first_epoch_hears_all_members() {
         assert!(end >= seen && end <= last, "seed {}: n2 had seen {}, and {} is left", mesh.seed, seen[0], end[0]);
         assert_eq!(mesh.names(2), ["f"], "seed {}", mesh.seed);
     }
+}
+
+/// A file that couldn't be read when it was written, and was torn when it could: epochs came and went meanwhile, and none of
+/// them synced the file's disk.
+#[test]
+fn what_was_written_long_before_power_failed_and_never_synced_is_suspect_too() {
+    let (old, new) = (vec![b'o'; 5_000], vec![b'n'; 9_000]);
+    let mut torn = 0;
+    for mut mesh in meshes() {
+        settled(&mut mesh, &old);
+        mesh.faults(1).fail_some(mesh.seed, 1_000_000, &["open"], &[FsError::Denied]);
+        mesh.write(1, b"f", &new);
+        mesh.run_for(10 * SECOND);
+        // Its new run is something to remember.
+        mesh.kill(2);
+        mesh.start(2);
+        mesh.run_for(30 * SECOND);
+        mesh.lose_power(1);
+        mesh.faults(1).fail_some(0, 0, &[], &[]);
+        let left = mesh.read(1, b"f").unwrap_or_default();
+        torn += u32::from(left != old && left != new);
+        mesh.start(1);
+        mesh.run_for(60 * SECOND);
+        let _ = mesh.decide_holds(1, Verdict::Reject);
+        mesh.in_sync();
+        let ends = [mesh.read(1, b"f").unwrap(), mesh.read(2, b"f").unwrap()];
+        assert!(ends[0] == ends[1] && [&old, &new].contains(&&ends[0]), "seed {}", mesh.seed);
+    }
+    assert!(torn > 10, "the disk tears files, or this shows nothing: {torn}");
+}
+
+/// A program opens what power loss has left of a file, and writes nothing. It's nobody's version, also when it was replaced
+/// meanwhile and is looked at once it is closed.
+#[test]
+fn a_torn_file_that_a_program_had_open_is_nobodys_version() {
+    let (old, new, newer) = (vec![b'o'; 5_000], vec![b'n'; 9_000], vec![b'N'; 7_000]);
+    let mut torn = 0;
+    for mut mesh in meshes() {
+        settled(&mut mesh, &old);
+        mesh.write(1, b"f", &new);
+        let wait = mesh.random.between(0, SECOND);
+        mesh.run_for(wait);
+        mesh.lose_power(1);
+        let left = mesh.read(1, b"f").unwrap_or_default();
+        torn += u32::from(left != old && left != new);
+        let program = mesh.disk(1).user_create_open(b"f").unwrap();
+        mesh.write(2, b"f", &newer);
+        mesh.start(1);
+        mesh.run_for(60 * SECOND);
+        let _ = mesh.decide_holds(1, Verdict::Reject);
+        mesh.run_for(60 * SECOND);
+        mesh.disk(1).user_close(program);
+        mesh.in_sync();
+        for (path, contents) in mesh.tree(1).into_iter().chain(mesh.tree(2)) {
+            let is_whole = [&old, &new, &newer].iter().any(|whole| whole.as_slice() == contents.as_bytes());
+            assert!(is_whole, "seed {}: {path} is what nobody wrote", mesh.seed);
+        }
+    }
+    assert!(torn > 10, "the disk tears files, or this shows nothing: {torn}");
 }
 
 /// A receiver that loses power right after it published declares nothing, whatever its disk shows then.

@@ -38,6 +38,25 @@ fn a_file_that_couldnt_be_read_and_is_gone_is_no_problem_any_more() {
     }
 }
 
+/// What couldn't be written, and was written over by a user meanwhile, isn't complained about any more.
+#[test]
+fn a_fetch_that_failed_for_what_nobody_wants_any_more_is_no_problem() {
+    for mut mesh in pairs() {
+        mesh.in_sync();
+        mesh.write(1, "f", [b'o'; 300_000]);
+        fail(&mut mesh, 2, 1_000_000, &["file.write_at"]);
+        while mesh.status(2).unwrap().volumes[0].pending_files == 0 {
+            mesh.step();
+        }
+        let steps = mesh.random.between(0, 40);
+        (0..steps).for_each(|_| _ = mesh.step());
+        mesh.write(2, "f", [b'n'; 300_000]);
+        mesh.run_for(SECOND);
+        fail(&mut mesh, 2, 0, &[]);
+        mesh.in_sync();
+    }
+}
+
 /// A volume with thirty files in a directory, on both nodes.
 fn filled() -> impl Iterator<Item = Mesh> {
     pairs().map(|mut mesh| {

@@ -32,7 +32,7 @@ impl<I: Io> Node<I> {
         for connection in self.connections.values_mut().filter(|connection| connection.phase == Phase::Ready) {
             let Some(peer) = connection.peer.as_deref() else { continue };
             for (&number, link) in &mut connection.links {
-                let Some(volume) = self.volumes.get(&number).filter(|volume| !volume.is_paused()) else { continue };
+                let Some(volume) = self.volumes.get(&number).filter(|volume| !volume.stands_still()) else { continue };
                 let comparing = &mut link.comparing;
                 let known = &volume.state.knowledge;
                 let other = comparing.told.as_ref().filter(|(_, sum)| *sum != volume.state.sum);
@@ -79,7 +79,11 @@ impl<I: Io> Node<I> {
 
     fn start_comparisons(&mut self, now: u64) {
         let mut jobs = Vec::new();
-        for volume in self.volumes.values_mut().filter(|volume| volume.recount.due.is_some_and(|due| due <= now)) {
+        for volume in self
+            .volumes
+            .values_mut()
+            .filter(|volume| !volume.stands_still() && volume.recount.due.is_some_and(|due| due <= now))
+        {
             if !volume.recount.running && self.jobs_running + jobs.len() < JOBS {
                 volume.recount.running = true;
                 volume.recount.due = None;
@@ -94,7 +98,9 @@ impl<I: Io> Node<I> {
         for (&session, connection) in &mut self.connections {
             let waiting = connection.waiting(Lane::Bulk);
             for (&number, link) in &mut connection.links {
-                let Some(volume) = self.volumes.get(&number) else { continue };
+                let Some(volume) = self.volumes.get(&number).filter(|volume| volume.unsynced.is_none()) else {
+                    continue;
+                };
                 let comparing = &mut link.comparing;
                 // An answer adds a few frames to those that wait.
                 let busy = comparing.running || waiting > 4 * BLOCK_BYTES as usize;

@@ -1,7 +1,8 @@
 //! Starting what is due: epochs, scans, applies, collections, fetches, retries.
 
 use super::messages::elsewhere;
-use super::{Fetch, Node, PeerState};
+use super::unsynced::Unsynced;
+use super::{Closing, Fetch, Node, PeerState};
 use crate::announce::Collect;
 use crate::connection::{Lane, Phase};
 use crate::epoch::Commit;
@@ -9,11 +10,13 @@ use crate::fetch::{FETCH_SLOT, StageBlock};
 use crate::job::{Job, Sweep};
 use crate::limits::{
     APPLY_ITEMS, EPOCH, EPOCH_ROWS_BYTES, FETCH_BLOCKS, FETCH_WINDOW, FETCHES, JOBS, PLACE, PRUNE, RECOUNT, SCAN_JOBS,
+    SYNC,
 };
 use crate::publish::{Apply, Item};
 use crate::registry::Last;
 use crate::scan::{Scan, Scope};
 use crate::stage::Source;
+use crate::unsynced::Sync;
 use crate::verify::Verify;
 use crate::volume::{FetchWanted, Reading, Volume};
 use std::collections::{BTreeSet, VecDeque};
@@ -31,6 +34,8 @@ impl<I: Io> Node<I> {
         self.watch_clock(now);
         self.tend_peers(now);
         self.tend_epoch(now);
+        self.tend_closing(now);
+        self.tend_unsynced(now);
         self.start_blocks();
         self.start_applies();
         self.start_collects();
@@ -65,7 +70,8 @@ impl<I: Io> Node<I> {
             due.extend(connection.links.values().filter_map(|link| link.comparing.again));
         }
         for volume in self.volumes.values() {
-            if volume.is_paused() {
+            due.extend(volume.unsynced.as_ref().and_then(Unsynced::due));
+            if volume.stands_still() {
                 continue;
             }
             due.extend(volume.dirty.next_due().filter(|_| self.stopping.is_none()));
@@ -76,6 +82,7 @@ impl<I: Io> Node<I> {
             due.extend(volume.open.due().filter(|_| volume.scanned && self.stopping.is_none()));
             due.extend((volume.scanned && self.stopping.is_none()).then_some(volume.placed + PLACE.as_nanos() as u64));
         }
+        due.extend(self.epoch.closing.as_ref().map(|closing| closing.began + SYNC.as_nanos() as u64));
         if self.epoch.used && !self.epoch.committing {
             due.push(self.epoch.opened + EPOCH.as_nanos() as u64);
         }
@@ -103,7 +110,13 @@ impl<I: Io> Node<I> {
         }
         // The append that is under way belongs to the journal that would go.
         let unfinished = self.epoch.applies > 0 || self.epoch.displaced > 0;
-        if !self.epoch_is_over(now) || unfinished || self.journal.appending || !self.journal.buffer.is_empty() {
+        let reading_back = self.volumes.values().any(Volume::is_reading_back);
+        if !self.epoch_is_over(now)
+            || unfinished
+            || reading_back
+            || self.journal.appending
+            || !self.journal.buffer.is_empty()
+        {
             return;
         }
         let Some(next) = self.epoch.next_log.take() else { return };
@@ -113,22 +126,24 @@ impl<I: Io> Node<I> {
                 link.incoming.closing = link.incoming.recorded();
             }
         }
-        self.last = Last {
-            epoch: self.epoch.number,
-            began_millis: (self.io.wall() - (now - self.epoch.opened)) / 1_000_000,
-            boot: self.boot.clone(),
-            sessions: self.session_nodes(),
-        };
-        let commit = Commit {
+        self.last = Last { epoch: self.epoch.number, boot: self.boot.clone(), sessions: self.session_nodes() };
+        let mut commit = Commit {
             epoch: self.epoch.number,
             log: self.epoch.log,
             ahead: self.epoch.number + 2,
-            volumes: self.volumes.values().filter(|volume| volume.touched).map(|volume| volume.number).collect(),
+            began_millis: (self.io.wall() - (now - self.epoch.opened)) / 1_000_000,
+            synced: BTreeSet::new(),
+            left_out: BTreeSet::new(),
+            back: Vec::new(),
             stored: self.stored(),
         };
         for volume in self.volumes.values_mut() {
-            volume.touched = false;
             volume.closing = volume.state.sequence;
+            // One that hangs, or that stands still, is looked after elsewhere.
+            if std::mem::take(&mut volume.touched) && volume.unsynced.is_none() && !volume.syncing {
+                volume.syncing = true;
+                commit.synced.insert(volume.number);
+            }
         }
         self.epoch.number += 1;
         self.epoch.log = next;
@@ -136,7 +151,11 @@ impl<I: Io> Node<I> {
         self.epoch.used = false;
         self.epoch.committing = true;
         self.begin_journal();
-        self.start(Job::Commit(commit));
+        let waits = commit.synced.clone();
+        for volume in waits.iter().copied() {
+            self.start(Job::Sync(Sync { volume }));
+        }
+        self.epoch.closing = Some(Closing { commit, waits, began: now });
     }
 
     /// The first record of an epoch's journal.
@@ -158,7 +177,7 @@ impl<I: Io> Node<I> {
         let running: usize = self.volumes.values().map(|volume| volume.scans).sum();
         let mut free = SCAN_JOBS.saturating_sub(running).min(JOBS.saturating_sub(self.jobs_running));
         let mut jobs = Vec::new();
-        for volume in self.volumes.values_mut().filter(|volume| !volume.is_paused()) {
+        for volume in self.volumes.values_mut().filter(|volume| !volume.stands_still()) {
             while free > 0
                 && let Some((directory, scope)) = volume.next_look(now)
             {
@@ -190,10 +209,10 @@ impl<I: Io> Node<I> {
         let wall = self.wall_millis();
         let mut jobs = Vec::new();
         for volume in self.volumes.values_mut().filter(|volume| volume.scanned && volume.failed.is_none()) {
-            let is_paused = volume.is_paused();
+            let stands_still = volume.stands_still();
             while self.jobs_running + jobs.len() < JOBS {
-                // Versions that exist only in a slot get a name also while the volume is paused: the journal waits for it.
-                let may_go = |item: &Item| !is_paused || matches!(item.source, Source::Displaced(_));
+                // Versions that exist only in a slot get a name also while the volume stands still: the journal waits for it.
+                let may_go = |item: &Item| !stands_still || matches!(item.source, Source::Displaced(_));
                 let ready = |(directory, items): &(&RelativePath, &VecDeque<Item>)| {
                     !volume.busy.contains(*directory) && items.front().is_some_and(may_go)
                 };
@@ -240,7 +259,7 @@ impl<I: Io> Node<I> {
             let Some(name) = connection.peer.as_deref() else { continue };
             let elsewhere = Arc::new(elsewhere(&self.peers, name));
             for (&number, link) in &mut connection.links {
-                let Some(volume) = self.volumes.get(&number).filter(|volume| !volume.is_paused()) else { continue };
+                let Some(volume) = self.volumes.get(&number).filter(|volume| !volume.stands_still()) else { continue };
                 let out = &mut link.outgoing;
                 if out.collecting
                     || out.position >= volume.tellable()
@@ -293,7 +312,7 @@ impl<I: Io> Node<I> {
     }
 
     fn start_fetches(&mut self) {
-        let running = self.volumes.values().filter(|volume| !volume.is_paused());
+        let running = self.volumes.values().filter(|volume| !volume.stands_still());
         let numbers: Vec<u16> = running.map(|volume| volume.number).collect();
         for number in numbers {
             while self.fetches.len() + self.reuses.len() < FETCHES {
@@ -458,7 +477,7 @@ impl<I: Io> Node<I> {
     fn start_sweeps(&mut self, now: u64) {
         let mut jobs = Vec::new();
         for volume in self.volumes.values_mut().filter(|volume| volume.scanned) {
-            let may_go = self.stopping.is_none() && !volume.is_paused();
+            let may_go = self.stopping.is_none() && !volume.stands_still();
             if may_go && !volume.retry.running && volume.retry.due.is_some_and(|due| due <= now) {
                 volume.retry.due = None;
                 volume.retry.running = true;

@@ -43,7 +43,7 @@ impl<I: Io> Node<I> {
         }
         let (wall, replica, room) = (self.wall_millis(), self.replica, self.has_room());
         let mut jobs = Vec::new();
-        for volume in self.volumes.values_mut().filter(|volume| volume.scanned && !volume.is_paused()) {
+        for volume in self.volumes.values_mut().filter(|volume| volume.scanned && !volume.stands_still()) {
             let counts = volume.state.counts;
             if matches!(volume.guard.state, State::Held { .. }) && counts.held == 0 {
                 volume.guard.decided(&counts, now);

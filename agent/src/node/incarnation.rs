@@ -25,7 +25,7 @@ impl<I: Io> Node<I> {
     }
 
     /// Goes on as a new replica. Peers are greeted anew, because what they know of us is about the old one.
-    fn renew(&mut self, why: &str) {
+    pub(super) fn renew(&mut self, why: &str) {
         let (old, new) = (self.replica, ReplicaId(self.io.random()));
         tracing::warn!(%why, old = format!("{:016x}", old.0), new = format!("{:016x}", new.0), "a new incarnation is taken");
         self.replica = new;

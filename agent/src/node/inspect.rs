@@ -182,6 +182,9 @@ impl<I: Io> Node<I> {
         let state = if let Some(why) = &volume.failed {
             message.clone_from(why);
             "Failed"
+        } else if let Some(unsynced) = &volume.unsynced {
+            message = unsynced.message();
+            "Failed"
         } else if let State::Held { .. } = volume.guard.state {
             message = format!(
                 "{} deletions at once are held, and carried out nowhere else: `syncmesh-agent holds list` shows them, then `holds approve` or `holds reject`",
@@ -190,7 +193,7 @@ impl<I: Io> Node<I> {
             "Held"
         } else if suspects > 0 {
             message = format!(
-                "{suspects} files may have been damaged when power was lost, and are told to nobody: look at them (`syncmesh-agent holds list`), then `holds approve` what is sound, or `holds reject` for what was there before"
+                "{suspects} files may have been damaged when power was lost or the file system couldn't write everything, and are told to nobody: look at them (`syncmesh-agent holds list`), then `holds approve` what is sound, or `holds reject` for what was there before"
             );
             "Held"
         } else if counts.undecided > 0 {
@@ -267,6 +270,9 @@ impl<I: Io> Node<I> {
         if volume.is_paused() {
             return Some(paused(volume.paused_by_configuration));
         }
+        if let Some(unsynced) = &volume.unsynced {
+            return Some(unsynced.message());
+        }
         if !volume.scanned {
             return Some("the first scan is under way".into());
         }
@@ -278,7 +284,7 @@ impl<I: Io> Node<I> {
         {
             let members: Vec<&str> = suspicion.members.iter().map(String::as_str).collect();
             return Some(format!(
-                "power was lost: files that changed shortly before wait until {} was heard",
+                "power was lost, or the file system couldn't write everything: files that changed shortly before wait until {} was heard",
                 members.join(", ")
             ));
         }

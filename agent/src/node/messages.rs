@@ -421,7 +421,7 @@ impl<I: Io> Node<I> {
             let mut messages = Vec::new();
             let elsewhere = connection.peer.as_ref().map(|name| elsewhere(&self.peers, name)).unwrap_or_default();
             for (&number, link) in &mut connection.links {
-                let Some(volume) = self.volumes.get(&number).filter(|volume| !volume.is_paused()) else { continue };
+                let Some(volume) = self.volumes.get(&number).filter(|volume| !volume.stands_still()) else { continue };
                 let out = &mut link.outgoing;
                 let end = volume.state.sequence;
                 let at_end = out.position >= end && !out.collecting && volume.tellable() == end;

@@ -71,6 +71,11 @@ impl OpenFiles {
         names.filter(is_overdue).collect()
     }
 
+    /// What was staged for versions that wait is gone: it comes again.
+    pub fn forget_staged(&mut self) {
+        self.waiting.values_mut().for_each(|waiting| waiting.kept = None);
+    }
+
     /// When something is due.
     pub fn due(&self) -> Option<u64> {
         let review = self.review.filter(|_| !self.reviewing).map(|(due, _)| due);
@@ -199,7 +204,7 @@ fn review_waits() -> (u64, u64) {
 
 /// What would be found is decided at once only then; an epoch waits for that.
 fn may_work(volume: &Volume) -> bool {
-    volume.scanned && !volume.is_paused() && volume.failed.is_none()
+    volume.scanned && !volume.stands_still() && volume.failed.is_none()
 }
 
 impl Volume {

@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::connection::{Lane, Phase};
+use crate::epoch::Committed;
 use crate::fetch::{BlockRead, StagedBlock};
 use crate::guard::Moved;
 use crate::job::Done;
@@ -35,6 +36,9 @@ impl<I: Io> Node<I> {
         if !matches!(done, Done::Findings(_)) {
             self.jobs_running -= 1;
         }
+        if let Some(volume) = done.worked_on().and_then(|number| self.volumes.get_mut(&number)) {
+            volume.jobs -= 1;
+        }
         match done {
             Done::Findings(findings) => self.findings(findings),
             Done::Scanned(scanned) => self.scanned(scanned),
@@ -53,26 +57,36 @@ impl<I: Io> Node<I> {
             Done::Mentioned(mentioned) => self.mentioned(mentioned),
             Done::Verified(verified) => self.verified(verified),
             Done::Resolved(peer, result) => self.resolved(&peer, result),
-            Done::Committed(committed) => {
-                self.epoch.committing = false;
-                match (committed.error, committed.ahead) {
-                    (None, Ok(log)) => {
-                        self.epoch.next_log = Some(log);
-                        self.counters.epochs += 1;
-                        for volume in self.volumes.values_mut() {
-                            volume.durable = volume.closing;
-                        }
-                        for connection in self.connections.values_mut() {
-                            for link in connection.links.values_mut() {
-                                link.incoming.durable = link.incoming.closing.max(link.incoming.durable);
-                            }
-                        }
-                    }
-                    (Some(error), _) => self.fail(format!("an epoch can't be made durable: {error}")),
-                    (None, Err(error)) => self.fail(format!("the next journal can't be opened: {error}")),
-                }
-            }
+            Done::Committed(committed) => self.committed(committed),
+            Done::Synced(synced) => self.synced(synced),
+            Done::HasReadBack(back) => self.has_read_back(back),
             Done::Broken(why) => self.fail(why),
+        }
+    }
+
+    /// An epoch is durable, but for the volumes that were left out.
+    fn committed(&mut self, committed: Committed) {
+        self.epoch.committing = false;
+        match (committed.error, committed.ahead) {
+            (None, Ok(log)) => self.epoch.next_log = Some(log),
+            (Some(error), _) => return self.fail(format!("an epoch can't be made durable: {error}")),
+            (None, Err(error)) => return self.fail(format!("the next journal can't be opened: {error}")),
+        }
+        self.counters.epochs += 1;
+        let is_in = |number: &u16| !committed.left_out.contains(number);
+        for volume in self.volumes.values_mut().filter(|volume| is_in(&volume.number)) {
+            volume.durable = volume.closing;
+            if committed.synced.contains(&volume.number) {
+                volume.state.synced_millis = committed.began_millis;
+            }
+            if committed.back.contains(&volume.number) {
+                (volume.noted, volume.failed_syncs) = (false, 0);
+            }
+        }
+        for connection in self.connections.values_mut() {
+            for (_, link) in connection.links.iter_mut().filter(|(number, _)| is_in(number)) {
+                link.incoming.durable = link.incoming.closing.max(link.incoming.durable);
+            }
         }
     }
 
@@ -563,9 +577,14 @@ impl<I: Io> Node<I> {
             // The next try finds out whether there is room, and marks it if there isn't.
             Err(FsError::NoSpace) => self.end_fetch(staged.fetch),
             Err(error) => {
-                let (number, path) = (fetch.volume, fetch.wanted.key.path());
-                if let Some(volume) = self.volumes.get_mut(&number) {
-                    volume.problem(path, format!("can't be written: {error}"));
+                let (number, key) = (fetch.volume, fetch.wanted.key.clone());
+                let is_wanted = match self.registry.get(&key) {
+                    Ok(row) => row.is_some_and(|row| row.wanted.is_some()),
+                    Err(error) => return self.fail(error.to_string()),
+                };
+                // What a user has written over meanwhile is nobody's problem any more.
+                if let Some(volume) = self.volumes.get_mut(&number).filter(|_| is_wanted) {
+                    volume.problem(key.path(), format!("can't be written: {error}"));
                 }
                 self.end_fetch(staged.fetch);
             }

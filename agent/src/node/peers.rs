@@ -245,7 +245,7 @@ impl<I: Io> Node<I> {
                     if link.outgoing.left_to_makers {
                         peer.left_to_makers.insert(volume.name.clone());
                     }
-                    if volume.is_paused() {
+                    if volume.stands_still() {
                         // What came and isn't recorded comes again. Kept, it would grow with each session of a long pause.
                         volume.incoming.retain(|_, items| {
                             items.retain(|item| item.stream.is_none_or(|(session, _)| session != id));

@@ -30,7 +30,7 @@ impl<I: Io> Node<I> {
         let Some(wanted) = self.reuses.get(&id) else { return };
         let number = wanted.key.volume;
         let may_go_on = self.stopping.is_none()
-            && self.volumes.get(&number).is_some_and(|volume| !volume.is_paused() && volume.failed.is_none());
+            && self.volumes.get(&number).is_some_and(|volume| !volume.stands_still() && volume.failed.is_none());
         match progress {
             Progress::Part(copy) if may_go_on => self.go_on_copying(id, copy),
             Progress::Whole => {

@@ -51,13 +51,13 @@ impl<I: Io> Node<I> {
         }
         let wall = self.wall_millis();
         let mut jobs = Vec::new();
-        for volume in self.volumes.values_mut().filter(|volume| volume.scanned && !volume.is_paused()) {
+        for volume in self.volumes.values_mut().filter(|volume| volume.scanned && !volume.stands_still()) {
             let Some(suspicion) = &mut volume.state.suspicion else { continue };
             let suspects = &mut volume.suspects;
             if suspects.begun.is_none() {
                 suspects.begun = Some(now);
                 suspicion.window.close(wall);
-                volume.doubt.set(Some(suspicion.window));
+                volume.doubt.set(Some(suspicion));
             }
             if suspicion.window.believed == Believed::Nothing {
                 // Heard is who has told us everything that it had when it met us, and all of it is recorded.
@@ -70,7 +70,7 @@ impl<I: Io> Node<I> {
                 }
                 if suspicion.members.is_empty() {
                     suspicion.window.believed = Believed::Whole;
-                    volume.doubt.set(Some(suspicion.window));
+                    volume.doubt.set(Some(suspicion));
                     suspects.walk(false);
                     self.epoch.used = true;
                 }
@@ -81,6 +81,8 @@ impl<I: Io> Node<I> {
                     suspects.running = true;
                 }
                 Some(_) => {}
+                // What couldn't be read yet, or changed while it was, may be suspect, too.
+                None if !volume.dirty.is_empty() || !volume.busy.is_empty() => {}
                 None if suspicion.window.believed != Believed::Nothing && volume.state.counts.suspects == 0 => {
                     tracing::info!(volume = %volume.name, "what power loss had made doubtful is decided");
                     volume.state.suspicion = None;
@@ -190,7 +192,7 @@ impl<I: Io> Node<I> {
         let Some(suspicion) = &mut volume.state.suspicion else { return 0 };
         suspicion.members.clear();
         suspicion.window.believed = if verdict == Verdict::Reject { Believed::Whole } else { Believed::All };
-        volume.doubt.set(Some(suspicion.window));
+        volume.doubt.set(Some(suspicion));
         volume.suspects.walk(verdict == Verdict::Reject);
         self.epoch.used = true;
         volume.state.counts.suspects

@@ -7,7 +7,7 @@ use crate::job::identity;
 use crate::journal::{self, Intent, Record};
 use crate::scan::{What, is_leftover};
 use crate::stage::Source;
-use crate::store::{Kind, is_in_use};
+use crate::store::{self, Kind, is_in_use};
 use syncmesh_core::entry::{self, Body, Entry, Identity, Row, Why};
 use syncmesh_core::path::Name;
 use syncmesh_io::{Directory, FileId, FsError, Metadata, Stat};
@@ -217,12 +217,24 @@ impl Work<'_> {
             // It was written after it had got that name, so it isn't what the name tells, and it may yet win.
             self.take_back(directory, copy, item);
         }
-        if expected || is_in_use(self.volume, plan.slot) {
+        if expected {
+            self.store_expected(plan.slot, plan.over.as_ref(), plan.kind, item);
+        } else if is_in_use(self.volume, plan.slot) {
             // As long as somebody may write to it, it can't be judged.
             self.store(plan.slot, &item.name, plan.over.as_ref(), plan.kind);
         } else {
             result.local = self.displaced_version(directory, plan.slot, plan.over, item);
         }
+    }
+
+    /// Stores what was expected to come out: a version, or a suspect.
+    fn store_expected(&self, slot: u64, over: Option<&Entry>, kind: Kind, item: &Item) {
+        if let (None, Ok(path)) = (over, self.job.directory.join(&item.name))
+            && store::keep_suspect(self.volume, slot, &path, self.job.now_millis).is_ok()
+        {
+            return;
+        }
+        self.store(slot, &item.name, over, kind);
     }
 
     /// Takes back a conflict copy that is of something else. What it shows has another name, as a rule.
@@ -251,7 +263,7 @@ impl Work<'_> {
             }
         };
         if plan.old.is_some_and(|old| old.same_but_ctime(&identity(&stat))) {
-            self.store(plan.slot, &item.name, plan.over.as_ref(), plan.kind);
+            self.store_expected(plan.slot, plan.over.as_ref(), plan.kind, item);
             result.row = Some(here(plan.entry, None));
             return;
         }

@@ -32,6 +32,9 @@ pub struct VolumeState {
     pub mount: u64,
     /// What a power loss has made doubtful, until it is decided.
     pub suspicion: Option<Suspicion>,
+    /// When the last epoch began with which its file system was synced, in milliseconds since 1970: files that were changed
+    /// since may be torn if power fails.
+    pub synced_millis: u64,
 }
 
 impl VolumeState {

@@ -1,5 +1,6 @@
 //! A directory that is held open, and the way there.
 
+use super::attributes;
 use super::file::LinuxFile;
 use super::fs::{LinuxFs, META, slot_name};
 use super::metadata::{check_name, error, kind, magic_link, pin, set_pinned, stat_descriptor, stat_name};
@@ -275,6 +276,22 @@ impl Directory for LinuxDirectory<'_> {
         self.check(name)?;
         self.must_be_spelled(name)?;
         unlinkat(&self.descriptor, name, AtFlags::REMOVEDIR).map_err(error)
+    }
+
+    fn keep_attributes(&self, name: &[u8], id: FileId, slot: u64) -> Result<(), FsError> {
+        self.check(name)?;
+        self.must_be_spelled(name)?;
+        let from = pin(&self.descriptor, name)?;
+        let found = stat_descriptor(&from)?;
+        if found.id != id {
+            return Err(FsError::NotFound);
+        }
+        let to = pin(&self.volume.meta()?.stage, slot_name(slot).as_bytes())?;
+        let staged = stat_descriptor(&to)?;
+        match (found.kind, staged.kind) {
+            (FileKind::File, FileKind::File) => attributes::copy(from.as_fd(), to.as_fd(), staged.mode),
+            _ => Ok(()),
+        }
     }
 
     fn set_metadata(&self, name: &[u8], id: FileId, metadata: &Metadata) -> Result<Stat, FsError> {

@@ -4,7 +4,7 @@ use super::lease;
 use super::metadata::{error, set_open, stat_descriptor};
 use crate::{FsError, Metadata, OpenFile, Stat};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{fdatasync, ftruncate};
+use rustix::fs::{Advice, fadvise, fdatasync, ftruncate};
 use rustix::io::{Errno, pread, pwrite};
 
 pub(super) struct LinuxFile(pub(super) OwnedFd);
@@ -47,6 +47,10 @@ impl OpenFile for LinuxFile {
 
     fn has_writers(&self) -> Result<bool, FsError> {
         lease::has_writers(self.0.as_fd())
+    }
+
+    fn forget_cached(&self) -> Result<(), FsError> {
+        fadvise(&self.0, 0, None, Advice::DontNeed).map_err(error)
     }
 
     fn stat(&self) -> Result<Stat, FsError> {

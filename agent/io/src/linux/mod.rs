@@ -1,5 +1,6 @@
 //! Linux: io_uring, inotify, openat2.
 
+mod attributes;
 mod directory;
 mod file;
 mod fs;

@@ -100,6 +100,8 @@ impl Teller {
         let disk = self.disk(node);
         let seen = disk.user_read(&path).unwrap_or_default();
         let Ok(file) = disk.user_create_open(&path) else { return };
+        // Lost in part while it is written, it would be what nobody wrote, and what nobody can tell from what somebody did.
+        disk.fail_sync(None);
         let contents = self.ledger.contents(node, &path, size);
         self.ledger.in_parts(&contents);
         self.mesh.note(&format!("user of n{node} rewrites {} in place", text(&path)));
@@ -129,6 +131,10 @@ impl Teller {
         let Some(seen) = disk.user_read(&path).ok().filter(|seen| self.ledger.was_shown(seen)) else { return };
         let Ok(file) = disk.user_create_open(&path) else { return };
         self.a_moment();
+        if disk.has_lost() {
+            // What it goes on with may be lost already, and it can't see that: a version that nobody has, by its own doing.
+            return disk.user_close(file);
+        }
         let more = self.ledger.appended(node, &path, &seen, size);
         match disk.user_write_at(file, &more, seen.len() as u64) {
             Ok(()) => {
@@ -165,7 +171,9 @@ impl Teller {
     fn rename_from_to(&mut self, node: u32, from: &[u8], to: &[u8]) {
         let disk = self.disk(node);
         let replaced = disk.user_read(to).ok();
-        if from != to && disk.user_read(from).is_ok() && disk.user_rename(from, to).is_ok() {
+        // Nobody puts in another place what power loss or a broken disk has left of a file: that would be somebody's word for it.
+        let is_whole = disk.user_read(from).is_ok_and(|contents| self.ledger.is_whole(&contents));
+        if from != to && is_whole && disk.user_rename(from, to).is_ok() {
             if let Some(replaced) = replaced {
                 self.ledger.supersede(&replaced);
             }

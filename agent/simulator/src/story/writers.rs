@@ -25,6 +25,7 @@ impl Writers {
             0..=1 if running < PROGRAMS => {
                 let disk = disk(mesh, node);
                 if disk.user_stat(&path).is_ok()
+                    && !disk.has_lost()
                     && let Ok(file) = disk.user_create_open(&path)
                 {
                     mesh.note(&format!("a program of n{node} opens {}", String::from_utf8_lossy(&path)));

@@ -1,0 +1,265 @@
+//! A sync fails (SYNC 8): the system told it once, and memory shows what the disk doesn't have. Nothing of that counts as durable,
+//! and nothing that was torn is told.
+#![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
+
+use syncmesh_agent::epoch::Durability;
+use syncmesh_agent::guard::Verdict;
+use syncmesh_io::FsError;
+use syncmesh_simulator::mesh::{Mesh, Shape};
+
+const SEEDS: u64 = 100;
+const SECOND: u64 = 1_000_000_000;
+
+fn meshes() -> impl Iterator<Item = Mesh> {
+    (1..=SEEDS).map(|seed| Mesh::new(seed, Shape::default()))
+}
+
+fn in_sync(mesh: &mut Mesh) {
+    let result = mesh.run_until_in_sync(120 * SECOND);
+    result.unwrap_or_else(|why| panic!("seed {}: {why}", mesh.seed));
+}
+
+fn read(mesh: &Mesh, node: usize, path: &[u8]) -> Option<Vec<u8>> {
+    mesh.machines[node - 1].disk.user_read(path).ok()
+}
+
+fn state(mesh: &mut Mesh, node: u32) -> String {
+    mesh.status(node).unwrap().volumes.remove(0).state
+}
+
+/// A file on both nodes, durable on both.
+fn settled(mesh: &mut Mesh, contents: &[u8]) {
+    mesh.machines[0].disk.user_write(b"f", contents).unwrap();
+    in_sync(mesh);
+    mesh.run_for(10 * SECOND);
+}
+
+/// What a disk has is what everybody reads, once memory has forgotten the rest.
+fn forget_cached(mesh: &Mesh) -> usize {
+    mesh.machines.iter().for_each(|machine| machine.disk.forget_cached());
+    mesh.machines.iter().map(|machine| machine.disk.take_losses().len()).sum()
+}
+
+/// Somebody gives up what nobody has any more.
+fn decide(mesh: &mut Mesh, node: u32) {
+    mesh.run_for(60 * SECOND);
+    let _ = mesh.decide_holds(node, Verdict::Reject);
+    in_sync(mesh);
+}
+
+/// The disk of a node that received files couldn't take them: they are fetched again, whether the agent goes on, is killed or
+/// loses power meanwhile.
+#[test]
+fn what_a_receivers_disk_could_not_take_comes_again() {
+    let mut lost = 0;
+    for mut mesh in meshes() {
+        settled(&mut mesh, &[b'o'; 5_000]);
+        mesh.fail_sync(2);
+        mesh.machines[0].disk.user_write(b"f", &[b'n'; 9_000]).unwrap();
+        mesh.machines[0].disk.user_write(b"g", &[b'g'; 300]).unwrap();
+        let wait = mesh.random.between(0, 3 * SECOND);
+        mesh.run_for(wait);
+        match mesh.seed % 3 {
+            0 => {}
+            1 => {
+                mesh.kill(2);
+                mesh.start(2);
+            }
+            _ => {
+                mesh.lose_power(2);
+                mesh.start(2);
+            }
+        }
+        in_sync(&mut mesh);
+        mesh.run_for(10 * SECOND);
+        lost += forget_cached(&mesh);
+        assert!(read(&mesh, 2, b"f").unwrap() == [b'n'; 9_000], "seed {}: f of n2", mesh.seed);
+        assert!(read(&mesh, 2, b"g").unwrap() == [b'g'; 300], "seed {}: g of n2", mesh.seed);
+        assert_eq!(mesh.activity(2).unwrap().0, 0, "seed {}: versions that n2 made", mesh.seed);
+        in_sync(&mut mesh);
+    }
+    assert!(lost > 20, "the disk loses files, or this shows nothing: {lost}");
+}
+
+/// An edit that its own disk couldn't take: whoever heard of it has it, and gives it back. What nobody has is asked about. No
+/// part of it is ever a version.
+#[test]
+fn what_its_makers_disk_could_not_take_comes_back_from_who_has_it_and_nothing_torn_is_told() {
+    let (old, new) = (vec![b'o'; 5_000], vec![b'n'; 9_000]);
+    let (mut lost, mut kept) = (0, 0);
+    for mut mesh in meshes() {
+        settled(&mut mesh, &old);
+        if mesh.seed.is_multiple_of(3) {
+            mesh.kill(2);
+        }
+        mesh.fail_sync(1);
+        mesh.machines[0].disk.user_write(b"f", &new).unwrap();
+        let wait = mesh.random.between(0, 3 * SECOND);
+        mesh.run_for(wait);
+        if mesh.seed.is_multiple_of(4) {
+            mesh.kill(1);
+            mesh.start(1);
+        }
+        if !mesh.runs(2) {
+            mesh.start(2);
+        }
+        decide(&mut mesh, 1);
+        mesh.run_for(10 * SECOND);
+        lost += forget_cached(&mesh);
+        let ends = [read(&mesh, 1, b"f").unwrap(), read(&mesh, 2, b"f").unwrap()];
+        assert!(ends[0] == ends[1] && [&old, &new].contains(&&ends[0]), "seed {}", mesh.seed);
+        assert_eq!(
+            mesh.machines[0].disk.snapshot().len(),
+            1,
+            "seed {}: a conflict copy of what nobody wrote",
+            mesh.seed
+        );
+        kept += usize::from(ends[0] == new);
+    }
+    assert!(lost > 20 && kept > 20, "the disk loses files, and peers have them, or this shows nothing: {lost}, {kept}");
+}
+
+/// If the disk took what the agent cares about, and lost what it doesn't, the volume goes on as it was: no session ends, no
+/// row is given up.
+#[test]
+fn where_all_is_on_the_disk_the_volume_goes_on_with_what_it_has() {
+    for seed in 1..=30 {
+        let mut mesh = Mesh::new(seed, Shape { exclude: vec!["*.tmp".into()], ..Shape::default() });
+        settled(&mut mesh, b"old");
+        let before = mesh.replicas(1);
+        let disk = mesh.machines[0].disk.clone();
+        disk.user_write(b"f", b"new").unwrap();
+        mesh.run_for(SECOND / 10);
+        // The file itself is synced by its writer; the sync fails on another.
+        disk.user_sync(b"f").unwrap();
+        mesh.fail_sync(1);
+        disk.user_write(b"other.tmp", &[b'x'; 300]).unwrap();
+        mesh.run_for(SECOND / 2);
+        disk.user_write(b"g", b"").unwrap();
+        in_sync(&mut mesh);
+        mesh.run_for(10 * SECOND);
+        forget_cached(&mesh);
+        assert!(read(&mesh, 1, b"f").unwrap() == b"new", "seed {}: f of n1", mesh.seed);
+        assert!(read(&mesh, 2, b"f").unwrap() == b"new", "seed {}: f of n2", mesh.seed);
+        assert_eq!(mesh.replicas(1), before, "seed {}: a new incarnation", mesh.seed);
+    }
+}
+
+/// A hole in the middle doesn't look damaged. The agent knows what the file should have had.
+#[test]
+fn a_file_that_has_lost_its_middle_waits_for_a_word() {
+    let whole: Vec<u8> = (0..5 * 4096).map(|at| (at / 4096) as u8 + 1).collect();
+    for mut mesh in meshes().take(30) {
+        settled(&mut mesh, b"old");
+        mesh.kill(2);
+        let disk = mesh.machines[0].disk.clone();
+        disk.user_write(b"new", &whole).unwrap();
+        mesh.run_for(SECOND / 2);
+        disk.lose_page(b"new", 2);
+        mesh.run_for(20 * SECOND);
+        mesh.start(2);
+        mesh.run_for(60 * SECOND);
+        assert_eq!(state(&mut mesh, 1), "Held", "seed {}", mesh.seed);
+        assert!(read(&mesh, 2, b"new").is_none(), "seed {}: it was told", mesh.seed);
+        decide(&mut mesh, 1);
+        assert!((read(&mesh, 1, b"new"), read(&mesh, 2, b"new")) == (None, None), "seed {}", mesh.seed);
+    }
+}
+
+/// The disk stays broken: the volume says so and changes nothing, and goes on by itself when the disk does.
+#[test]
+fn a_volume_whose_disk_stays_broken_stands_still_and_says_so() {
+    for mut mesh in meshes().take(20) {
+        settled(&mut mesh, b"old");
+        mesh.machines[0].disk.break_syncs(true);
+        mesh.machines[0].disk.user_write(b"f", b"new").unwrap();
+        mesh.run_for(10 * SECOND);
+        assert_eq!(state(&mut mesh, 1), "Failed", "seed {}", mesh.seed);
+        mesh.machines[1].disk.user_write(b"g", b"from the other").unwrap();
+        mesh.run_for(30 * SECOND);
+        assert_eq!(state(&mut mesh, 1), "Failed", "seed {}", mesh.seed);
+        assert_eq!(read(&mesh, 1, b"g"), None, "seed {}", mesh.seed);
+        if mesh.seed.is_multiple_of(2) {
+            mesh.kill(1);
+            mesh.start(1);
+            mesh.run_for(SECOND);
+            assert_eq!(state(&mut mesh, 1), "Failed", "seed {}: after a restart", mesh.seed);
+        }
+        mesh.machines[0].disk.break_syncs(false);
+        mesh.run_for(600 * SECOND);
+        in_sync(&mut mesh);
+        assert!(read(&mesh, 1, b"g").unwrap() == b"from the other", "seed {}: g of n1", mesh.seed);
+        assert!(read(&mesh, 2, b"f").unwrap() == b"new", "seed {}: f of n2", mesh.seed);
+    }
+}
+
+/// The agent is killed when the sync has just failed, before it could note that. The next sync succeeds.
+#[test]
+fn a_kill_right_after_a_failed_sync_hides_nothing() {
+    for mut mesh in meshes() {
+        settled(&mut mesh, b"old");
+        mesh.fail_sync(2);
+        mesh.machines[0].disk.user_write(b"f", &[b'n'; 9_000]).unwrap();
+        while read(&mesh, 2, b"f").unwrap() == b"old" {
+            mesh.step();
+        }
+        let end = mesh.world.now() + 3 * SECOND;
+        while !mesh.machines[1].disk.has_lost() && mesh.world.now() < end {
+            mesh.step();
+        }
+        mesh.kill(2);
+        mesh.start(2);
+        in_sync(&mut mesh);
+        mesh.run_for(10 * SECOND);
+        forget_cached(&mesh);
+        assert!(read(&mesh, 2, b"f").unwrap() == [b'n'; 9_000], "seed {}: f of n2", mesh.seed);
+        assert_eq!(mesh.names(2), ["f"], "seed {}", mesh.seed);
+    }
+}
+
+/// What can't be looked at isn't what its row says: the volume stands still until it can.
+#[test]
+fn a_volume_whose_files_can_not_be_read_back_stands_still() {
+    let mut lost = 0;
+    for mut mesh in meshes() {
+        settled(&mut mesh, b"old");
+        mesh.fail_sync(2);
+        mesh.machines[0].disk.user_write(b"f", &[b'n'; 9_000]).unwrap();
+        while read(&mesh, 2, b"f").unwrap() == b"old" {
+            mesh.step();
+        }
+        let error = if mesh.seed.is_multiple_of(2) { FsError::Denied } else { FsError::Os(5) };
+        mesh.faults(2).fail_some(mesh.seed, 1_000_000, &["open_directory"], &[error]);
+        mesh.run_for(20 * SECOND);
+        assert_eq!(state(&mut mesh, 2), "Failed", "seed {}", mesh.seed);
+        mesh.faults(2).fail_some(0, 0, &[], &[]);
+        mesh.run_for(60 * SECOND);
+        in_sync(&mut mesh);
+        mesh.run_for(10 * SECOND);
+        lost += forget_cached(&mesh);
+        assert!(read(&mesh, 2, b"f").unwrap() == [b'n'; 9_000], "seed {}: f of n2", mesh.seed);
+    }
+    assert!(lost > 20, "the disk loses files, or this shows nothing: {lost}");
+}
+
+/// Under `strict` what can't be written gets no name.
+#[test]
+fn with_strict_durability_what_can_not_be_written_gets_no_name() {
+    for seed in 1..=SEEDS {
+        let mut mesh = Mesh::new(seed, Shape { durability: Durability::Strict, ..Shape::default() });
+        settled(&mut mesh, b"old");
+        mesh.fail_sync(2);
+        mesh.machines[0].disk.user_write(b"f", &[b'n'; 9_000]).unwrap();
+        for _ in 0..2_000 {
+            mesh.step();
+            let disk = mesh.machines[1].disk.copy();
+            disk.forget_cached();
+            let shown = disk.user_read(b"f").unwrap();
+            assert!(shown == b"old" || shown == [b'n'; 9_000], "seed {seed}: torn on the disk");
+        }
+        in_sync(&mut mesh);
+        mesh.run_for(10 * SECOND);
+        forget_cached(&mesh);
+        assert!(read(&mesh, 2, b"f").unwrap() == [b'n'; 9_000], "seed {seed}");
+    }
+}
