@@ -121,6 +121,15 @@ impl Disk {
         self.tree().broken = broken;
     }
 
+    /// From now on syncs of the file system don't end, or they end.
+    pub fn hang_syncs(&self, hang: bool) {
+        self.tree().hanging = hang;
+    }
+
+    pub(crate) fn hangs(&self) -> bool {
+        self.tree().hanging
+    }
+
     /// A user syncs a file, as `fsync` does.
     pub fn user_sync(&self, path: &[u8]) -> Result<(), FsError> {
         let mut tree = self.tree();

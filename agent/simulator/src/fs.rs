@@ -1,5 +1,6 @@
 //! The simulated twin of `LinuxFs`: the agent's side of a [`Disk`].
 
+use crate::coroutine::step;
 use crate::disk::{Disk, META};
 use crate::faults::Faults;
 use crate::inode::{Contents, Names, Node, Number};
@@ -332,6 +333,9 @@ impl Fs for SimFs {
     }
 
     fn sync(&self) -> Result<(), FsError> {
+        while self.disk.hangs() {
+            step("sync hangs");
+        }
         self.on_tree("sync", Tree::sync)
     }
 

@@ -61,6 +61,8 @@ pub(crate) struct Tree {
     untold: bool,
     /// No sync succeeds.
     pub broken: bool,
+    /// No sync ends.
+    pub hanging: bool,
     /// What was written and lost.
     pub losses: Vec<Vec<u8>>,
     last_inode: Number,
@@ -94,6 +96,7 @@ impl Tree {
             failing: None,
             untold: false,
             broken: false,
+            hanging: false,
             losses: Vec::new(),
             last_inode: 2,
             handles: BTreeMap::new(),
@@ -127,6 +130,7 @@ impl Tree {
             failing: None,
             untold: false,
             broken: false,
+            hanging: false,
             losses: Vec::new(),
             last_inode: self.last_inode,
             handles: BTreeMap::new(),

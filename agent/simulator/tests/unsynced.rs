@@ -242,6 +242,30 @@ fn a_volume_whose_files_can_not_be_read_back_stands_still() {
     assert!(lost > 20, "the disk loses files, or this shows nothing: {lost}");
 }
 
+/// A disk that doesn't answer: the volume is left out, nothing of it counts as durable, and it goes on once the sync has ended.
+#[test]
+fn a_sync_that_takes_too_long_leaves_its_volume_out() {
+    for mut mesh in meshes().take(3) {
+        settled(&mut mesh, b"old");
+        let durable = mesh.counters(1).unwrap().epochs;
+        mesh.machines[0].disk.hang_syncs(true);
+        mesh.machines[0].disk.user_write(b"f", b"new").unwrap();
+        mesh.run_for(25 * SECOND);
+        assert_ne!(state(&mut mesh, 1), "Failed", "seed {}", mesh.seed);
+        assert_eq!(mesh.counters(1).unwrap().epochs, durable, "seed {}: epochs", mesh.seed);
+        mesh.run_for(10 * SECOND);
+        assert_eq!(state(&mut mesh, 1), "Failed", "seed {}", mesh.seed);
+        assert!(mesh.status(1).unwrap().volumes[0].message.contains("longer than 30 s"), "seed {}", mesh.seed);
+        mesh.machines[1].disk.user_write(b"g", b"from the other").unwrap();
+        mesh.run_for(5 * SECOND);
+        assert_eq!(read(&mesh, 1, b"g"), None, "seed {}", mesh.seed);
+        mesh.machines[0].disk.hang_syncs(false);
+        in_sync(&mut mesh);
+        assert!(read(&mesh, 1, b"g").unwrap() == b"from the other", "seed {}: g of n1", mesh.seed);
+        assert!(read(&mesh, 2, b"f").unwrap() == b"new", "seed {}: f of n2", mesh.seed);
+    }
+}
+
 /// Under `strict` what can't be written gets no name.
 #[test]
 fn with_strict_durability_what_can_not_be_written_gets_no_name() {
