@@ -9,15 +9,15 @@ pub const PATH_BYTES: usize = 4095;
 /// Longest target of a symbolic link, as Linux has it.
 pub const LINK_TARGET_BYTES: usize = 4095;
 
-/// Ranges of counters that knowledge keeps over all replicas. Beyond it knowledge says less than it could, which costs
-/// traffic and is always safe.
-pub const KNOWLEDGE_RANGES: usize = 1_024;
+/// Ranges of counters that knowledge keeps over all replicas: one for each start of an agent whose node wrote something. Beyond
+/// it knowledge says less than it could, which costs traffic and is always safe.
+pub const KNOWLEDGE_RANGES: usize = 8_192;
 
 /// Concurrent versions that an entry remembers beside its winner.
 pub const LOSERS: usize = 8;
 
-/// Replicas in one version vector that we accept from a peer.
-pub const VECTOR_REPLICAS: usize = 1_024;
+/// Replicas in one version vector: starts of agents whose node wrote the path. 256 KiB at most.
+pub const VECTOR_REPLICAS: usize = 16_384;
 
 /// Contents up to this size ride along with their announcement.
 pub const INLINE_BYTES: u64 = 64 * 1024;

@@ -71,7 +71,7 @@ impl TryFrom<Vec<Dot>> for Vector {
     type Error = &'static str;
     fn try_from(dots: Vec<Dot>) -> Result<Self, Self::Error> {
         if dots.len() > VECTOR_REPLICAS {
-            return Err("a version vector has more than 1024 replicas");
+            return Err("a version vector has more than 16384 replicas");
         }
         if !dots.windows(2).all(|pair| pair[0].replica < pair[1].replica) {
             return Err("a version vector isn't in the order of its replicas");
@@ -162,7 +162,6 @@ impl Knowledge {
     }
 
     fn add_range(&mut self, replica: ReplicaId, (first, last): Range) {
-        let full = self.ranges() >= KNOWLEDGE_RANGES;
         let ranges = self.0.entry(replica).or_default();
         // Ranges that overlap or touch the new one become one with it.
         let from = ranges.partition_point(|range| range.1.saturating_add(1) < first);
@@ -170,10 +169,14 @@ impl Knowledge {
         if from < to {
             let joined = (first.min(ranges[from].0), last.max(ranges[to - 1].1));
             ranges.splice(from..to, [joined]);
-        } else if !full {
-            ranges.insert(from, (first, last));
-        } else if ranges.is_empty() {
-            self.0.remove(&replica);
+            return;
+        }
+        ranges.insert(from, (first, last));
+        if self.ranges() > KNOWLEDGE_RANGES
+            && let Some(ranges) = self.0.get_mut(&replica)
+        {
+            ranges.remove(from);
+            self.0.retain(|_, ranges| !ranges.is_empty());
         }
     }
 }
@@ -194,7 +197,7 @@ impl TryFrom<Vec<(ReplicaId, Vec<Range>)>> for Knowledge {
             }
         }
         if count > KNOWLEDGE_RANGES {
-            return Err("knowledge has more than 1024 ranges");
+            return Err("knowledge has more than 8192 ranges");
         }
         Ok(Self(replicas))
     }
@@ -266,10 +269,12 @@ mod tests {
     #[test]
     fn at_the_limit_knowledge_stays_true_and_bounded() {
         let mut knowledge = Knowledge::default();
-        for counter in (1..5_000).map(|n| n * 2) {
+        for counter in (1..10_000).map(|n| n * 2) {
             knowledge.add(Dot { replica: ReplicaId(1), counter });
         }
         assert_eq!(knowledge.ranges(), KNOWLEDGE_RANGES);
         assert!(!knowledge.contains(Dot { replica: ReplicaId(1), counter: 3 }));
+        knowledge.add(Dot { replica: ReplicaId(2), counter: 1 });
+        assert_eq!(knowledge.ranges(), KNOWLEDGE_RANGES);
     }
 }

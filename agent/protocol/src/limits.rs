@@ -1,6 +1,6 @@
 //! Limits of what comes over the wire; all are checked before anything is allocated for it.
 
-use syncmesh_core::limits::{BLOCK_BYTES, INLINE_BYTES, KNOWLEDGE_RANGES, PATH_BYTES};
+use syncmesh_core::limits::{BLOCK_BYTES, INLINE_BYTES, KNOWLEDGE_RANGES, PATH_BYTES, VECTOR_REPLICAS};
 
 /// Longest body of a frame. Room for a block, or for a batch that was filled up to its target and then took one more
 /// file of the largest inline size.
@@ -17,7 +17,10 @@ pub const BATCH_ENTRIES: usize = 256;
 pub const ENTRIES_CREDIT_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Most nodes in one list of sessions or replicas.
-pub const LIST_ITEMS: usize = 4_096;
+pub const LIST_ITEMS: usize = 1_024;
+
+/// The longest name of a node: a DNS name.
+const NODE_BYTES: usize = 253;
 
 /// Parts of a volume whose sums are told at once when replicas are compared.
 pub const PARTS: usize = 16;
@@ -28,8 +31,12 @@ pub const PART_ROWS: usize = 64;
 /// A rough upper bound on the encoded size of knowledge: three varints a range.
 const KNOWLEDGE_BYTES: usize = KNOWLEDGE_RANGES * 32;
 
+/// The same for a version vector: two varints a replica.
+const VECTOR_BYTES: usize = VECTOR_REPLICAS * 16;
+
 const _: () = assert!(BLOCK_BYTES as usize + PATH_BYTES < BODY_BYTES);
-const _: () = assert!(BATCH_BYTES + INLINE_BYTES as usize + 64 * 1024 < BODY_BYTES);
+const _: () = assert!(BATCH_BYTES + INLINE_BYTES as usize + VECTOR_BYTES < BODY_BYTES);
+const _: () = assert!(LIST_ITEMS * (NODE_BYTES + 16) < BODY_BYTES);
 const _: () = assert!(PART_ROWS <= BATCH_ENTRIES);
 const _: () = assert!(PARTS * (PATH_BYTES + 32) < BODY_BYTES);
 const _: () = assert!(KNOWLEDGE_BYTES + 1024 < BODY_BYTES);
