@@ -8,6 +8,7 @@ mod write_out;
 pub use apply::{Applied, AppliedItem, Apply, Cause, DisplacedVersion, Errand, Fate, Item};
 
 use crate::contents;
+use crate::follow::{Heard, next};
 use crate::guard::is_approved;
 use crate::hash::{Hashed, hash};
 use crate::job::{Context, VolumeContext, identity};
@@ -54,6 +55,9 @@ impl Apply {
                     // Created again, or overtaken by another version: the verdict is about nothing.
                     Step::Done(None, Fate::Visible)
                 }
+                _ if item.errand == Errand::Follow && row.as_ref().is_none_or(|row| !is_over(item, row)) => {
+                    Step::Done(None, Fate::Waits(Cause::Overtaken))
+                }
                 _ if item.errand != Errand::Judged && row.as_ref().is_some_and(is_withheld) => {
                     overtake(row.as_ref(), item)
                 }
@@ -74,9 +78,7 @@ impl Apply {
             // no peer could give it to us.
             let step = match (step, &item.source) {
                 (Step::Done(_, Fate::Waits(_)), Source::Displaced(_)) => Step::Done(None, Fate::Visible),
-                (Step::Done(_, Fate::Waits(cause)), _) if item.errand == Errand::Decision => {
-                    Step::Done(None, Fate::Waits(cause))
-                }
+                (Step::Done(_, Fate::Waits(cause)), _) if item.errand.lapses() => Step::Done(None, Fate::Waits(cause)),
                 (step, _) => step,
             };
             match step {
@@ -109,7 +111,7 @@ impl Apply {
                 }
             }
         }
-        let is_lapsed = |result: &&mut AppliedItem| result.errand == Errand::Decision && result.fate != Fate::Visible;
+        let is_lapsed = |result: &&mut AppliedItem| result.errand.lapses() && result.fate != Fate::Visible;
         results.iter_mut().filter(is_lapsed).for_each(|result| result.row = None);
         let dirty = work.dirty;
         drop(opened);
@@ -185,6 +187,12 @@ fn overtake(row: Option<&Row>, item: &Item) -> Step {
 
 fn is_held(row: &Row) -> bool {
     row.wanted.as_ref().is_some_and(|wanted| wanted.why == Why::Held)
+}
+
+/// Is it over all that is known, and does nothing of that wait for somebody's word?
+fn is_over(item: &Item, row: &Row) -> bool {
+    let waits = row.wanted.as_ref().is_some_and(|wanted| wanted.why != Why::Fetching);
+    !waits && row.entries().all(|known| item.entry.vector.includes_all(&known.vector))
 }
 
 /// Did a user here delete it, and is that held?
@@ -278,6 +286,11 @@ impl Work<'_> {
         let published = row.and_then(|row| row.here.as_ref());
         if let Some(row) = row.filter(|row| is_disputed(&path, item, row)) {
             return Ok(Step::Done(Some(unseen(row)), Fate::Waits(Cause::LocalChange)));
+        }
+        if let Some(row) = row
+            && self.follows(&self.job.key(&item.name), item, row, &target)?
+        {
+            return waits(Cause::Moved, Why::Fetching);
         }
         let decision = decide(published.map(|here| &here.entry), &target, self.policy(item));
         let mut old = published.and_then(|here| here.identity);
@@ -408,6 +421,14 @@ impl Work<'_> {
         Ok(self.unless_open(directory, item, row, &target, step))
     }
 
+    /// Does an edit here follow a rename that has come?
+    fn follows(&self, key: &Key, item: &Item, row: &Row, target: &Entry) -> Result<bool, RegistryError> {
+        let node = self.job.replicas.get(&self.job.replica);
+        let is_ours = |replica| node.is_some() && self.job.replicas.get(&replica) == node;
+        let heard = if item.errand == Errand::Again { self.job.heard } else { Heard::NotAll };
+        Ok(next(&self.context.registry, key, row, target, is_ours, heard)?.is_some())
+    }
+
     /// What a program has open for writing is replaced when it is closed, or when it was waited for long enough.
     fn unless_open(
         &self,
@@ -419,7 +440,7 @@ impl Work<'_> {
     ) -> Step {
         let Step::Publish(plan) = step else { return step };
         let may_wait = plan.old.is_some()
-            && item.errand != Errand::Decision
+            && !item.errand.lapses()
             && !matches!(item.source, Source::Displaced(_))
             && !self.job.overdue.contains(&item.name);
         if !may_wait || has_writers(directory, &item.name) != Some(true) {
