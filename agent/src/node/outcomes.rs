@@ -2,7 +2,7 @@
 
 use super::Node;
 use crate::connection::{Lane, Phase};
-use crate::fetch::{BlockRead, StagedBlock};
+use crate::fetch::{BlockRead, StagedBlock, wanted_file};
 use crate::job::Done;
 use crate::job::Sweep;
 use crate::journal::Record;
@@ -584,9 +584,13 @@ impl<I: Io> Node<I> {
             // The next try finds out whether there is room, and marks it if there isn't.
             Err(FsError::NoSpace) => self.end_fetch(staged.fetch),
             Err(error) => {
-                let (number, path) = (fetch.volume, fetch.wanted.key.path());
-                if let Some(volume) = self.volumes.get_mut(&number) {
-                    volume.problem(path, format!("can't be written: {error}"));
+                let (number, key, hash) = (fetch.volume, &fetch.wanted.key, fetch.wanted.hash);
+                // Something else may have its name by now, and nobody would take back what is said of it.
+                let wanted = self.registry.get(key).ok().flatten().and_then(|row| wanted_file(&row));
+                if let Some(volume) = self.volumes.get_mut(&number)
+                    && wanted.is_some_and(|(wanted, ..)| wanted == hash)
+                {
+                    volume.problem(key.path(), format!("can't be written: {error}"));
                 }
                 self.end_fetch(staged.fetch);
             }
