@@ -3,16 +3,17 @@
 
 mod act;
 mod apply;
+mod follow;
 mod write_out;
 
 pub use apply::{Applied, AppliedItem, Apply, Cause, DisplacedVersion, Errand, Fate, Item};
 
 use crate::contents;
-use crate::follow::{Heard, next};
 use crate::guard::is_approved;
 use crate::hash::{Hashed, hash};
 use crate::job::{Context, VolumeContext, identity};
 use crate::publish::act::{Act, Plan};
+use crate::publish::follow::is_over;
 use crate::registry::{Key, RegistryError};
 use crate::scan::is_leftover;
 use crate::space::{Room, needs};
@@ -189,12 +190,6 @@ fn is_held(row: &Row) -> bool {
     row.wanted.as_ref().is_some_and(|wanted| wanted.why == Why::Held)
 }
 
-/// Is it over all that is known, and does nothing of that wait for somebody's word?
-fn is_over(item: &Item, row: &Row) -> bool {
-    let waits = row.wanted.as_ref().is_some_and(|wanted| wanted.why != Why::Fetching);
-    !waits && row.entries().all(|known| item.entry.vector.includes_all(&known.vector))
-}
-
 /// Did a user here delete it, and is that held?
 fn is_withheld(row: &Row) -> bool {
     is_held(row) && row.live().is_none()
@@ -288,7 +283,7 @@ impl Work<'_> {
             return Ok(Step::Done(Some(unseen(row)), Fate::Waits(Cause::LocalChange)));
         }
         if let Some(row) = row
-            && self.follows(&self.job.key(&item.name), item, row, &target)?
+            && self.follows(item, row, &target)?
         {
             return waits(Cause::Moved, Why::Fetching);
         }
@@ -419,14 +414,6 @@ impl Work<'_> {
         };
         let step = self.stage(directory, index, item, row, &target, entry, old, end, over)?;
         Ok(self.unless_open(directory, item, row, &target, step))
-    }
-
-    /// Does an edit here follow a rename that has come?
-    fn follows(&self, key: &Key, item: &Item, row: &Row, target: &Entry) -> Result<bool, RegistryError> {
-        let node = self.job.replicas.get(&self.job.replica);
-        let is_ours = |replica| node.is_some() && self.job.replicas.get(&replica) == node;
-        let heard = if item.errand == Errand::Again { self.job.heard } else { Heard::NotAll };
-        Ok(next(&self.context.registry, key, row, target, is_ours, heard)?.is_some())
     }
 
     /// What a program has open for writing is replaced when it is closed, or when it was waited for long enough.
