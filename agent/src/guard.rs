@@ -5,13 +5,11 @@
 //! `wanted` with `Why::Held`. Of a file that a user here deleted nothing is `here` any more and the entry is wanted; of one
 //! that a peer deleted the file is `here` still and the deletion is wanted.
 
-use crate::limits::{GUARD_LONGEST, GUARD_QUIET, GUARD_REVIEW, MOVED};
+use crate::limits::{GUARD_LONGEST, GUARD_QUIET, GUARD_REVIEW};
+use crate::moved::Moved;
 use crate::registry::{Counts, Key};
-use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use syncmesh_core::entry::{Body, ContentHash, Entry, Identity, Row, Wanted, Why};
+use syncmesh_core::entry::{Body, Entry, Row, Wanted, Why};
 use syncmesh_core::guard::{FEW, Limits};
-use syncmesh_core::path::RelativePath;
 
 /// One volume's guard.
 pub struct Guard {
@@ -184,8 +182,8 @@ impl Guard {
     pub fn decided(&mut self, counts: &Counts, now: u64) {
         self.state = if counts.held == 0 { State::Calm } else { State::Gathering { first: now } };
         if counts.held == 0 {
-            self.moved_here.pairs = 0;
-            self.moved_there.pairs = 0;
+            self.moved_here.clear();
+            self.moved_there.clear();
         }
     }
 }
@@ -195,91 +193,6 @@ impl State {
     pub fn deciding(verdict: Verdict, counts: &Counts) -> Self {
         Self::Deciding(Deciding { verdict, rows: counts.held, walk: Walk::Rows(None), running: false })
     }
-}
-
-/// Recognises moved files among those that vanished and appeared within some seconds, in whatever order they are seen.
-#[derive(Default)]
-pub struct Moved {
-    /// Files that were recognised.
-    pub pairs: u64,
-    vanished: Seen,
-    appeared: Seen,
-    since: u64,
-}
-
-/// Files and where they were seen, of this span of time and of the one before.
-#[derive(Default)]
-struct Seen([BTreeMap<u64, u64>; 2]);
-
-impl Seen {
-    /// Takes out a file; true if it was seen elsewhere.
-    fn take(&mut self, file: u64, path: u64) -> bool {
-        self.0.iter_mut().find_map(|seen| seen.remove(&file)).is_some_and(|at| at != path)
-    }
-
-    fn add(&mut self, file: u64, path: u64) {
-        if self.0[0].len() < MOVED {
-            self.0[0].insert(file, path);
-        }
-    }
-}
-
-impl Moved {
-    /// What a file shows wherever it is moved to on one disk. Inode numbers are used again, times to the nanosecond aren't.
-    pub fn on_disk(identity: &Identity) -> u64 {
-        identity.inode.rotate_left(32) ^ identity.mtime.cast_unsigned() ^ identity.size.rotate_left(16)
-    }
-
-    /// What a file shows wherever it is moved to in the mesh; nothing if it is empty, as many are.
-    pub fn in_mesh(body: &Body) -> Option<u64> {
-        let hash = match body {
-            Body::File { hash, .. } => *hash,
-            Body::Tombstone { deleted, .. } => (*deleted)?,
-            Body::Symlink { .. } | Body::Directory => return None,
-        };
-        let first = hash.as_bytes().first_chunk().map(|first| u64::from_le_bytes(*first));
-        first.filter(|_| hash != ContentHash::of(b""))
-    }
-
-    /// A file is gone from its path.
-    pub fn vanished(&mut self, file: u64, path: &RelativePath, now: u64) {
-        self.age(now);
-        let path = number(path);
-        if self.appeared.take(file, path) {
-            self.pairs += 1;
-        } else {
-            self.vanished.add(file, path);
-        }
-    }
-
-    /// A file has a new path.
-    pub fn appeared(&mut self, file: u64, path: &RelativePath, now: u64) {
-        self.age(now);
-        let path = number(path);
-        if self.vanished.take(file, path) {
-            self.pairs += 1;
-        } else {
-            self.appeared.add(file, path);
-        }
-    }
-
-    /// What was seen before the last but one span of time is forgotten.
-    fn age(&mut self, now: u64) {
-        if now < self.since + GUARD_LONGEST.as_nanos() as u64 {
-            return;
-        }
-        self.since = now;
-        for seen in [&mut self.vanished, &mut self.appeared] {
-            seen.0.swap(0, 1);
-            seen.0[0].clear();
-        }
-    }
-}
-
-fn number(path: &RelativePath) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    path.as_bytes().hash(&mut hasher);
-    hasher.finish()
 }
 
 /// The row of a deletion by a user here, as long as it waits. `None` if it needn't: it takes nothing from anybody, because

@@ -74,6 +74,10 @@ pub const GUARD_REVIEW: Duration = Duration::from_secs(60);
 /// deleted, which holds it at worst.
 pub const MOVED: usize = 64 * 1024;
 
+/// Bytes of paths to which files may have been moved, in each of six tables. Beyond, nobody is told where a file was moved, so
+/// an edit elsewhere doesn't follow.
+pub const MOVED_PATHS_BYTES: usize = 2 * 1024 * 1024;
+
 /// Control messages that wait for a peer: its replicas and its volumes' knowledge at the start, requests and answers
 /// later. Small and bulk messages are bounded by their credits.
 pub const CONTROL_BYTES: usize = 16 * 1024 * 1024;

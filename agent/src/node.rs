@@ -6,6 +6,7 @@
 mod compare;
 mod conflicts;
 mod dispatch;
+mod follow;
 mod holds;
 mod incarnation;
 mod inspect;
@@ -244,6 +245,8 @@ pub struct Counters {
     pub fetched_bytes: u64,
     /// Bytes of contents that this node had already, and copied.
     pub reused_bytes: u64,
+    /// Edits that followed a rename to the new name.
+    pub followed_edits: u64,
     /// Comparisons that found different sums where both sides knew the same, or a sum that wasn't that of its rows.
     pub sum_differences: u64,
     /// Paths that were found by them, and repaired.

@@ -3,6 +3,7 @@
 
 mod act;
 mod apply;
+mod follow;
 mod write_out;
 
 pub use apply::{Applied, AppliedItem, Apply, Cause, DisplacedVersion, Errand, Fate, Item};
@@ -12,6 +13,7 @@ use crate::guard::is_approved;
 use crate::hash::{Hashed, hash};
 use crate::job::{Context, VolumeContext, identity};
 use crate::publish::act::{Act, Plan};
+use crate::publish::follow::is_over;
 use crate::registry::{Key, RegistryError};
 use crate::scan::is_leftover;
 use crate::space::{Room, needs};
@@ -54,6 +56,9 @@ impl Apply {
                     // Created again, or overtaken by another version: the verdict is about nothing.
                     Step::Done(None, Fate::Visible)
                 }
+                _ if item.errand == Errand::Follow && row.as_ref().is_none_or(|row| !is_over(item, row)) => {
+                    Step::Done(None, Fate::Waits(Cause::Overtaken))
+                }
                 _ if item.errand != Errand::Judged && row.as_ref().is_some_and(is_withheld) => {
                     overtake(row.as_ref(), item)
                 }
@@ -74,9 +79,7 @@ impl Apply {
             // no peer could give it to us.
             let step = match (step, &item.source) {
                 (Step::Done(_, Fate::Waits(_)), Source::Displaced(_)) => Step::Done(None, Fate::Visible),
-                (Step::Done(_, Fate::Waits(cause)), _) if item.errand == Errand::Decision => {
-                    Step::Done(None, Fate::Waits(cause))
-                }
+                (Step::Done(_, Fate::Waits(cause)), _) if item.errand.lapses() => Step::Done(None, Fate::Waits(cause)),
                 (step, _) => step,
             };
             match step {
@@ -109,7 +112,7 @@ impl Apply {
                 }
             }
         }
-        let is_lapsed = |result: &&mut AppliedItem| result.errand == Errand::Decision && result.fate != Fate::Visible;
+        let is_lapsed = |result: &&mut AppliedItem| result.errand.lapses() && result.fate != Fate::Visible;
         results.iter_mut().filter(is_lapsed).for_each(|result| result.row = None);
         let dirty = work.dirty;
         drop(opened);
@@ -279,6 +282,11 @@ impl Work<'_> {
         if let Some(row) = row.filter(|row| is_disputed(&path, item, row)) {
             return Ok(Step::Done(Some(unseen(row)), Fate::Waits(Cause::LocalChange)));
         }
+        if let Some(row) = row
+            && self.follows(item, row, &target)?
+        {
+            return waits(Cause::Moved, Why::Fetching);
+        }
         let decision = decide(published.map(|here| &here.entry), &target, self.policy(item));
         let mut old = published.and_then(|here| here.identity);
         // A suspect gives way to whatever is known beyond the row, and stays as it is if nothing is. What a user has done
@@ -420,7 +428,7 @@ impl Work<'_> {
     ) -> Step {
         let Step::Publish(plan) = step else { return step };
         let may_wait = plan.old.is_some()
-            && item.errand != Errand::Decision
+            && !item.errand.lapses()
             && !matches!(item.source, Source::Displaced(_))
             && !self.job.overdue.contains(&item.name);
         if !may_wait || has_writers(directory, &item.name) != Some(true) {

@@ -4,7 +4,7 @@
 use crate::contents::{Copying, Found};
 use crate::fetch::FETCH_SLOT;
 use crate::job::VolumeContext;
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{Key, Registry, RegistryError};
 use crate::space::Room;
 use crate::store;
 use syncmesh_core::entry::ContentHash;
@@ -28,6 +28,8 @@ pub struct Reuse {
     pub size: u64,
     /// They have holes.
     pub sparse: bool,
+    /// Only what is published under this path counts.
+    pub from: Option<Key>,
     /// How far it has got.
     pub copy: Copied,
 }
@@ -92,6 +94,11 @@ impl Reuse {
     }
 
     fn find(&self, volume: &VolumeContext, registry: &Registry) -> Result<Option<Found>, RegistryError> {
+        if let Some(key) = &self.from {
+            let here = registry.get(key)?.and_then(|row| row.here);
+            let here = here.filter(|here| here.entry.content.body.hash() == Some(self.hash));
+            return Ok(here.map(|here| Found::Published(key.clone(), Box::new(here))));
+        }
         if let Some((key, here)) = registry.with_contents(self.volume, self.hash)? {
             return Ok(Some(Found::Published(key, Box::new(here))));
         }

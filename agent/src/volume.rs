@@ -151,6 +151,8 @@ pub struct FetchWanted {
     pub lacking: Vec<u64>,
     /// This node was searched for them.
     pub looked_here: bool,
+    /// They are copied from this path, and fetched from nobody: an edit follows a rename.
+    pub from: Option<Key>,
 }
 
 impl FetchWanted {
@@ -167,6 +169,7 @@ impl FetchWanted {
             refused: Vec::new(),
             lacking: Vec::new(),
             looked_here: false,
+            from: None,
         })
     }
 
@@ -182,6 +185,7 @@ impl FetchWanted {
             refused: Vec::new(),
             lacking: Vec::new(),
             looked_here: false,
+            from: None,
         })
     }
 }
@@ -229,6 +233,11 @@ impl Volume {
     pub fn next_dot(&mut self, replica: syncmesh_core::version::ReplicaId) -> Dot {
         self.counter += 1;
         Dot { replica, counter: self.counter }
+    }
+
+    /// When something was seen to be gone or new: all that a first scan finds at one moment, however long it takes.
+    pub fn moment(&self, now: u64) -> u64 {
+        if self.scanned { now } else { 0 }
     }
 
     /// Does it stand still, until somebody says otherwise?

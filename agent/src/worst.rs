@@ -110,6 +110,7 @@ fn fetching(entry: &Entry, known: &[Arc<Knowledge>]) -> String {
                 "no connected member has its contents".into()
             }
         }
+        Body::Tombstone { moved_to: Some(_), .. } => "its rename waits: it was changed here meanwhile".into(),
         Body::Tombstone { .. } => "its deletion waits: something new is in it, or was changed here".into(),
         _ => "it waits for its directory, or for what has its name".into(),
     }

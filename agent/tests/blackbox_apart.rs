@@ -124,7 +124,7 @@ fn a_deleted_directory_in_which_somebody_wrote_stays_under_manual() {
     a_deleted_directory("manual");
 }
 
-/// A directory that one side renamed while the other edited a file in it: the old name stays for the edit alone.
+/// A directory that one side renamed while the other edited a file in it: the edit follows to the new name.
 fn a_renamed_directory(policy: &str) {
     let mut mesh = filled(policy);
     apart(
@@ -132,23 +132,26 @@ fn a_renamed_directory(policy: &str) {
         |a| fs::rename(a.volume.join("d"), a.volume.join("moved")).unwrap(),
         |b| replace(&b.volume.join("d/one"), b"edited"),
     );
-    let names = mesh.agents[0].names();
-    assert_eq!(names, ["d", "d/one", "moved", "moved/one", "moved/three", "moved/two"], "{policy}");
-    assert_eq!(fs::read(mesh.agents[0].volume.join("d/one")).unwrap(), b"edited");
+    let mut names = mesh.agents[0].names();
+    // It may have been made again for the edit before that had followed.
+    names.retain(|name| name != "d");
+    assert_eq!(names, ["moved", "moved/one", "moved/three", "moved/two"], "{policy}");
+    assert_eq!(fs::read(mesh.agents[0].volume.join("moved/one")).unwrap(), b"edited");
+    mesh.assert_no_conflicts();
 }
 
 #[test]
-fn a_renamed_directory_in_which_somebody_edited_keeps_the_edit_under_keep_both() {
+fn an_edit_in_a_renamed_directory_follows_under_keep_both() {
     a_renamed_directory("keepBoth");
 }
 
 #[test]
-fn a_renamed_directory_in_which_somebody_edited_keeps_the_edit_under_last_writer_wins() {
+fn an_edit_in_a_renamed_directory_follows_under_last_writer_wins() {
     a_renamed_directory("lastWriterWins");
 }
 
 #[test]
-fn a_renamed_directory_in_which_somebody_edited_keeps_the_edit_under_manual() {
+fn an_edit_in_a_renamed_directory_follows_under_manual() {
     a_renamed_directory("manual");
 }
 

@@ -1,7 +1,7 @@
 //! What is declared of a path, and what a replica keeps about it: entries and rows, in their final encoding.
 //!
-//! Encoded with postcard behind one format byte. Fields whose behaviour comes later (renames, approvals, other hashes)
-//! have their place already, so that a row written today can be read then.
+//! Encoded with postcard behind one format byte. Fields whose behaviour comes later (other hashes) have their place already,
+//! so that a row written today can be read then.
 
 use crate::clock::Hlc;
 use crate::limits::{LINK_TARGET_BYTES, LOSERS};
@@ -68,9 +68,9 @@ pub enum Body {
     Tombstone {
         /// What was deleted (see [`Body::recognised_by`]), so that a rebuilt registry recognises it.
         deleted: Option<ContentHash>,
-        /// Where it was moved to (reserved).
-        moved_to: Option<RelativePath>,
-        /// Which replica's user approved a held deletion (reserved).
+        /// Where a user moved it, if that was seen: edits that didn't know of it follow (see [`crate::follow`]).
+        moved_to: Option<MovedTo>,
+        /// Which replica's user approved a held deletion.
         approved_by: Option<ReplicaId>,
     },
     /// A regular file.
@@ -85,7 +85,7 @@ pub enum Body {
         hash: ContentHash,
         /// It has holes, which stay holes.
         sparse: bool,
-        /// Where it was moved from (reserved).
+        /// The name under which it was edited, if it followed a rename from there.
         moved_from: Option<RelativePath>,
     },
     /// A symbolic link, which is never followed or interpreted.
@@ -97,6 +97,15 @@ pub enum Body {
     },
     /// A directory. Its times aren't synchronised.
     Directory,
+}
+
+/// Where contents were moved.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MovedTo {
+    /// Their new name.
+    pub path: RelativePath,
+    /// The version that was moved: whoever edits the old name over it has seen all that the new name has.
+    pub version: Dot,
 }
 
 impl Body {
@@ -269,6 +278,9 @@ impl Entry {
                     if i64::try_from(*size).is_err() {
                         return Err(EntryError::Size);
                     }
+                }
+                Body::Tombstone { moved_to: Some(moved), .. } if !self.vector.includes(moved.version) => {
+                    return Err(EntryError::StampOutsideVector);
                 }
                 Body::Tombstone { .. } | Body::Directory => {}
             }

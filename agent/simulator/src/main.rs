@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     let limit = arguments.minutes.map(|minutes| Duration::from_secs(60 * minutes));
     let next = AtomicU64::new(arguments.from);
     let end = arguments.from + arguments.seeds;
-    let [told, steps, writes, runs] = [0; 4].map(AtomicU64::new);
+    let [told, steps, writes, followed, runs] = [0; 5].map(AtomicU64::new);
     let failed = AtomicBool::new(false);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -83,6 +83,7 @@ fn main() -> ExitCode {
                             told.fetch_add(1, Ordering::Relaxed);
                             steps.fetch_add(story.steps, Ordering::Relaxed);
                             writes.fetch_add(story.writes, Ordering::Relaxed);
+                            followed.fetch_add(story.followed, Ordering::Relaxed);
                         }
                         Err(why) => {
                             println!("seed {seed}: {why}\n  again: cargo xtask sim --seed {seed} --trace");
@@ -94,10 +95,11 @@ fn main() -> ExitCode {
         }
     });
     println!(
-        "{} seeds, {} steps, {} writes, {} planner runs in {:.1} s",
+        "{} seeds, {} steps, {} writes, {} edits that followed renames, {} planner runs in {:.1} s",
         told.load(Ordering::Relaxed),
         steps.load(Ordering::Relaxed),
         writes.load(Ordering::Relaxed),
+        followed.load(Ordering::Relaxed),
         runs.load(Ordering::Relaxed),
         begun.elapsed().as_secs_f64()
     );

@@ -32,11 +32,16 @@ pub struct Told {
     pub steps: u64,
     /// Writes of users.
     pub writes: u64,
+    /// Edits that followed a rename.
+    pub followed: u64,
     /// Files at the end, on each node.
     pub files: usize,
 }
 
 const SECOND: u64 = 1_000_000_000;
+
+/// Makes a seed of its own from a story's, so that all other stories stay as they are.
+const RENAMING: u64 = 0x51ab_3f0c_77d2_9e15;
 
 struct Teller {
     mesh: Mesh,
@@ -48,6 +53,10 @@ struct Teller {
     writer: Option<u32>,
     /// Versions that other nodes declared all the same.
     made_up: u64,
+    /// Edits that followed a rename.
+    followed: u64,
+    /// Users rename files all the time, and have few.
+    renaming: bool,
     /// Comparisons of replicas that found them different although they knew the same.
     differences: u64,
     /// Some machine lost power at some time, or its disk couldn't take what was written.
@@ -79,6 +88,8 @@ pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
         cuts: Vec::new(),
         writer,
         made_up: 0,
+        followed: 0,
+        renaming: crate::Random::new(seed ^ RENAMING).once_in(5),
         differences: 0,
         power_lost: false,
         mishaps: Mishaps::default(),
@@ -110,6 +121,9 @@ impl Teller {
     fn act(&mut self, calm: bool) {
         let node = self.mesh.random.between(1, u64::from(self.nodes)) as u32;
         let author = self.writer.unwrap_or_else(|| self.twins.one_of(&mut self.mesh, node));
+        if self.renaming && self.mesh.random.once_in(4) {
+            return self.rename_and_edit(node, author);
+        }
         match self.mesh.random.between(0, if calm { 79 } else { 99 }) {
             0..=23 => self.write(author),
             24..=27 => self.save_beside(author),
@@ -135,6 +149,7 @@ impl Teller {
                     self.count_made_up(node);
                     self.count_differences(node);
                     self.let_note(node);
+                    self.count_followed(node);
                     self.mesh.kill(node);
                 } else {
                     if !self.power_lost {
@@ -195,6 +210,7 @@ impl Teller {
     /// Whether the agent runs or not. What only this machine had, and hadn't synced, is excused.
     fn lose_power(&mut self, node: u32) {
         self.count_differences(node);
+        self.count_followed(node);
         let before = self.contents();
         self.mesh.lose_power(node);
         let after = self.contents();
@@ -248,6 +264,10 @@ impl Teller {
             return Err(format!("I1: sums differ where all know the same, {} times: {sums:?}", self.differences));
         }
         Ok(())
+    }
+
+    fn count_followed(&mut self, node: u32) {
+        self.followed += self.mesh.counters(node).map_or(0, |counters| counters.followed_edits);
     }
 
     fn count_differences(&mut self, node: u32) {
@@ -347,6 +367,7 @@ impl Teller {
             return Err(format!("I6: nothing is written, and yet versions or frames: {activity:?}, then {later:?}"));
         }
         (1..=self.nodes).for_each(|id| self.count_made_up(id));
+        (1..=self.nodes).for_each(|id| self.count_followed(id));
         // A version that only its readers have left, after its writer lost power, is declared by one of them.
         // What a rebuilt registry declares may conflict, and others make the copies.
         if self.made_up > 0 && !self.power_lost && !self.mishaps.rebuilt {
@@ -368,7 +389,8 @@ impl Teller {
         let stored = stored.iter().flat_map(BTreeMap::values).map(Vec::as_slice);
         self.ledger.check(files.clone().map(|(path, shown)| (path.as_slice(), shown.contents.as_slice())), stored)?;
         let count = files.count();
-        Ok(Told { trace: self.mesh.trace, steps: self.mesh.steps, writes: self.writes, files: count })
+        let Self { mesh, writes, followed, .. } = self;
+        Ok(Told { trace: mesh.trace, steps: mesh.steps, writes, followed, files: count })
     }
 }
 

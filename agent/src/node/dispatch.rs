@@ -7,6 +7,7 @@ use crate::announce::Collect;
 use crate::connection::{Lane, Phase};
 use crate::epoch::Commit;
 use crate::fetch::{FETCH_SLOT, StageBlock};
+use crate::follow::Heard;
 use crate::job::{Job, Sweep};
 use crate::limits::{
     APPLY_ITEMS, EPOCH, EPOCH_ROWS_BYTES, FETCH_BLOCKS, FETCH_WINDOW, FETCHES, JOBS, PLACE, PRUNE, RECOUNT, SCAN_JOBS,
@@ -203,10 +204,11 @@ impl<I: Io> Node<I> {
     fn start_applies(&mut self) {
         let now = self.io.now();
         let pause = !self.has_room() || self.epoch_is_over(now) || self.stopping.is_some();
-        if pause && self.epoch.displaced == 0 {
+        if pause && self.epoch.displaced == 0 || self.volumes.values().all(|volume| volume.incoming.is_empty()) {
             return;
         }
         let wall = self.wall_millis();
+        let heard = self.heard();
         let mut jobs = Vec::new();
         for volume in self.volumes.values_mut().filter(|volume| volume.scanned && volume.failed.is_none()) {
             let stands_still = volume.stands_still();
@@ -244,6 +246,7 @@ impl<I: Io> Node<I> {
                     replicas: Arc::clone(&self.replicas),
                     now_millis: wall,
                     overdue,
+                    heard: if heard.contains(&volume.number) { Heard::All } else { Heard::NotAll },
                 }));
             }
         }
@@ -321,7 +324,8 @@ impl<I: Io> Node<I> {
                     break;
                 };
                 let fetching = self.fetches.values().map(|fetch| &fetch.wanted);
-                if fetching.chain(self.reuses.values()).any(|other| other.key == wanted.key) {
+                let is_same = |other: &FetchWanted| other.key == wanted.key && other.from == wanted.from;
+                if fetching.chain(self.reuses.values()).any(is_same) {
                     continue;
                 }
                 if !wanted.looked_here {

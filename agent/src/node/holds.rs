@@ -1,8 +1,9 @@
 //! Deletions that wait: how they are taken in, judged, and let go or taken back.
 
 use super::Node;
-use crate::guard::{Deciding, Moved, State, Verdict, Walk, withheld};
+use crate::guard::{Deciding, State, Verdict, Walk, withheld};
 use crate::job::{Job, Sweep};
+use crate::moved::Moved;
 use crate::publish::{Errand, Item};
 use crate::record::{over_unseen, version};
 use crate::registry::Key;
@@ -10,7 +11,7 @@ use crate::stage::Source;
 use crate::volume::Volume;
 use syncmesh_core::clock::HlcClock;
 use syncmesh_core::decide::merge;
-use syncmesh_core::entry::{Body, Entry, Row, Stamp, Why};
+use syncmesh_core::entry::{Body, Entry, MovedTo, Row, Stamp, Why};
 use syncmesh_core::path::{Name, RelativePath};
 use syncmesh_core::version::ReplicaId;
 use syncmesh_io::Io;
@@ -29,7 +30,8 @@ impl<I: Io> Node<I> {
         if let Some(here) = old.live().filter(|here| here.entry.content.body.rank() == 1)
             && let Some(identity) = &here.identity
         {
-            volume.guard.moved_here.vanished(Moved::on_disk(identity), &key.path(), now);
+            let moment = volume.moment(now);
+            volume.guard.moved_here.vanished(Moved::on_disk(identity), &key.path(), moment);
         }
         volume.guard.gather(now, volume.state.counts.files);
         volume.count(key, Some(old), &held);
@@ -78,7 +80,7 @@ impl<I: Io> Node<I> {
                     deciding.walk = Walk::End;
                     let verdict = deciding.verdict;
                     for (key, entry) in directories.into_iter().rev() {
-                        let entry = buried(volume, &mut self.clock, wall, replica, &entry, verdict);
+                        let entry = buried(volume, &mut self.clock, wall, replica, &entry, None, verdict);
                         volume.queue(key.directory, item(key.name, entry));
                         self.counters.versions_made += 1;
                     }
@@ -118,9 +120,12 @@ impl<I: Io> Node<I> {
                     directories.push((key, entry.clone()));
                     continue;
                 }
-                (None, _) => over_unseen(buried(volume, clock, wall, replica, entry, verdict), unseen),
+                (None, _) => {
+                    let to = volume.guard.moved_here.destination(&key.path());
+                    over_unseen(buried(volume, clock, wall, replica, entry, to, verdict), unseen)
+                }
                 (Some(here), Verdict::Approve) => {
-                    buried(volume, clock, wall, replica, &merge(&here.entry, entry), verdict)
+                    buried(volume, clock, wall, replica, &merge(&here.entry, entry), None, verdict)
                 }
                 (Some(here), Verdict::Reject) => {
                     let attributes = here.entry.attributes;
@@ -147,7 +152,9 @@ impl<I: Io> Node<I> {
         let key = Key { volume: number, directory: directory.clone(), name: name.clone() };
         let unseen = self.unseen(&key, Some(held));
         let Some(volume) = self.volumes.get_mut(&number) else { return };
-        let entry = over_unseen(buried(volume, &mut self.clock, wall, replica, held, Verdict::Pass), unseen);
+        let to = volume.guard.moved_here.destination(&key.path());
+        let entry = buried(volume, &mut self.clock, wall, replica, held, to, Verdict::Pass);
+        let entry = over_unseen(entry, unseen);
         volume.queue(directory.clone(), item(name.clone(), entry));
         self.counters.versions_made += 1;
     }
@@ -179,21 +186,22 @@ fn stamp(volume: &mut Volume, clock: &mut HlcClock, wall: u64, replica: ReplicaI
     Stamp { hlc: clock.stamp(wall, Some(over.newest().hlc)), dot: volume.next_dot(replica) }
 }
 
-/// A deletion of what an entry declares.
+/// A deletion of what an entry declares, which may have been moved.
 fn buried(
     volume: &mut Volume,
     clock: &mut HlcClock,
     wall: u64,
     replica: ReplicaId,
     over: &Entry,
+    to: Option<RelativePath>,
     verdict: Verdict,
 ) -> Entry {
-    let deleted = match &over.content.body {
-        Body::Tombstone { deleted, .. } => *deleted,
-        body => body.recognised_by(),
+    let (deleted, moved_to) = match &over.content.body {
+        Body::Tombstone { deleted, moved_to, .. } => (*deleted, moved_to.clone()),
+        body => (body.recognised_by(), to.map(|path| MovedTo { path, version: over.content.stamp.dot })),
     };
     let approved_by = (verdict == Verdict::Approve).then_some(replica);
-    let body = Body::Tombstone { deleted, moved_to: None, approved_by };
+    let body = Body::Tombstone { deleted, moved_to, approved_by };
     let attributes = over.attributes;
     let stamp = stamp(volume, clock, wall, replica, over);
     version(Some(over), body, attributes.mode, attributes.owner, stamp)

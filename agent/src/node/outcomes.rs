@@ -3,12 +3,12 @@
 use super::Node;
 use crate::connection::{Lane, Phase};
 use crate::epoch::Committed;
-use crate::fetch::{BlockRead, StagedBlock};
-use crate::guard::Moved;
+use crate::fetch::{BlockRead, StagedBlock, wanted_file};
 use crate::job::Done;
 use crate::job::Sweep;
 use crate::journal::Record;
 use crate::limits::FETCH_QUEUE;
+use crate::moved::Moved;
 use crate::publish::{Applied, AppliedItem, Cause, Errand, Fate, Item};
 use crate::record::{over_unseen, record, version};
 use crate::registry::{Key, conflicts};
@@ -120,8 +120,12 @@ impl<I: Io> Node<I> {
         }
         let unseen = self.unseen(&key, finding.row.as_ref().and_then(Row::base));
         let Some(volume) = self.volumes.get_mut(&number) else { return };
-        if let (None, What::Content { body: Body::File { .. }, identity, .. }) = (&finding.row, &finding.what) {
-            volume.guard.moved_here.appeared(Moved::on_disk(identity), &path, now);
+        let is_new = finding.row.as_ref().and_then(Row::base).is_none_or(|base| !base.is_live());
+        if let (true, What::Content { body: Body::File { .. } | Body::Symlink { .. }, identity, .. }) =
+            (is_new, &finding.what)
+        {
+            let moment = volume.moment(now);
+            volume.guard.moved_here.appeared(Moved::on_disk(identity), &path, moment);
         }
         // What power loss made doubtful was there before this start, too.
         let first = !volume.scanned || finding.row.as_ref().is_some_and(is_suspect);
@@ -323,6 +327,12 @@ impl<I: Io> Node<I> {
         match &item.fate {
             // It wasn't recorded, and nothing waits for it.
             Fate::Waits(_) if item.errand == Errand::Decision => {}
+            Fate::Waits(cause) if item.errand == Errand::Follow => {
+                if *cause == Cause::LocalChange {
+                    volume.dirty.mark(directory, item.name.clone(), now, 0);
+                }
+                volume.retry.later(now);
+            }
             Fate::Visible => {
                 self.counters.versions_applied += 1;
                 volume.problems.remove(&path);
@@ -367,6 +377,7 @@ impl<I: Io> Node<I> {
                             self.keep_directory(number, directory, &item.name, &deletion);
                         }
                     }
+                    Cause::Moved => volume.retry.later(now),
                     Cause::Guard => volume.guard.gather(now, volume.state.counts.files),
                     Cause::Overtaken => {
                         if let Some(held) = item.row.as_ref().and_then(Row::base) {
@@ -406,6 +417,8 @@ impl<I: Io> Node<I> {
         if let Some(row) = &item.row {
             self.look_for_duplicates(row);
         }
+        let moved = (item.errand == Errand::Follow && item.fate == Fate::Visible).then(|| item.row.clone()).flatten();
+        let moves = (item.fate == Fate::Waits(Cause::Moved)).then(|| key.clone());
         if let Some(row) = item.row {
             let vectors = |row: &Row| row.entries().map(|entry| entry.vector.clone()).collect::<Vec<_>>();
             let news = old.as_ref().is_none_or(|old| vectors(old) != vectors(&row));
@@ -423,6 +436,14 @@ impl<I: Io> Node<I> {
                     self.keep(key, row);
                 }
             }
+        }
+        if let Some(key) = moves {
+            self.follow(&key);
+        }
+        if let Some(row) = moved {
+            self.counters.followed_edits += 1;
+            let key = Key { volume: number, directory: directory.clone(), name: item.name.clone() };
+            self.edit_moved(&key, Some(&row));
         }
         if let Some(other) = reopened {
             let name = item.name.clone();
@@ -577,13 +598,12 @@ impl<I: Io> Node<I> {
             // The next try finds out whether there is room, and marks it if there isn't.
             Err(FsError::NoSpace) => self.end_fetch(staged.fetch),
             Err(error) => {
-                let (number, key) = (fetch.volume, fetch.wanted.key.clone());
-                let is_wanted = match self.registry.get(&key) {
-                    Ok(row) => row.is_some_and(|row| row.wanted.is_some()),
-                    Err(error) => return self.fail(error.to_string()),
-                };
-                // What a user has written over meanwhile is nobody's problem any more.
-                if let Some(volume) = self.volumes.get_mut(&number).filter(|_| is_wanted) {
+                let (number, key, hash) = (fetch.volume, &fetch.wanted.key, fetch.wanted.hash);
+                // Something else may have its name by now, and nobody would take back what is said of it.
+                let wanted = self.registry.get(key).ok().flatten().and_then(|row| wanted_file(&row));
+                if let Some(volume) = self.volumes.get_mut(&number)
+                    && wanted.is_some_and(|(wanted, ..)| wanted == hash)
+                {
                     volume.problem(key.path(), format!("can't be written: {error}"));
                 }
                 self.end_fetch(staged.fetch);
@@ -594,6 +614,9 @@ impl<I: Io> Node<I> {
     /// Contents are whole and verified: what is wanted now is decided once more. If that has changed meanwhile, other
     /// contents are fetched.
     pub(super) fn fetched(&mut self, fetched: FetchWanted, slot: u64) {
+        if let Some(from) = &fetched.from {
+            return self.edit_copied(from, &fetched, slot);
+        }
         let row = match self.registry.get(&fetched.key) {
             Ok(row) => row,
             Err(error) => return self.fail(error.to_string()),

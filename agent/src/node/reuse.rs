@@ -22,7 +22,8 @@ impl<I: Io> Node<I> {
         if let Some(volume) = self.volumes.get_mut(&number) {
             volume.touched = true;
         }
-        self.start(Job::Reuse(Reuse { volume: number, id, hash, size, sparse, copy }));
+        let from = wanted.from.clone();
+        self.start(Job::Reuse(Reuse { volume: number, id, hash, size, sparse, from, copy }));
     }
 
     pub(super) fn reused(&mut self, reused: Reused) {
@@ -42,6 +43,14 @@ impl<I: Io> Node<I> {
             Progress::Part(_) => {
                 self.start(Job::DropSlot(number, slot(id)));
                 self.queue_again(id, false);
+            }
+            // The edit was edited again, or is gone: it is looked at once more.
+            Progress::Nothing if wanted.from.is_some() => {
+                self.reuses.remove(&id);
+                let now = self.io.now();
+                if let Some(volume) = self.volumes.get_mut(&number) {
+                    volume.retry.later(now);
+                }
             }
             Progress::Nothing => self.queue_again(id, true),
         }

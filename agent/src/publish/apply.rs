@@ -1,5 +1,6 @@
 //! What is asked of a job that publishes, and what came of it: plain values.
 
+use crate::follow::Heard;
 use crate::scan::What;
 use crate::stage::Source;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,8 @@ pub struct Apply {
     pub now_millis: u64,
     /// Names that are given although a program has the old version open: it was waited for long enough.
     pub overdue: BTreeSet<Name>,
+    /// May a path that isn't known here still be told of?
+    pub heard: Heard,
 }
 
 /// A version for one name.
@@ -58,6 +61,15 @@ pub enum Errand {
     Judged,
     /// Somebody decided a conflict. It becomes a version only if what was decided about is still so, and its contents are here.
     Decision,
+    /// An edit here follows a rename to this name. It becomes a version only over what was known when that was decided.
+    Follow,
+}
+
+impl Errand {
+    /// What can't be published at once isn't recorded: it exists only if its contents are here.
+    pub fn lapses(self) -> bool {
+        matches!(self, Self::Decision | Self::Follow)
+    }
 }
 
 /// What came of an [`Apply`].
@@ -122,6 +134,8 @@ pub enum Cause {
     Guard,
     /// A user here deleted the path, and that is held: it must be decided first.
     Overtaken,
+    /// It deletes what was renamed elsewhere while a user here edited it: the edit follows.
+    Moved,
     /// A person must decide between it and what is here.
     Undecided,
     /// The file system takes its name for another one that is here, or can't hold it.

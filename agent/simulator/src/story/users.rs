@@ -6,6 +6,7 @@ use crate::{Disk, Snapshot};
 
 const DIRECTORIES: [&str; 4] = ["", "d", "d/e", "f"];
 const FILES: [&str; 5] = ["a", "b", "c.txt", "big", "x"];
+const FEW: [&str; 5] = ["a", "b", "c.txt", "d/a", "d/big"];
 
 fn text(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
@@ -17,6 +18,9 @@ impl Teller {
     }
 
     pub(super) fn path(&mut self) -> Vec<u8> {
+        if self.renaming {
+            return FEW[self.mesh.random.between(0, FEW.len() as u64 - 1) as usize].into();
+        }
         let directory = DIRECTORIES[self.mesh.random.between(0, DIRECTORIES.len() as u64 - 1) as usize];
         let file = FILES[self.mesh.random.between(0, FILES.len() as u64 - 1) as usize];
         if directory.is_empty() { file.into() } else { format!("{directory}/{file}").into_bytes() }
@@ -166,6 +170,26 @@ impl Teller {
     pub(super) fn rename(&mut self, node: u32) {
         let (from, to) = (self.path(), self.path());
         self.rename_from_to(node, &from, &to);
+    }
+
+    /// One user edits a file while another one renames it.
+    pub(super) fn rename_and_edit(&mut self, node: u32, author: u32) {
+        let other = self.mesh.random.between(1, u64::from(self.nodes)) as u32;
+        let other = if self.writer.is_some() { author } else { other };
+        let (from, to) = (self.path(), self.path());
+        let to = if self.mesh.random.once_in(2) { to } else { [&to[..], b".moved"].concat() };
+        if other == node || self.mesh.random.once_in(3) {
+            return self.rename_from_to(author, &from, &to);
+        }
+        if self.mesh.random.once_in(2) {
+            self.rename_from_to(other, &from, &to);
+            self.a_moment();
+        }
+        if self.disk(author).user_read(&from).is_ok() {
+            self.put(author, &from);
+            self.a_moment();
+        }
+        self.rename_from_to(other, &from, &to);
     }
 
     fn rename_from_to(&mut self, node: u32, from: &[u8], to: &[u8]) {

@@ -1,0 +1,140 @@
+//! An edit that didn't know of a rename follows it: first it becomes a version at the new name, then the old name goes.
+
+use super::Node;
+use crate::connection::Phase;
+use crate::follow::{Heard, Next, next};
+use crate::job::Job;
+use crate::limits::FETCH_QUEUE;
+use crate::publish::{Errand, Item};
+use crate::record::version;
+use crate::registry::Key;
+use crate::stage::Source;
+use crate::volume::FetchWanted;
+use std::collections::BTreeSet;
+use syncmesh_core::decide::joined;
+use syncmesh_core::entry::{Body, Entry, MovedTo, Row, Stamp};
+use syncmesh_core::path::RelativePath;
+use syncmesh_io::Io;
+
+impl<I: Io> Node<I> {
+    /// Takes the next step of the edit at a path, if it isn't under way.
+    pub(super) fn follow(&mut self, key: &Key) {
+        let Some((row, next)) = self.next_step(key) else { return };
+        let Some(edit) = row.live().map(|here| here.entry.content.clone()) else { return };
+        let copying = self.reuses.values().any(|wanted| wanted.from.as_ref() == Some(key));
+        let Some(volume) = self.volumes.get_mut(&key.volume) else { return };
+        let queued = |at: &Key| {
+            volume.incoming.get(&at.directory).is_some_and(|items| items.iter().any(|item| item.name == at.name))
+        };
+        let copying = copying || volume.fetch_queue.iter().any(|wanted| wanted.from.as_ref() == Some(key));
+        match next {
+            Next::Copy { to, over } if !copying && !queued(&to) => {
+                match FetchWanted::of_content(&to, &edit) {
+                    // What the queue has no room for is tried again with all that is wanted.
+                    Some(_) if volume.fetch_queue.len() >= FETCH_QUEUE => {}
+                    Some(wanted) => volume.fetch_queue.push_back(FetchWanted { from: Some(key.clone()), ..wanted }),
+                    // A link has no contents that must be copied first.
+                    None => self.move_edit(key, to, &row, &over, Source::None),
+                }
+            }
+            Next::Leave { to } if !queued(key) => self.leave(key, &row, to),
+            Next::Wait | Next::Copy { .. } | Next::Leave { .. } => {}
+        }
+    }
+
+    /// The contents of an edit were copied for its new name.
+    pub(super) fn edit_copied(&mut self, from: &Key, copied: &FetchWanted, slot: u64) {
+        match self.next_step(from) {
+            Some((row, Next::Copy { to, over }))
+                if row.live().is_some_and(|here| here.entry.content.body.hash() == Some(copied.hash)) =>
+            {
+                self.move_edit(from, to, &row, &over, Source::Slot(slot));
+            }
+            _ => self.start(Job::DropSlot(copied.key.volume, slot)),
+        }
+    }
+
+    /// Volumes of which the connected members have told all that they had. Without any member there is nobody to tell.
+    pub(super) fn heard(&self) -> BTreeSet<u16> {
+        let ready = || self.connections.values().filter(|connection| connection.phase == Phase::Ready);
+        let all = |number: &&u16| {
+            ready().all(|connection| connection.links.get(number).is_some_and(|link| link.incoming.has_told))
+        };
+        let anybody = self.peers.is_empty() || ready().next().is_some();
+        self.volumes.keys().filter(|_| anybody).filter(all).copied().collect()
+    }
+
+    fn next_step(&mut self, key: &Key) -> Option<(Row, Next)> {
+        let found = self.registry.get(key).and_then(|row| {
+            let Some(row) = row else { return Ok(None) };
+            let Some(known) = row.wanted.as_ref().and_then(|wanted| wanted.entries.first()) else { return Ok(None) };
+            let is_ours = |replica| self.replicas.get(&replica) == Some(&self.node);
+            let next = next(&self.registry, key, &row, known, is_ours, Heard::NotAll)?;
+            Ok(next.map(|next| (row, next)))
+        });
+        found.unwrap_or_else(|error| {
+            self.fail(error.to_string());
+            None
+        })
+    }
+
+    /// The edit becomes a version at its new name. Mode and owner are those of the edit if its author changed them.
+    fn move_edit(&mut self, from: &Key, to: Key, row: &Row, over: &Entry, source: Source) {
+        let (wall, replica) = (self.wall_millis(), self.replica);
+        let Some(volume) = self.volumes.get_mut(&from.volume) else { return };
+        let Some(edit) = row.live().map(|here| &here.entry) else { return };
+        let before = row.wanted.iter().flat_map(|wanted| &wanted.entries).map(|entry| entry.attributes.stamp);
+        let is_newer = |stamp: Stamp| edit.attributes.stamp > stamp;
+        let attributes = if is_newer(over.attributes.stamp) || before.into_iter().all(is_newer) {
+            edit.attributes
+        } else {
+            over.attributes
+        };
+        let mut body = edit.content.body.clone();
+        if let Body::File { moved_from, .. } = &mut body {
+            *moved_from = Some(from.path());
+        }
+        let above = over.newest().hlc.max(edit.newest().hlc);
+        let stamp = Stamp { hlc: self.clock.stamp(wall, Some(above)), dot: volume.next_dot(replica) };
+        let entry = version(Some(over), body, attributes.mode, attributes.owner, stamp);
+        self.counters.versions_made += 1;
+        tracing::info!(volume = %volume.name, from = %from.path(), to = %to.path(), "an edit follows a rename");
+        let item = Item { name: to.name, entry, source, stream: None, errand: Errand::Follow };
+        volume.queue(to.directory, item);
+    }
+
+    /// The edit has its new name: the old one is deleted over all that is known of it. No user deletes anything, so no guard asks.
+    fn leave(&mut self, key: &Key, row: &Row, to: RelativePath) {
+        let (wall, replica) = (self.wall_millis(), self.replica);
+        let Some(volume) = self.volumes.get_mut(&key.volume) else { return };
+        let (Some(edit), Some(over)) = (row.live(), joined(row.entries())) else { return };
+        let edit = &edit.entry.content;
+        let moved_to = Some(MovedTo { path: to, version: edit.stamp.dot });
+        let body = Body::Tombstone { deleted: edit.body.recognised_by(), moved_to, approved_by: None };
+        let stamp = Stamp { hlc: self.clock.stamp(wall, Some(over.newest().hlc)), dot: volume.next_dot(replica) };
+        let entry = version(Some(&over), body, over.attributes.mode, over.attributes.owner, stamp);
+        self.counters.versions_made += 1;
+        let errand = Errand::FewDeletions;
+        let item = Item { name: key.name.clone(), entry, source: Source::None, stream: None, errand };
+        volume.queue(key.directory.clone(), item);
+    }
+
+    /// A version that followed is at its new name.
+    pub(super) fn edit_moved(&mut self, key: &Key, row: Option<&Row>) {
+        let here = row.and_then(Row::live).map(|here| &here.entry.content.body);
+        match here {
+            Some(Body::File { moved_from: Some(from), .. }) => {
+                if let Some(from) = Key::of(key.volume, from) {
+                    self.follow(&from);
+                }
+            }
+            Some(Body::Symlink { .. }) => {
+                let now = self.io.now();
+                if let Some(volume) = self.volumes.get_mut(&key.volume) {
+                    volume.retry.at(now);
+                }
+            }
+            Some(_) | None => {}
+        }
+    }
+}
