@@ -394,10 +394,12 @@ impl Teller {
     }
 }
 
-/// All contents of a disk.
+/// All contents of a disk, but for those that are being fetched: nobody has these yet, and a start drops them.
 fn contents(disk: &Disk) -> Vec<Vec<u8>> {
+    let is_fetched = |path: &[u8]| path.strip_prefix(b"stage/").is_some_and(|slot| slot[0] >= b'8');
     let shown = disk.snapshot().into_values().map(|shown| shown.contents);
-    shown.chain(disk.stored_contents().into_values()).collect()
+    let stored = disk.stored_contents().into_iter().filter(|(path, _)| !is_fetched(path));
+    shown.chain(stored.map(|(_, contents)| contents)).collect()
 }
 
 /// Without what is excluded, and without directories in which nothing else is and which an excluded file keeps somewhere.

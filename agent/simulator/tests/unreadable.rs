@@ -67,6 +67,24 @@ fn filled() -> impl Iterator<Item = Mesh> {
     })
 }
 
+/// What changed in a directory while the agent was off is found although the start scan couldn't look at the directory.
+#[test]
+fn what_changed_in_a_directory_that_a_start_couldnt_look_at_is_found() {
+    for mut mesh in filled() {
+        mesh.kill(1);
+        mesh.write(1, "d/0", "changed while nobody looked");
+        mesh.write(1, "d/new", "made while nobody looked");
+        fail(&mut mesh, 1, 1_000_000, &["stat"]);
+        mesh.start(1);
+        mesh.run_for(3 * SECOND);
+        fail(&mut mesh, 1, 0, &[]);
+        mesh.run_for(20 * SECOND);
+        mesh.in_sync();
+        assert_eq!(mesh.read(2, "d/0").unwrap(), b"changed while nobody looked", "seed {}", mesh.seed);
+        assert_eq!(mesh.read(2, "d/new").unwrap(), b"made while nobody looked", "seed {}", mesh.seed);
+    }
+}
+
 /// A directory that can't be opened, listed or looked into, or that shows a part of what is in it: nothing of it is deleted
 /// anywhere, nothing is declared, and afterwards everything goes on.
 #[test]

@@ -227,6 +227,10 @@ impl<I: Io> Node<I> {
         volume.look_again(directory, scanned.unsure, now);
         for (name, error) in scanned.unreadable {
             if let Ok(path) = directory.join(&name) {
+                if scanned.scope == (Scope::All { recurse: true }) {
+                    // Should it be a directory, nobody has looked into it yet.
+                    volume.dirty.mark_all(&path, true, now + UNREADABLE_RETRY);
+                }
                 volume.problem(path, format!("{UNREADABLE}{error}"));
             }
             volume.dirty.mark(directory, name, now, UNREADABLE_RETRY);
