@@ -67,6 +67,23 @@ fn filled() -> impl Iterator<Item = Mesh> {
     })
 }
 
+/// Mode and owner that a peer changed were set here, and then the file couldn't be looked at: nobody here changed them.
+#[test]
+fn a_mode_that_was_set_for_a_peer_is_nobodys_change_here() {
+    for mut mesh in pairs() {
+        mesh.write(1, "f", "contents");
+        mesh.in_sync();
+        fail(&mut mesh, 2, 500_000, &["stat"]);
+        mesh.disk(1).user_chmod(b"f", 0o600).unwrap();
+        let wait = mesh.random.between(0, 15 * SECOND);
+        mesh.run_for(wait);
+        fail(&mut mesh, 2, 0, &[]);
+        mesh.in_sync();
+        assert_eq!(mesh.activity(2).unwrap().0, 0, "seed {}: versions that n2 made", mesh.seed);
+        assert_eq!(mesh.disk(1).snapshot(), mesh.disk(2).snapshot(), "seed {}", mesh.seed);
+    }
+}
+
 /// What changed in a directory while the agent was off is found although the start scan couldn't look at the directory.
 #[test]
 fn what_changed_in_a_directory_that_a_start_couldnt_look_at_is_found() {
