@@ -132,6 +132,38 @@ fn a_torn_file_that_a_program_had_open_is_nobodys_version() {
     assert!(torn > 10, "the disk tears files, or this shows nothing: {torn}");
 }
 
+/// Somebody changes the mode of a torn file while what a peer knows takes its name. That isn't a word for its contents.
+#[test]
+fn a_chmod_while_a_torn_file_is_replaced_makes_it_no_version() {
+    let (old, new) = (vec![b'o'; 5_000], vec![b'n'; 9_000]);
+    let mut torn = 0;
+    for mut mesh in meshes() {
+        settled(&mut mesh, &old);
+        mesh.write(1, b"f", &new);
+        mesh.run_for(SECOND / 2);
+        mesh.lose_power(1);
+        let left = mesh.read(1, b"f").unwrap_or_default();
+        torn += u32::from(left != old && left != new);
+        mesh.start(1);
+        let end = mesh.world.now() + 20 * SECOND;
+        let mut modes = [0o640, 0o600, 0o644].into_iter().cycle();
+        while mesh.world.now() < end && mesh.read(1, b"f").as_ref() != Some(&new) {
+            mesh.step();
+            if mesh.random.once_in(16) {
+                let _ = mesh.disk(1).user_chmod(b"f", modes.next().unwrap_or_default());
+            }
+        }
+        mesh.run_for(60 * SECOND);
+        let _ = mesh.decide_holds(1, Verdict::Reject);
+        mesh.in_sync();
+        for (path, contents) in mesh.tree(1).into_iter().chain(mesh.tree(2)) {
+            let is_whole = [&old, &new].iter().any(|whole| whole.as_slice() == contents.as_bytes());
+            assert!(is_whole, "seed {}: {path} is what nobody wrote", mesh.seed);
+        }
+    }
+    assert!(torn > 10, "the disk tears files, or this shows nothing: {torn}");
+}
+
 /// A receiver that loses power right after it published declares nothing, whatever its disk shows then.
 #[test]
 fn a_receiver_that_loses_power_declares_nothing() {

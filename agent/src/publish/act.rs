@@ -55,6 +55,14 @@ impl Plan {
     }
 }
 
+/// Did that come out which was meant to? A suspect is over nothing that is known, and only who writes its contents makes it a
+/// version: another mode or owner is no word for what power loss may have torn.
+fn is_expected(old: Option<Identity>, over: Option<&Entry>, now: &Identity) -> bool {
+    let Some(old) = old else { return false };
+    let contents = |shown: &Identity| (shown.inode, shown.size, shown.mtime);
+    old.same_but_ctime(now) || over.is_none() && contents(&old) == contents(now)
+}
+
 /// What a name shows, if it is what was expected: an exchange or a link moves an inode's ctime.
 fn shown(directory: &dyn Directory, name: &Name, expected: &Identity) -> Option<Identity> {
     let shown = directory.stat(name.as_bytes()).ok().map(|stat| identity(&stat));
@@ -206,7 +214,7 @@ impl Work<'_> {
         }
         result.row = Some(here(plan.entry, Some(identity_now.unwrap_or(staged))));
         let syncmesh_io::Displaced::InSlot(stat) = displaced else { return };
-        let expected = plan.old.is_some_and(|old| old.same_but_ctime(&identity(&stat)));
+        let expected = is_expected(plan.old, plan.over.as_ref(), &identity(&stat));
         if expected && plan.copy.is_some() && stat.links > 1 {
             let _ = self.volume.fs.drop_slot(plan.slot);
             return;
@@ -262,7 +270,7 @@ impl Work<'_> {
                 return waits(result, row, item, Cause::Disk(error), why);
             }
         };
-        if plan.old.is_some_and(|old| old.same_but_ctime(&identity(&stat))) {
+        if is_expected(plan.old, plan.over.as_ref(), &identity(&stat)) {
             self.store_expected(plan.slot, plan.over.as_ref(), plan.kind, item);
             result.row = Some(here(plan.entry, None));
             return;
