@@ -13,6 +13,7 @@ use crate::limits::{
 use crate::publish::{Apply, Item};
 use crate::registry::Last;
 use crate::scan::{Scan, Scope};
+use crate::second_names::Seek;
 use crate::stage::Source;
 use crate::verify::Verify;
 use crate::volume::{FetchWanted, Reading, Volume};
@@ -73,6 +74,7 @@ impl<I: Io> Node<I> {
             due.extend(volume.guard.due(&volume.state.counts, volume.settle));
             due.extend(volume.guard.overdue());
             due.extend(volume.recount.due);
+            due.extend(volume.second_names.due().filter(|_| volume.scanned && self.stopping.is_none()));
             due.extend(volume.open.due().filter(|_| volume.scanned && self.stopping.is_none()));
             due.extend((volume.scanned && self.stopping.is_none()).then_some(volume.placed + PLACE.as_nanos() as u64));
         }
@@ -467,6 +469,9 @@ impl<I: Io> Node<I> {
             if now >= volume.placed + PLACE.as_nanos() as u64 && self.stopping.is_none() {
                 volume.placed = now;
                 jobs.push(Job::Place(volume.number));
+            }
+            if may_go && let Some((files, after)) = volume.second_names.next(now) {
+                jobs.push(Job::Seek(Seek { volume: volume.number, files, after }));
             }
             if may_go && let Reading::Next(after) = &mut volume.reading {
                 jobs.push(Job::Verify(Verify { volume: volume.number, after: after.take() }));
