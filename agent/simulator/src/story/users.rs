@@ -164,12 +164,24 @@ impl Teller {
 
     fn rename_from_to(&mut self, node: u32, from: &[u8], to: &[u8]) {
         let disk = self.disk(node);
+        let inode = |path| disk.user_stat(path).ok().map(|stat| stat.id);
+        if inode(from) == inode(to) {
+            return; // two names of one file: nothing happens
+        }
         let replaced = disk.user_read(to).ok();
         if from != to && disk.user_read(from).is_ok() && disk.user_rename(from, to).is_ok() {
             if let Some(replaced) = replaced {
                 self.ledger.supersede(&replaced);
             }
             self.mesh.note(&format!("user of n{node} renames {} to {}", text(from), text(to)));
+        }
+    }
+
+    /// A file gets a second name: what is written through one shows under both.
+    pub(super) fn second_name(&mut self, node: u32) {
+        let (path, other) = (self.path(), self.path());
+        if self.disk(node).user_link(&path, &other).is_ok() {
+            self.mesh.note(&format!("user of n{node} gives {} the second name {}", text(&path), text(&other)));
         }
     }
 
