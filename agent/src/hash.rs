@@ -71,8 +71,8 @@ pub fn is_open(volume: &VolumeContext, file: &dyn OpenFile, stat: &Stat) -> bool
     }
 }
 
-/// Was what may be open created just now, and is its maker still at it? Parts of it are no version: they would win over, or lose to, what
-/// somebody else has whole. What is written without end is read all the same once it isn't new any more.
+/// Was what may be open created just now, and is its maker still at it? Parts of it are no version: they would win over, or
+/// lose to, what somebody else has whole. What is written without end is read all the same once it isn't new any more.
 fn is_being_made(volume: &VolumeContext, file: &dyn OpenFile, stat: &Stat) -> bool {
     let is_new = |now: i64| now < stat.born.saturating_add(SETTLE_CAP.as_nanos() as i64);
     volume.fs.stamp().is_ok_and(is_new) && file.has_writers() == Ok(true)

@@ -74,8 +74,8 @@ pub fn metadata(volume: &VolumeContext, body: &Body, attributes: &Attributes) ->
     }
 }
 
-/// Makes a version in a slot: contents first, verified, then what stays of the file that it replaces, then owner, mode and time. Returns the slot and what it shows.
-/// After an error nothing is left in a slot of its own making.
+/// Makes a version in a slot: contents first, verified, then what stays of the file that it replaces, then owner, mode and
+/// time. Returns the slot and what it shows. After an error nothing is left in a slot of its own making.
 pub fn stage(
     volume: &VolumeContext,
     body: &Body,

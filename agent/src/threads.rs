@@ -1,5 +1,5 @@
-//! Threads of a real agent: workers that run jobs, one more that ends epochs, one for each sync while it lasts. The loop hands them jobs through bounded
-//! queues and is woken when outcomes wait.
+//! Threads of a real agent: workers that run jobs, one more that ends epochs, one for each sync while it lasts. The loop hands
+//! them jobs through bounded queues and is woken when outcomes wait.
 
 use crate::job::{Context, Done, Job};
 use crate::limits::JOBS;

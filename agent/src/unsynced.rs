@@ -7,14 +7,13 @@
 //! up, as after power loss: peers tell again what they heard, and files that differ are suspect (`suspect.rs`).
 
 use crate::fetch::FETCH_SLOT;
+use crate::hash::{Hashed, hash_open};
 use crate::job::{Context, VolumeContext, identity};
 use crate::registry::{Key, Registry, RegistryError, VolumeState};
 use std::collections::BTreeSet;
 use syncmesh_core::entry::{Body, ContentHash, Row};
 use syncmesh_core::path::RelativePath;
 use syncmesh_io::{Directory, FsError, OpenFile, Stat, StateFiles};
-
-const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Paths whose contents are known to be lost are remembered up to this many; beyond, all that is suspect waits for a word.
 const TORN: usize = 1_024;
@@ -161,27 +160,28 @@ fn is_sound(volume: &VolumeContext, key: &Key, row: &Row) -> Result<bool, FsErro
         Err(error) => return Err(error),
     };
     // A file that can't be read has lost what it had.
-    let found = read_from_disk(&*directory, key.name.as_bytes(), &shown);
+    let found = read_from_disk(volume, &*directory, key.name.as_bytes(), &shown);
     Ok(found.is_ok_and(|found| found.is_none_or(|found| found == *hash)))
 }
 
-/// The hash of what the disk has of a file; none if it changed meanwhile.
-fn read_from_disk(directory: &dyn Directory, name: &[u8], before: &Stat) -> Result<Option<ContentHash>, FsError> {
+/// The hash of what the disk has of a file that showed `before`; none if it changed meanwhile.
+fn read_from_disk(
+    volume: &VolumeContext,
+    directory: &dyn Directory,
+    name: &[u8],
+    before: &Stat,
+) -> Result<Option<ContentHash>, FsError> {
     let file = directory.open(name)?;
     forget_cached(&*file)?;
-    let mut buffer = vec![0; BUFFER_BYTES.min(before.size as usize + 1)];
-    let mut hasher = blake3::Hasher::new();
-    let mut offset = 0;
-    loop {
-        let read = file.read_at(&mut buffer, offset)?;
-        hasher.update(&buffer[..read]);
-        offset += read as u64;
-        if read < buffer.len() {
-            break;
-        }
-    }
     // Blocks may differ: what is lost has none.
-    Ok((identity(&file.stat()?) == identity(before)).then(|| ContentHash::from(hasher.finalize())))
+    let shown = file.stat()?;
+    if identity(&shown) != identity(before) {
+        return Ok(None);
+    }
+    Ok(match hash_open(volume, &*file, &shown)? {
+        Hashed::Body(body, ..) => body.hash(),
+        Hashed::Unstable => None,
+    })
 }
 
 /// From here on reads see what the disk has: what waits to be written is written, and then memory forgets the file.

@@ -18,6 +18,17 @@ impl Mesh {
         result.unwrap_or_else(|why| panic!("seed {}: {why}", self.seed));
     }
 
+    /// A file `f` of the first node, on all nodes and durable there.
+    ///
+    /// # Panics
+    /// They aren't in sync within two minutes.
+    #[track_caller]
+    pub fn settled(&mut self, contents: impl AsRef<[u8]>) {
+        self.write(1, b"f", contents);
+        self.in_sync();
+        self.run_for(10_000_000_000);
+    }
+
     /// A node's disk.
     pub fn disk(&self, node: u32) -> &Disk {
         &self.machines[node as usize - 1].disk

@@ -3,25 +3,18 @@
 
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
-const SECOND: u64 = 1_000_000_000;
-
-fn in_sync(mesh: &mut Mesh) {
-    let result = mesh.run_until_in_sync(120 * SECOND);
-    result.unwrap_or_else(|why| panic!("seed {}: {why}", mesh.seed));
-}
-
 #[test]
 fn a_file_that_is_replaced_keeps_its_nodes_attributes_and_loses_its_privileges() {
     // One that rides along with its announcement, and one that is fetched.
     for (seed, size) in (1..=20).flat_map(|seed| [(seed, 500), (seed, 300_000)]) {
         let mut mesh = Mesh::new(seed, Shape::default());
-        mesh.machines[0].disk.user_write(b"f", b"old").unwrap();
-        in_sync(&mut mesh);
-        let there = mesh.machines[1].disk.clone();
+        mesh.write(1, b"f", b"old");
+        mesh.in_sync();
+        let there = mesh.disk(2).clone();
         there.user_set_attribute(b"f", "user.note", b"mine").unwrap();
         there.user_set_attribute(b"f", "security.capability", b"everything").unwrap();
-        in_sync(&mut mesh);
-        mesh.machines[0].disk.user_write(b"f", &vec![b'n'; size]).unwrap();
+        mesh.in_sync();
+        mesh.write(1, b"f", vec![b'n'; size]);
         if seed % 3 == 0 {
             // Killed on the way, the journal finds what was staged with them.
             for _ in 0..mesh.random.between(1, 60) {
@@ -30,11 +23,11 @@ fn a_file_that_is_replaced_keeps_its_nodes_attributes_and_loses_its_privileges()
             mesh.kill(2);
             mesh.start(2);
         }
-        in_sync(&mut mesh);
+        mesh.in_sync();
         assert_eq!(there.user_read(b"f").unwrap().len(), size, "seed {seed}");
         assert_eq!(there.user_attribute(b"f", "user.note").unwrap(), b"mine", "seed {seed}");
         assert_eq!(there.user_attribute(b"f", "security.capability"), None, "seed {seed}");
-        assert_eq!(mesh.machines[0].disk.user_attribute(b"f", "user.note"), None, "seed {seed}: it was sent");
+        assert_eq!(mesh.disk(1).user_attribute(b"f", "user.note"), None, "seed {seed}: it was sent");
         assert_eq!(mesh.activity(2).unwrap().0, 0, "seed {seed}: an attribute isn't a version");
     }
 }

@@ -12,11 +12,22 @@ fn meshes() -> impl Iterator<Item = Mesh> {
     (1..=SEEDS).map(|seed| Mesh::new(seed, Shape::default()))
 }
 
-/// A file on both nodes, durable on both.
-fn settled(mesh: &mut Mesh, contents: &[u8]) {
-    mesh.write(1, b"f", contents);
-    mesh.in_sync();
-    mesh.run_for(10 * SECOND);
+/// A file's new contents are on their way, and power fails on their origin. Has that torn them?
+fn torn_edit(mesh: &mut Mesh, old: &[u8], new: &[u8], wait: u64) -> u32 {
+    mesh.settled(old);
+    mesh.write(1, b"f", new);
+    mesh.run_for(wait);
+    mesh.lose_power(1);
+    let left = mesh.read(1, b"f").unwrap_or_default();
+    u32::from(left != old && left != new)
+}
+
+/// No node shows anything but these.
+fn assert_whole(mesh: &Mesh, whole: &[&Vec<u8>]) {
+    for (path, contents) in mesh.tree(1).into_iter().chain(mesh.tree(2)) {
+        let is_whole = whole.iter().any(|whole| whole.as_slice() == contents.as_bytes());
+        assert!(is_whole, "seed {}: {path} is what nobody wrote", mesh.seed);
+    }
 }
 
 /// Power fails on the origin, and its file is empty or ends in zeros: the newest version of all by its time, and nobody's.
@@ -26,13 +37,8 @@ fn an_edit_that_power_loss_has_torn_wins_nowhere() {
     let (old, new) = (vec![b'o'; 5_000], vec![b'n'; 9_000]);
     let mut torn = 0;
     for mut mesh in meshes() {
-        settled(&mut mesh, &old);
-        mesh.write(1, b"f", &new);
         let wait = mesh.random.between(0, SECOND);
-        mesh.run_for(wait);
-        mesh.lose_power(1);
-        let left = mesh.read(1, b"f").unwrap_or_default();
-        torn += u32::from(left != old && left != new);
+        torn += torn_edit(&mut mesh, &old, &new, wait);
         mesh.start(1);
         mesh.run_for(60 * SECOND);
         // Only if nobody has heard of the edit does anything wait.
@@ -50,7 +56,7 @@ fn an_edit_that_power_loss_has_torn_wins_nowhere() {
 #[test]
 fn a_run_that_ends_before_its_first_epoch_hears_all_members() {
     for mut mesh in meshes() {
-        settled(&mut mesh, b"old");
+        mesh.settled(b"old");
         mesh.lose_power(1);
         mesh.start(1);
         mesh.in_sync();
@@ -80,7 +86,7 @@ fn what_was_written_long_before_power_failed_and_never_synced_is_suspect_too() {
     let (old, new) = (vec![b'o'; 5_000], vec![b'n'; 9_000]);
     let mut torn = 0;
     for mut mesh in meshes() {
-        settled(&mut mesh, &old);
+        mesh.settled(&old);
         mesh.faults(1).fail_some(mesh.seed, 1_000_000, &["open"], &[FsError::Denied]);
         mesh.write(1, b"f", &new);
         mesh.run_for(10 * SECOND);
@@ -109,13 +115,8 @@ fn a_torn_file_that_a_program_had_open_is_nobodys_version() {
     let (old, new, newer) = (vec![b'o'; 5_000], vec![b'n'; 9_000], vec![b'N'; 7_000]);
     let mut torn = 0;
     for mut mesh in meshes() {
-        settled(&mut mesh, &old);
-        mesh.write(1, b"f", &new);
         let wait = mesh.random.between(0, SECOND);
-        mesh.run_for(wait);
-        mesh.lose_power(1);
-        let left = mesh.read(1, b"f").unwrap_or_default();
-        torn += u32::from(left != old && left != new);
+        torn += torn_edit(&mut mesh, &old, &new, wait);
         let program = mesh.disk(1).user_create_open(b"f").unwrap();
         mesh.write(2, b"f", &newer);
         mesh.start(1);
@@ -124,10 +125,7 @@ fn a_torn_file_that_a_program_had_open_is_nobodys_version() {
         mesh.run_for(60 * SECOND);
         mesh.disk(1).user_close(program);
         mesh.in_sync();
-        for (path, contents) in mesh.tree(1).into_iter().chain(mesh.tree(2)) {
-            let is_whole = [&old, &new, &newer].iter().any(|whole| whole.as_slice() == contents.as_bytes());
-            assert!(is_whole, "seed {}: {path} is what nobody wrote", mesh.seed);
-        }
+        assert_whole(&mesh, &[&old, &new, &newer]);
     }
     assert!(torn > 10, "the disk tears files, or this shows nothing: {torn}");
 }
@@ -138,12 +136,7 @@ fn a_chmod_while_a_torn_file_is_replaced_makes_it_no_version() {
     let (old, new) = (vec![b'o'; 5_000], vec![b'n'; 9_000]);
     let mut torn = 0;
     for mut mesh in meshes() {
-        settled(&mut mesh, &old);
-        mesh.write(1, b"f", &new);
-        mesh.run_for(SECOND / 2);
-        mesh.lose_power(1);
-        let left = mesh.read(1, b"f").unwrap_or_default();
-        torn += u32::from(left != old && left != new);
+        torn += torn_edit(&mut mesh, &old, &new, SECOND / 2);
         mesh.start(1);
         let end = mesh.world.now() + 20 * SECOND;
         let mut modes = [0o640, 0o600, 0o644].into_iter().cycle();
@@ -156,10 +149,7 @@ fn a_chmod_while_a_torn_file_is_replaced_makes_it_no_version() {
         mesh.run_for(60 * SECOND);
         let _ = mesh.decide_holds(1, Verdict::Reject);
         mesh.in_sync();
-        for (path, contents) in mesh.tree(1).into_iter().chain(mesh.tree(2)) {
-            let is_whole = [&old, &new].iter().any(|whole| whole.as_slice() == contents.as_bytes());
-            assert!(is_whole, "seed {}: {path} is what nobody wrote", mesh.seed);
-        }
+        assert_whole(&mesh, &[&old, &new]);
     }
     assert!(torn > 10, "the disk tears files, or this shows nothing: {torn}");
 }
@@ -168,7 +158,7 @@ fn a_chmod_while_a_torn_file_is_replaced_makes_it_no_version() {
 #[test]
 fn a_receiver_that_loses_power_declares_nothing() {
     for mut mesh in meshes() {
-        settled(&mut mesh, &[b'o'; 5_000]);
+        mesh.settled([b'o'; 5_000]);
         mesh.disk(1).user_write(b"f", &[b'n'; 9_000]).unwrap();
         mesh.disk(1).user_write(b"g", &[b'g'; 300]).unwrap();
         let wait = mesh.random.between(0, SECOND);
@@ -187,7 +177,7 @@ fn a_receiver_that_loses_power_declares_nothing() {
 fn a_damaged_file_that_nobody_knows_waits_for_somebodys_word() {
     let mut damaged = 0;
     for mut mesh in meshes() {
-        settled(&mut mesh, b"old");
+        mesh.settled(b"old");
         mesh.kill(2);
         mesh.disk(1).user_write(b"new", &[b'n'; 200]).unwrap();
         let wait = mesh.random.between(0, SECOND);
@@ -215,7 +205,7 @@ fn a_damaged_file_that_nobody_knows_waits_for_somebodys_word() {
 fn a_chmod_or_a_rename_makes_no_suspect_believed() {
     let mut damaged = 0;
     for mut mesh in meshes() {
-        settled(&mut mesh, b"old");
+        mesh.settled(b"old");
         mesh.kill(2);
         mesh.machines[0].disk.user_write(b"new", &[b'n'; 200]).unwrap();
         mesh.lose_power(1);
@@ -246,7 +236,7 @@ fn a_chmod_or_a_rename_makes_no_suspect_believed() {
 fn suspects_wait_for_members_that_are_away_and_then_somebody_is_asked() {
     let mut suspect = 0;
     for mut mesh in meshes().take(30) {
-        settled(&mut mesh, b"old");
+        mesh.settled(b"old");
         mesh.disk(1).user_write(b"new", &[b'n'; 200]).unwrap();
         mesh.lose_power(1);
         mesh.kill(2);
@@ -302,7 +292,7 @@ fn a_deleted_directory_that_power_loss_brought_back_stays_with_what_was_written_
 #[test]
 fn an_empty_file_written_while_the_agent_was_off_is_an_edit_like_any_other_after_kill_9() {
     for mut mesh in meshes().take(10) {
-        settled(&mut mesh, b"old");
+        mesh.settled(b"old");
         mesh.kill(1);
         mesh.write(1, b"f", b"");
         mesh.start(1);

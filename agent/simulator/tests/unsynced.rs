@@ -14,24 +14,8 @@ fn meshes() -> impl Iterator<Item = Mesh> {
     (1..=SEEDS).map(|seed| Mesh::new(seed, Shape::default()))
 }
 
-fn in_sync(mesh: &mut Mesh) {
-    let result = mesh.run_until_in_sync(120 * SECOND);
-    result.unwrap_or_else(|why| panic!("seed {}: {why}", mesh.seed));
-}
-
-fn read(mesh: &Mesh, node: usize, path: &[u8]) -> Option<Vec<u8>> {
-    mesh.machines[node - 1].disk.user_read(path).ok()
-}
-
 fn state(mesh: &mut Mesh, node: u32) -> String {
     mesh.status(node).unwrap().volumes.remove(0).state
-}
-
-/// A file on both nodes, durable on both.
-fn settled(mesh: &mut Mesh, contents: &[u8]) {
-    mesh.machines[0].disk.user_write(b"f", contents).unwrap();
-    in_sync(mesh);
-    mesh.run_for(10 * SECOND);
 }
 
 /// What a disk has is what everybody reads, once memory has forgotten the rest.
@@ -40,11 +24,21 @@ fn forget_cached(mesh: &Mesh) -> usize {
     mesh.machines.iter().map(|machine| machine.disk.take_losses().len()).sum()
 }
 
+/// The second node has just published what its disk is about to lose.
+fn receives_what_it_will_lose(mesh: &mut Mesh) {
+    mesh.settled(b"old");
+    mesh.fail_sync(2);
+    mesh.write(1, b"f", [b'n'; 9_000]);
+    while mesh.read(2, b"f").unwrap() == b"old" {
+        mesh.step();
+    }
+}
+
 /// Somebody gives up what nobody has any more.
 fn decide(mesh: &mut Mesh, node: u32) {
     mesh.run_for(60 * SECOND);
     let _ = mesh.decide_holds(node, Verdict::Reject);
-    in_sync(mesh);
+    mesh.in_sync();
 }
 
 /// The disk of a node that received files couldn't take them: they are fetched again, whether the agent goes on, is killed or
@@ -53,10 +47,10 @@ fn decide(mesh: &mut Mesh, node: u32) {
 fn what_a_receivers_disk_could_not_take_comes_again() {
     let mut lost = 0;
     for mut mesh in meshes() {
-        settled(&mut mesh, &[b'o'; 5_000]);
+        mesh.settled([b'o'; 5_000]);
         mesh.fail_sync(2);
-        mesh.machines[0].disk.user_write(b"f", &[b'n'; 9_000]).unwrap();
-        mesh.machines[0].disk.user_write(b"g", &[b'g'; 300]).unwrap();
+        mesh.write(1, b"f", [b'n'; 9_000]);
+        mesh.write(1, b"g", [b'g'; 300]);
         let wait = mesh.random.between(0, 3 * SECOND);
         mesh.run_for(wait);
         match mesh.seed % 3 {
@@ -70,13 +64,13 @@ fn what_a_receivers_disk_could_not_take_comes_again() {
                 mesh.start(2);
             }
         }
-        in_sync(&mut mesh);
+        mesh.in_sync();
         mesh.run_for(10 * SECOND);
         lost += forget_cached(&mesh);
-        assert!(read(&mesh, 2, b"f").unwrap() == [b'n'; 9_000], "seed {}: f of n2", mesh.seed);
-        assert!(read(&mesh, 2, b"g").unwrap() == [b'g'; 300], "seed {}: g of n2", mesh.seed);
+        assert!(mesh.read(2, b"f").unwrap() == [b'n'; 9_000], "seed {}: f of n2", mesh.seed);
+        assert!(mesh.read(2, b"g").unwrap() == [b'g'; 300], "seed {}: g of n2", mesh.seed);
         assert_eq!(mesh.activity(2).unwrap().0, 0, "seed {}: versions that n2 made", mesh.seed);
-        in_sync(&mut mesh);
+        mesh.in_sync();
     }
     assert!(lost > 20, "the disk loses files, or this shows nothing: {lost}");
 }
@@ -88,12 +82,12 @@ fn what_its_makers_disk_could_not_take_comes_back_from_who_has_it_and_nothing_to
     let (old, new) = (vec![b'o'; 5_000], vec![b'n'; 9_000]);
     let (mut lost, mut kept) = (0, 0);
     for mut mesh in meshes() {
-        settled(&mut mesh, &old);
+        mesh.settled(&old);
         if mesh.seed.is_multiple_of(3) {
             mesh.kill(2);
         }
         mesh.fail_sync(1);
-        mesh.machines[0].disk.user_write(b"f", &new).unwrap();
+        mesh.write(1, b"f", &new);
         let wait = mesh.random.between(0, 3 * SECOND);
         mesh.run_for(wait);
         if mesh.seed.is_multiple_of(4) {
@@ -106,14 +100,9 @@ fn what_its_makers_disk_could_not_take_comes_back_from_who_has_it_and_nothing_to
         decide(&mut mesh, 1);
         mesh.run_for(10 * SECOND);
         lost += forget_cached(&mesh);
-        let ends = [read(&mesh, 1, b"f").unwrap(), read(&mesh, 2, b"f").unwrap()];
+        let ends = [mesh.read(1, b"f").unwrap(), mesh.read(2, b"f").unwrap()];
         assert!(ends[0] == ends[1] && [&old, &new].contains(&&ends[0]), "seed {}", mesh.seed);
-        assert_eq!(
-            mesh.machines[0].disk.snapshot().len(),
-            1,
-            "seed {}: a conflict copy of what nobody wrote",
-            mesh.seed
-        );
+        assert_eq!(mesh.disk(1).snapshot().len(), 1, "seed {}: a conflict copy of what nobody wrote", mesh.seed);
         kept += usize::from(ends[0] == new);
     }
     assert!(lost > 20 && kept > 20, "the disk loses files, and peers have them, or this shows nothing: {lost}, {kept}");
@@ -125,9 +114,9 @@ fn what_its_makers_disk_could_not_take_comes_back_from_who_has_it_and_nothing_to
 fn where_all_is_on_the_disk_the_volume_goes_on_with_what_it_has() {
     for seed in 1..=30 {
         let mut mesh = Mesh::new(seed, Shape { exclude: vec!["*.tmp".into()], ..Shape::default() });
-        settled(&mut mesh, b"old");
+        mesh.settled(b"old");
         let before = mesh.replicas(1);
-        let disk = mesh.machines[0].disk.clone();
+        let disk = mesh.disk(1).clone();
         disk.user_write(b"f", b"new").unwrap();
         mesh.run_for(SECOND / 10);
         // The file itself is synced by its writer; the sync fails on another.
@@ -136,11 +125,11 @@ fn where_all_is_on_the_disk_the_volume_goes_on_with_what_it_has() {
         disk.user_write(b"other.tmp", &[b'x'; 300]).unwrap();
         mesh.run_for(SECOND / 2);
         disk.user_write(b"g", b"").unwrap();
-        in_sync(&mut mesh);
+        mesh.in_sync();
         mesh.run_for(10 * SECOND);
         forget_cached(&mesh);
-        assert!(read(&mesh, 1, b"f").unwrap() == b"new", "seed {}: f of n1", mesh.seed);
-        assert!(read(&mesh, 2, b"f").unwrap() == b"new", "seed {}: f of n2", mesh.seed);
+        assert!(mesh.read(1, b"f").unwrap() == b"new", "seed {}: f of n1", mesh.seed);
+        assert!(mesh.read(2, b"f").unwrap() == b"new", "seed {}: f of n2", mesh.seed);
         assert_eq!(mesh.replicas(1), before, "seed {}: a new incarnation", mesh.seed);
     }
 }
@@ -150,9 +139,9 @@ fn where_all_is_on_the_disk_the_volume_goes_on_with_what_it_has() {
 fn a_file_that_has_lost_its_middle_waits_for_a_word() {
     let whole: Vec<u8> = (0..5 * 4096).map(|at| (at / 4096) as u8 + 1).collect();
     for mut mesh in meshes().take(30) {
-        settled(&mut mesh, b"old");
+        mesh.settled(b"old");
         mesh.kill(2);
-        let disk = mesh.machines[0].disk.clone();
+        let disk = mesh.disk(1).clone();
         disk.user_write(b"new", &whole).unwrap();
         mesh.run_for(SECOND / 2);
         disk.lose_page(b"new", 2);
@@ -160,9 +149,9 @@ fn a_file_that_has_lost_its_middle_waits_for_a_word() {
         mesh.start(2);
         mesh.run_for(60 * SECOND);
         assert_eq!(state(&mut mesh, 1), "Held", "seed {}", mesh.seed);
-        assert!(read(&mesh, 2, b"new").is_none(), "seed {}: it was told", mesh.seed);
+        assert!(mesh.read(2, b"new").is_none(), "seed {}: it was told", mesh.seed);
         decide(&mut mesh, 1);
-        assert!((read(&mesh, 1, b"new"), read(&mesh, 2, b"new")) == (None, None), "seed {}", mesh.seed);
+        assert!((mesh.read(1, b"new"), mesh.read(2, b"new")) == (None, None), "seed {}", mesh.seed);
     }
 }
 
@@ -170,26 +159,26 @@ fn a_file_that_has_lost_its_middle_waits_for_a_word() {
 #[test]
 fn a_volume_whose_disk_stays_broken_stands_still_and_says_so() {
     for mut mesh in meshes().take(20) {
-        settled(&mut mesh, b"old");
-        mesh.machines[0].disk.break_syncs(true);
-        mesh.machines[0].disk.user_write(b"f", b"new").unwrap();
+        mesh.settled(b"old");
+        mesh.disk(1).break_syncs(true);
+        mesh.write(1, b"f", b"new");
         mesh.run_for(10 * SECOND);
         assert_eq!(state(&mut mesh, 1), "Failed", "seed {}", mesh.seed);
-        mesh.machines[1].disk.user_write(b"g", b"from the other").unwrap();
+        mesh.write(2, b"g", b"from the other");
         mesh.run_for(30 * SECOND);
         assert_eq!(state(&mut mesh, 1), "Failed", "seed {}", mesh.seed);
-        assert_eq!(read(&mesh, 1, b"g"), None, "seed {}", mesh.seed);
+        assert_eq!(mesh.read(1, b"g"), None, "seed {}", mesh.seed);
         if mesh.seed.is_multiple_of(2) {
             mesh.kill(1);
             mesh.start(1);
             mesh.run_for(SECOND);
             assert_eq!(state(&mut mesh, 1), "Failed", "seed {}: after a restart", mesh.seed);
         }
-        mesh.machines[0].disk.break_syncs(false);
+        mesh.disk(1).break_syncs(false);
         mesh.run_for(600 * SECOND);
-        in_sync(&mut mesh);
-        assert!(read(&mesh, 1, b"g").unwrap() == b"from the other", "seed {}: g of n1", mesh.seed);
-        assert!(read(&mesh, 2, b"f").unwrap() == b"new", "seed {}: f of n2", mesh.seed);
+        mesh.in_sync();
+        assert!(mesh.read(1, b"g").unwrap() == b"from the other", "seed {}: g of n1", mesh.seed);
+        assert!(mesh.read(2, b"f").unwrap() == b"new", "seed {}: f of n2", mesh.seed);
     }
 }
 
@@ -197,22 +186,17 @@ fn a_volume_whose_disk_stays_broken_stands_still_and_says_so() {
 #[test]
 fn a_kill_right_after_a_failed_sync_hides_nothing() {
     for mut mesh in meshes() {
-        settled(&mut mesh, b"old");
-        mesh.fail_sync(2);
-        mesh.machines[0].disk.user_write(b"f", &[b'n'; 9_000]).unwrap();
-        while read(&mesh, 2, b"f").unwrap() == b"old" {
-            mesh.step();
-        }
+        receives_what_it_will_lose(&mut mesh);
         let end = mesh.world.now() + 3 * SECOND;
-        while !mesh.machines[1].disk.has_lost() && mesh.world.now() < end {
+        while !mesh.disk(2).has_lost() && mesh.world.now() < end {
             mesh.step();
         }
         mesh.kill(2);
         mesh.start(2);
-        in_sync(&mut mesh);
+        mesh.in_sync();
         mesh.run_for(10 * SECOND);
         forget_cached(&mesh);
-        assert!(read(&mesh, 2, b"f").unwrap() == [b'n'; 9_000], "seed {}: f of n2", mesh.seed);
+        assert!(mesh.read(2, b"f").unwrap() == [b'n'; 9_000], "seed {}: f of n2", mesh.seed);
         assert_eq!(mesh.names(2), ["f"], "seed {}", mesh.seed);
     }
 }
@@ -222,22 +206,17 @@ fn a_kill_right_after_a_failed_sync_hides_nothing() {
 fn a_volume_whose_files_can_not_be_read_back_stands_still() {
     let mut lost = 0;
     for mut mesh in meshes() {
-        settled(&mut mesh, b"old");
-        mesh.fail_sync(2);
-        mesh.machines[0].disk.user_write(b"f", &[b'n'; 9_000]).unwrap();
-        while read(&mesh, 2, b"f").unwrap() == b"old" {
-            mesh.step();
-        }
+        receives_what_it_will_lose(&mut mesh);
         let error = if mesh.seed.is_multiple_of(2) { FsError::Denied } else { FsError::Os(5) };
         mesh.faults(2).fail_some(mesh.seed, 1_000_000, &["open_directory"], &[error]);
         mesh.run_for(20 * SECOND);
         assert_eq!(state(&mut mesh, 2), "Failed", "seed {}", mesh.seed);
         mesh.faults(2).fail_some(0, 0, &[], &[]);
         mesh.run_for(60 * SECOND);
-        in_sync(&mut mesh);
+        mesh.in_sync();
         mesh.run_for(10 * SECOND);
         lost += forget_cached(&mesh);
-        assert!(read(&mesh, 2, b"f").unwrap() == [b'n'; 9_000], "seed {}: f of n2", mesh.seed);
+        assert!(mesh.read(2, b"f").unwrap() == [b'n'; 9_000], "seed {}: f of n2", mesh.seed);
     }
     assert!(lost > 20, "the disk loses files, or this shows nothing: {lost}");
 }
@@ -246,23 +225,23 @@ fn a_volume_whose_files_can_not_be_read_back_stands_still() {
 #[test]
 fn a_sync_that_takes_too_long_leaves_its_volume_out() {
     for mut mesh in meshes().take(3) {
-        settled(&mut mesh, b"old");
+        mesh.settled(b"old");
         let durable = mesh.counters(1).unwrap().epochs;
-        mesh.machines[0].disk.hang_syncs(true);
-        mesh.machines[0].disk.user_write(b"f", b"new").unwrap();
+        mesh.disk(1).hang_syncs(true);
+        mesh.write(1, b"f", b"new");
         mesh.run_for(25 * SECOND);
         assert_ne!(state(&mut mesh, 1), "Failed", "seed {}", mesh.seed);
         assert_eq!(mesh.counters(1).unwrap().epochs, durable, "seed {}: epochs", mesh.seed);
         mesh.run_for(10 * SECOND);
         assert_eq!(state(&mut mesh, 1), "Failed", "seed {}", mesh.seed);
         assert!(mesh.status(1).unwrap().volumes[0].message.contains("longer than 30 s"), "seed {}", mesh.seed);
-        mesh.machines[1].disk.user_write(b"g", b"from the other").unwrap();
+        mesh.write(2, b"g", b"from the other");
         mesh.run_for(5 * SECOND);
-        assert_eq!(read(&mesh, 1, b"g"), None, "seed {}", mesh.seed);
-        mesh.machines[0].disk.hang_syncs(false);
-        in_sync(&mut mesh);
-        assert!(read(&mesh, 1, b"g").unwrap() == b"from the other", "seed {}: g of n1", mesh.seed);
-        assert!(read(&mesh, 2, b"f").unwrap() == b"new", "seed {}: f of n2", mesh.seed);
+        assert_eq!(mesh.read(1, b"g"), None, "seed {}", mesh.seed);
+        mesh.disk(1).hang_syncs(false);
+        mesh.in_sync();
+        assert!(mesh.read(1, b"g").unwrap() == b"from the other", "seed {}: g of n1", mesh.seed);
+        assert!(mesh.read(2, b"f").unwrap() == b"new", "seed {}: f of n2", mesh.seed);
     }
 }
 
@@ -271,19 +250,19 @@ fn a_sync_that_takes_too_long_leaves_its_volume_out() {
 fn with_strict_durability_what_can_not_be_written_gets_no_name() {
     for seed in 1..=SEEDS {
         let mut mesh = Mesh::new(seed, Shape { durability: Durability::Strict, ..Shape::default() });
-        settled(&mut mesh, b"old");
+        mesh.settled(b"old");
         mesh.fail_sync(2);
-        mesh.machines[0].disk.user_write(b"f", &[b'n'; 9_000]).unwrap();
+        mesh.write(1, b"f", [b'n'; 9_000]);
         for _ in 0..2_000 {
             mesh.step();
-            let disk = mesh.machines[1].disk.copy();
+            let disk = mesh.disk(2).copy();
             disk.forget_cached();
             let shown = disk.user_read(b"f").unwrap();
             assert!(shown == b"old" || shown == [b'n'; 9_000], "seed {seed}: torn on the disk");
         }
-        in_sync(&mut mesh);
+        mesh.in_sync();
         mesh.run_for(10 * SECOND);
         forget_cached(&mesh);
-        assert!(read(&mesh, 2, b"f").unwrap() == [b'n'; 9_000], "seed {seed}");
+        assert!(mesh.read(2, b"f").unwrap() == [b'n'; 9_000], "seed {seed}");
     }
 }

@@ -1,5 +1,6 @@
 //! Starting what is due: epochs, scans, applies, collections, fetches, retries.
 
+use super::follow::heard;
 use super::messages::elsewhere;
 use super::unsynced::Unsynced;
 use super::{Closing, Fetch, Node, PeerState};
@@ -7,7 +8,6 @@ use crate::announce::Collect;
 use crate::connection::{Lane, Phase};
 use crate::epoch::Commit;
 use crate::fetch::{FETCH_SLOT, StageBlock};
-use crate::follow::Heard;
 use crate::job::{Job, Sweep};
 use crate::limits::{
     APPLY_ITEMS, EPOCH, EPOCH_ROWS_BYTES, FETCH_BLOCKS, FETCH_WINDOW, FETCHES, JOBS, PLACE, PRUNE, RECOUNT, SCAN_JOBS,
@@ -204,11 +204,10 @@ impl<I: Io> Node<I> {
     fn start_applies(&mut self) {
         let now = self.io.now();
         let pause = !self.has_room() || self.epoch_is_over(now) || self.stopping.is_some();
-        if pause && self.epoch.displaced == 0 || self.volumes.values().all(|volume| volume.incoming.is_empty()) {
+        if pause && self.epoch.displaced == 0 {
             return;
         }
         let wall = self.wall_millis();
-        let heard = self.heard();
         let mut jobs = Vec::new();
         for volume in self.volumes.values_mut().filter(|volume| volume.scanned && volume.failed.is_none()) {
             let stands_still = volume.stands_still();
@@ -246,7 +245,7 @@ impl<I: Io> Node<I> {
                     replicas: Arc::clone(&self.replicas),
                     now_millis: wall,
                     overdue,
-                    heard: if heard.contains(&volume.number) { Heard::All } else { Heard::NotAll },
+                    heard: heard(&self.connections, &self.peers, volume.number),
                 }));
             }
         }

@@ -1,7 +1,8 @@
 //! An edit that didn't know of a rename follows it: first it becomes a version at the new name, then the old name goes.
 
-use super::Node;
-use crate::connection::Phase;
+use super::holds::stamp;
+use super::{Node, Peer};
+use crate::connection::{Connection, Phase};
 use crate::follow::{Heard, Next, next};
 use crate::job::Job;
 use crate::limits::FETCH_QUEUE;
@@ -10,7 +11,7 @@ use crate::record::version;
 use crate::registry::Key;
 use crate::stage::Source;
 use crate::volume::FetchWanted;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use syncmesh_core::decide::joined;
 use syncmesh_core::entry::{Body, Entry, MovedTo, Row, Stamp};
 use syncmesh_core::path::RelativePath;
@@ -52,16 +53,6 @@ impl<I: Io> Node<I> {
             }
             _ => self.start(Job::DropSlot(copied.key.volume, slot)),
         }
-    }
-
-    /// Volumes of which the connected members have told all that they had. Without any member there is nobody to tell.
-    pub(super) fn heard(&self) -> BTreeSet<u16> {
-        let ready = || self.connections.values().filter(|connection| connection.phase == Phase::Ready);
-        let all = |number: &&u16| {
-            ready().all(|connection| connection.links.get(number).is_some_and(|link| link.incoming.has_told))
-        };
-        let anybody = self.peers.is_empty() || ready().next().is_some();
-        self.volumes.keys().filter(|_| anybody).filter(all).copied().collect()
     }
 
     fn next_step(&mut self, key: &Key) -> Option<(Row, Next)> {
@@ -111,7 +102,7 @@ impl<I: Io> Node<I> {
         let edit = &edit.entry.content;
         let moved_to = Some(MovedTo { path: to, version: edit.stamp.dot });
         let body = Body::Tombstone { deleted: edit.body.recognised_by(), moved_to, approved_by: None };
-        let stamp = Stamp { hlc: self.clock.stamp(wall, Some(over.newest().hlc)), dot: volume.next_dot(replica) };
+        let stamp = stamp(volume, &mut self.clock, wall, replica, &over);
         let entry = version(Some(&over), body, over.attributes.mode, over.attributes.owner, stamp);
         self.counters.versions_made += 1;
         let errand = Errand::FewDeletions;
@@ -137,4 +128,12 @@ impl<I: Io> Node<I> {
             Some(_) | None => {}
         }
     }
+}
+
+/// Have the connected members told all that they had of a volume? Without any member there is nobody to tell.
+pub(super) fn heard(connections: &BTreeMap<u64, Connection>, peers: &BTreeMap<String, Peer>, volume: u16) -> Heard {
+    let mut ready = connections.values().filter(|connection| connection.phase == Phase::Ready).peekable();
+    let anybody = peers.is_empty() || ready.peek().is_some();
+    let has_told = |connection: &Connection| connection.links.get(&volume).is_some_and(|link| link.incoming.has_told);
+    if anybody && ready.all(has_told) { Heard::All } else { Heard::NotAll }
 }

@@ -182,7 +182,8 @@ fn item(name: Name, entry: Entry) -> Item {
     Item { name, entry, source: Source::None, stream: None, errand: Errand::Judged }
 }
 
-fn stamp(volume: &mut Volume, clock: &mut HlcClock, wall: u64, replica: ReplicaId, over: &Entry) -> Stamp {
+/// The stamp of a new version over another.
+pub(super) fn stamp(volume: &mut Volume, clock: &mut HlcClock, wall: u64, replica: ReplicaId, over: &Entry) -> Stamp {
     Stamp { hlc: clock.stamp(wall, Some(over.newest().hlc)), dot: volume.next_dot(replica) }
 }
 

@@ -135,6 +135,16 @@ impl<'a> LinuxDirectory<'a> {
         self.spelled.borrow_mut().clear();
         if self.is_spelled(name)? { Ok(()) } else { Err(FsError::NotFound) }
     }
+
+    /// Pins the inode that has a name, if it is the one that is meant.
+    fn pin_known(&self, name: &[u8], id: FileId) -> Result<(OwnedFd, Stat), FsError> {
+        self.check(name)?;
+        self.must_be_spelled(name)?;
+        let pinned = pin(&self.descriptor, name)?;
+        let found = stat_descriptor(&pinned)?;
+        if found.id == id { Ok((pinned, found)) } else { Err(FsError::NotFound) }
+    }
+
     fn check(&self, name: &[u8]) -> Result<(), FsError> {
         check_name(name)?;
         if self.is_root && name == META {
@@ -279,13 +289,7 @@ impl Directory for LinuxDirectory<'_> {
     }
 
     fn keep_attributes(&self, name: &[u8], id: FileId, slot: u64) -> Result<(), FsError> {
-        self.check(name)?;
-        self.must_be_spelled(name)?;
-        let from = pin(&self.descriptor, name)?;
-        let found = stat_descriptor(&from)?;
-        if found.id != id {
-            return Err(FsError::NotFound);
-        }
+        let (from, found) = self.pin_known(name, id)?;
         let to = pin(&self.volume.meta()?.stage, slot_name(slot).as_bytes())?;
         let staged = stat_descriptor(&to)?;
         match (found.kind, staged.kind) {
@@ -295,13 +299,7 @@ impl Directory for LinuxDirectory<'_> {
     }
 
     fn set_metadata(&self, name: &[u8], id: FileId, metadata: &Metadata) -> Result<Stat, FsError> {
-        self.check(name)?;
-        self.must_be_spelled(name)?;
-        let pinned = pin(&self.descriptor, name)?;
-        let found = stat_descriptor(&pinned)?;
-        if found.id != id {
-            return Err(FsError::NotFound);
-        }
+        let (pinned, found) = self.pin_known(name, id)?;
         set_pinned(pinned.as_fd(), found.kind, metadata)?;
         stat_descriptor(&pinned)
     }
