@@ -186,6 +186,16 @@ fn overtake(row: Option<&Row>, item: &Item) -> Step {
     Step::Done(Some(row), Fate::Waits(Cause::Overtaken))
 }
 
+/// What is published in a directory that is to be removed or replaced.
+#[derive(PartialEq, Eq)]
+enum Inside {
+    Nothing,
+    /// Some of it is about to change.
+    Goes,
+    /// Nothing is known that would change any of it.
+    Stays,
+}
+
 fn is_held(row: &Row) -> bool {
     row.wanted.as_ref().is_some_and(|wanted| wanted.why == Why::Held)
 }
@@ -368,8 +378,9 @@ impl Work<'_> {
             return waits(Cause::LocalChange, Why::Fetching);
         }
         if was_directory && !is_directory {
-            if self.context.registry.has_live_children(self.job.volume, &path)? {
-                let stays = item.errand == Errand::Again && !entry.is_live() && self.nothing_goes(&path)?;
+            let inside = self.inside(&path)?;
+            if inside != Inside::Nothing {
+                let stays = item.errand == Errand::AllHeard && inside == Inside::Stays;
                 return waits(Cause::NotEmpty { stays }, Why::Fetching);
             }
             if entry.is_live() {
@@ -443,18 +454,20 @@ impl Work<'_> {
         Step::Done(Some(want(row, target, Why::Fetching)), Fate::Waits(Cause::Open { kept }))
     }
 
-    /// Is no other version wanted of anything in this directory?
-    fn nothing_goes(&self, directory: &RelativePath) -> Result<bool, RegistryError> {
+    /// What is published in a directory. Each row is read once: what goes meanwhile was going, or is gone.
+    fn inside(&self, directory: &RelativePath) -> Result<Inside, RegistryError> {
         const ROWS: usize = 256;
         let mut after = None;
+        let (mut has_any, mut goes) = (false, false);
         loop {
             let rows = self.context.registry.children(self.job.volume, directory, after.as_ref(), ROWS)?;
-            if rows.iter().any(|(_, row)| row.wanted.is_some()) {
-                return Ok(false);
-            }
+            has_any |= rows.iter().any(|(_, row)| row.live().is_some());
+            goes |= rows.iter().any(|(_, row)| row.wanted.is_some());
             match rows.last() {
-                Some((name, _)) if rows.len() == ROWS => after = Some(name.clone()),
-                _ => return Ok(true),
+                Some((name, _)) if rows.len() == ROWS && !(has_any && goes) => after = Some(name.clone()),
+                _ if !has_any => return Ok(Inside::Nothing),
+                _ if goes => return Ok(Inside::Goes),
+                _ => return Ok(Inside::Stays),
             }
         }
     }

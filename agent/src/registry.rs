@@ -13,7 +13,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Sto
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
 use syncmesh_core::entry::{ContentHash, Here, Row, RowError};
 use syncmesh_core::limits::INLINE_BYTES;
 use syncmesh_core::path::{Name, RelativePath};
@@ -176,6 +176,7 @@ pub struct Registry(Arc<Inner>);
 struct Inner {
     database: Database,
     overlay: RwLock<Overlay>,
+    before_read: OnceLock<fn()>,
 }
 
 const POISONED: &str = "no code panics while it holds the overlay";
@@ -221,7 +222,7 @@ impl Registry {
             }
         }
         transaction.commit()?;
-        let registry = Self(Arc::new(Inner { database, overlay: RwLock::default() }));
+        let registry = Self(Arc::new(Inner { database, overlay: RwLock::default(), before_read: OnceLock::new() }));
         for state in stored.volumes.values_mut().filter(|state| state.counts.wanted > 0) {
             registry.count_waiting(state)?;
         }
@@ -241,6 +242,20 @@ impl Registry {
         }
     }
 
+    /// Has this called before each read from now on. Two reads show two moments, and whoever stands between them in the
+    /// simulator, others go on.
+    pub fn before_each_read(&self, call: fn()) {
+        let _ = self.0.before_read.set(call);
+    }
+
+    /// The rows that aren't in the database yet.
+    fn overlay(&self) -> RwLockReadGuard<'_, Overlay> {
+        if let Some(call) = self.0.before_read.get() {
+            call();
+        }
+        self.0.overlay.read().expect(POISONED)
+    }
+
     /// One path's row.
     pub fn get(&self, key: &Key) -> Result<Option<Row>, RegistryError> {
         Ok(self.get_all(std::slice::from_ref(key))?.pop().flatten())
@@ -248,7 +263,7 @@ impl Registry {
 
     /// The rows of several paths, in the same order.
     pub fn get_all(&self, keys: &[Key]) -> Result<Vec<Option<Row>>, RegistryError> {
-        let overlay = self.0.overlay.read().expect(POISONED);
+        let overlay = self.overlay();
         let mut rows = Vec::with_capacity(keys.len());
         let mut table = None;
         for key in keys {
@@ -277,7 +292,7 @@ impl Registry {
         limit: usize,
     ) -> Result<Vec<(Name, Row)>, RegistryError> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
-        let overlay = self.0.overlay.read().expect(POISONED);
+        let overlay = self.overlay();
         let prefix = children_prefix(volume, directory);
         let mut found: BTreeMap<Name, Row> = BTreeMap::new();
         let table = self.0.database.begin_read()?.open_table(ROWS)?;
@@ -334,7 +349,7 @@ impl Registry {
 
     /// Up to `limit` rows whose sequence number is above `position`, lowest first.
     pub fn since(&self, volume: u16, position: u64, limit: usize) -> Result<Vec<(Key, Row)>, RegistryError> {
-        let overlay = self.0.overlay.read().expect(POISONED);
+        let overlay = self.overlay();
         let mut found: BTreeMap<u64, (Key, Row)> = BTreeMap::new();
         for (&(_, sequence), key) in overlay.sequence.range((volume, position + 1)..=(volume, u64::MAX)).take(limit) {
             let row = overlay.get(key).expect("the overlay's sequence names its rows").clone();
@@ -363,7 +378,7 @@ impl Registry {
     /// Up to `limit` rows that want something, from the one after `after` on.
     pub fn wanted(&self, volume: u16, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Row)>, RegistryError> {
         use std::ops::Bound::{Excluded, Included};
-        let overlay = self.0.overlay.read().expect(POISONED);
+        let overlay = self.overlay();
         let read = self.0.database.begin_read()?;
         let (wanted, rows) = (read.open_table(WANTED)?, read.open_table(ROWS)?);
         let start = match after {
@@ -407,7 +422,7 @@ impl Registry {
         limit: usize,
     ) -> Result<Vec<(Key, Row)>, RegistryError> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
-        let overlay = self.0.overlay.read().expect(POISONED);
+        let overlay = self.overlay();
         let table = self.0.database.begin_read()?.open_table(ROWS)?;
         let start = match after {
             Some(key) => Excluded(key.encode()),
@@ -443,8 +458,7 @@ impl Registry {
         /// Files are many that begin like one hash only if they are equal.
         const FILES: usize = 8;
         let prefix = contents_prefix(volume, &hash);
-        let mut keys: Vec<Key> =
-            self.0.overlay.read().expect(POISONED).contents.get(&prefix).cloned().into_iter().collect();
+        let mut keys: Vec<Key> = self.overlay().contents.get(&prefix).cloned().into_iter().collect();
         let table = self.0.database.begin_read()?.open_table(CONTENTS)?;
         for item in table.range::<&[u8]>(&prefix[..]..)?.take(FILES) {
             let (bytes, _) = item?;

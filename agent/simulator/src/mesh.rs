@@ -275,6 +275,7 @@ impl Mesh {
         let storage = machine.storage.clone();
         let log = machine.state.clone();
         let (context, setup) = start(storage, setup).expect("a simulated start has no reason to fail");
+        context.registry.before_each_read(|| step("read rows"));
         let sink = move |to, bytes: &[u8]| log.append_from_io(to, bytes).expect("the journal is open");
         self.world.set_log_sink(id, Rc::new(sink));
         let sessions = Box::new(PlainSessions { node: name(node) });

@@ -191,6 +191,35 @@ fn an_emptied_volume_is_held_until_it_is_approved() {
     }
 }
 
+/// Whoever hears of a tree's deletion bit by bit takes no directory of it for one that has something new in it.
+#[test]
+fn a_tree_that_was_deleted_comes_back_nowhere() {
+    for seed in 1..=SEEDS {
+        let mut mesh = Mesh::new(seed, Shape::default());
+        let trees: Vec<String> = (0..20).map(|tree| format!("tree {tree}")).collect();
+        let insides: Vec<String> = (0..8).map(|inside| format!("inside {inside}")).collect();
+        for tree in &trees {
+            mesh.mkdir(1, tree);
+            for inside in &insides {
+                mesh.mkdir(1, format!("{tree}/{inside}"));
+                mesh.write(1, format!("{tree}/{inside}/file"), "x");
+            }
+        }
+        mesh.in_sync();
+        for tree in &trees {
+            for inside in &insides {
+                mesh.remove(1, format!("{tree}/{inside}/file"));
+                mesh.remove(1, format!("{tree}/{inside}"));
+            }
+            mesh.remove(1, tree);
+        }
+        mesh.run_for(5_000_000_000);
+        mesh.decide_holds(1, Verdict::Approve).unwrap();
+        mesh.in_sync();
+        assert_eq!(mesh.names(2), [""; 0], "seed {seed}");
+    }
+}
+
 /// Taken back, everything returns from the peers as it was, and nobody declares anything.
 #[test]
 fn held_deletions_that_are_rejected_return_from_the_peers() {

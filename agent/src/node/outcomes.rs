@@ -377,8 +377,11 @@ impl<I: Io> Node<I> {
                         volume.retry.later(now);
                         let deletion = item.row.as_ref().and_then(|row| row.wanted.as_ref());
                         if let (true, Some(deletion)) = (*stays, deletion.and_then(|wanted| wanted.entries.first())) {
+                            // Its deleter hadn't seen what is in it. He would make it again when he hears of that, unless power
+                            // loss has brought it back there, too.
                             let deletion = deletion.clone();
-                            self.keep_directory(number, directory, &item.name, &deletion);
+                            self.counters.versions_made += 1;
+                            self.queue_directory_over(number, directory, item.name.clone(), &deletion);
                         }
                     }
                     Cause::Moved => volume.retry.later(now),
@@ -509,16 +512,6 @@ impl<I: Io> Node<I> {
         let entry = version(Some(deletion), Body::Directory, attributes.mode, attributes.owner, stamp);
         let item = Item { name, entry, source: Source::None, stream: None, errand: Errand::Again };
         volume.queue(parent.clone(), item);
-    }
-
-    /// A directory was deleted elsewhere, and is here, with something in it that its deleter hadn't seen: all that he had
-    /// deleted before is known. He would make it again when he hears of that, unless power loss has brought it back there, too.
-    fn keep_directory(&mut self, number: u16, directory: &RelativePath, name: &Name, deletion: &Entry) {
-        let Some(volume) = self.volumes.get(&number) else { return };
-        if volume.state.knowledge.contains_up_to(deletion.content.stamp.dot) {
-            self.counters.versions_made += 1;
-            self.queue_directory_over(number, directory, name.clone(), deletion);
-        }
     }
 
     fn collected(&mut self, collected: crate::announce::Collected) {
@@ -671,9 +664,12 @@ impl<I: Io> Node<I> {
             if queued || fetching.contains(&key) || volume.open.waits(&key) {
                 continue;
             }
+            let is_directory = row.here.is_some_and(|here| here.entry.content.body == Body::Directory);
             for entry in wanted.entries {
-                let item =
-                    Item { name: key.name.clone(), entry, source: Source::None, stream: None, errand: Errand::Again };
+                let all_heard =
+                    is_directory && !entry.is_live() && volume.state.knowledge.contains_up_to(entry.content.stamp.dot);
+                let errand = if all_heard { Errand::AllHeard } else { Errand::Again };
+                let item = Item { name: key.name.clone(), entry, source: Source::None, stream: None, errand };
                 volume.queue(key.directory.clone(), item);
             }
         }

@@ -55,6 +55,8 @@ pub enum Errand {
     FewDeletions,
     /// It was tried before: a parent that was deleted is made again now instead of waited for.
     Again,
+    /// As [`Self::Again`], for a directory's deletion: all that its author had deleted before was recorded when the job was made.
+    AllHeard,
     /// A peer knows it otherwise although both know the same: if one version is two things, what is here is read again.
     Repair,
     /// The guard's verdict on a deletion that was held. It counts only as long as that is held.
@@ -125,7 +127,7 @@ pub enum Cause {
     },
     /// A directory that is to be removed or replaced still has something in it.
     NotEmpty {
-        /// It was tried before, and nothing that it has is about to go.
+        /// Nothing that it has is about to go, and all was heard ([`Errand::AllHeard`]).
         stays: bool,
     },
     /// The disk shows something that no scan has recorded yet.
