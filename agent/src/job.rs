@@ -12,6 +12,7 @@ use crate::publish::{Applied, Apply};
 use crate::registry::{Key, Registry};
 use crate::reuse::{Reuse, Reused};
 use crate::scan::{Findings, Scan, Scanned};
+use crate::second_names::{Found, Seek};
 use crate::space::{self, Room};
 use crate::store::Stock;
 use crate::suspect::Doubt;
@@ -133,6 +134,8 @@ pub enum Job {
     Wanted(u16, Sweep, Option<Key>),
     /// See [`Comparison`].
     Compare(Comparison),
+    /// See [`Seek`].
+    Seek(Seek),
     /// See whether a volume's root is in its place.
     Place(u16),
     /// Let go of stored versions beyond what is kept: the wall clock in milliseconds, and whether to look at all of them.
@@ -177,6 +180,8 @@ pub enum Done {
     Placed(u16, Result<bool, FsError>),
     /// Rows that want something, and behind which one there may be more.
     Wanted(u16, Sweep, Vec<(Key, Row)>, Option<Key>),
+    /// Names of files were looked for.
+    Sought(Found),
     /// Rows were summed up, or compared with a peer's.
     Compared(Compared),
     /// Pruning, dropping a slot, or answering a question ended.
@@ -305,6 +310,7 @@ impl Job {
                     Done::Wanted(number, sweep, rows, more)
                 })
             }
+            Self::Seek(seek) => seek.run(&context.registry).map(Done::Sought),
             Self::Compare(comparison) => comparison.run(&context.registry).map(Done::Compared),
             Self::Prune(number, now, thorough) => {
                 crate::store::prune(volume(number), now, thorough);

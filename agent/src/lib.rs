@@ -38,6 +38,7 @@ pub mod registry;
 pub mod reuse;
 pub mod run;
 pub mod scan;
+pub mod second_names;
 pub mod session;
 pub mod space;
 pub mod stage;

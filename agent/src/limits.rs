@@ -144,6 +144,13 @@ pub const VERIFY_ROWS: usize = 64;
 /// See [`VERIFY_ROWS`].
 pub const VERIFY_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Names of files with several that are remembered in each volume. One takes 170 to 380 bytes, measured with names of 20: 6 MiB
+/// at most.
+pub const SECOND_NAMES: usize = 16_384;
+
+/// Rows in which one job looks for names of such files.
+pub const SEEK_ROWS: usize = 4_096;
+
 /// How often it is looked whether a volume's root is in its place.
 pub const PLACE: Duration = Duration::from_secs(5);
 

@@ -5,8 +5,9 @@ use crate::hash::{Hashed, hash, is_open};
 use crate::job::{VolumeContext, identity};
 use crate::limits::FINDINGS;
 use crate::registry::{Key, Registry, RegistryError};
+use crate::second_names::{Seen, shown};
 use crate::suspect::is_suspect;
-use syncmesh_core::entry::{Body, Entry, Identity, Owner, Row, Unsure};
+use syncmesh_core::entry::{Body, ContentHash, Entry, Identity, Owner, Row, Unsure};
 use syncmesh_core::path::{Name, RelativePath};
 use syncmesh_io::{Directory, FileKind, FsError, Stat, WatchDescriptor};
 
@@ -44,6 +45,8 @@ pub struct Findings {
     pub directory: RelativePath,
     /// Names that differ from their rows.
     pub findings: Vec<Finding>,
+    /// Files that have several names, changed or not.
+    pub seen: Vec<Seen>,
     /// Directories whose insides must be looked at.
     pub directories: Vec<Name>,
 }
@@ -153,6 +156,7 @@ impl Scan {
             volume: self.volume,
             directory: self.directory.clone(),
             findings: Vec::new(),
+            seen: Vec::new(),
             directories: Vec::new(),
         };
         let (unstable, unsure, unreadable) = (Vec::new(), Vec::new(), Vec::new());
@@ -315,6 +319,10 @@ impl Pass<'_> {
         let directory = directory.expect("something was stat'ed in it");
         let unsure = here.map(|here| here.unsure).unwrap_or_default();
         let is_same = known == Some(identity(&stat));
+        if is_same && stat.kind == FileKind::File && stat.links > 1 {
+            let contents = here.and_then(|here| here.entry.content.body.hash());
+            self.seen(name, &stat, contents, false, false);
+        }
         if is_same && !unsure.any() {
             if was_suspect {
                 self.found(name, row, What::AsItWas);
@@ -340,6 +348,7 @@ impl Pass<'_> {
                 if unsure.any() {
                     self.unsure.push((name.clone(), unsure));
                 }
+                let contents = body.hash();
                 let mut what = self.compare(row.as_ref(), body, &stat);
                 if matches!(what, What::Content { .. }) {
                     match self.volume.doubt.suspects(directory, &path, name, &stat, row.as_ref()) {
@@ -350,6 +359,11 @@ impl Pass<'_> {
                             return Ok(());
                         }
                     }
+                }
+                let is_new = row.as_ref().and_then(Row::live).is_none();
+                if stat.kind == FileKind::File && (stat.links > 1 || !is_new) {
+                    let changed = !matches!(what, What::Identity(_));
+                    self.seen(name, &stat, contents, changed, is_new);
                 }
                 self.found_unsure(name, row, what, unsure);
             }
@@ -401,12 +415,21 @@ impl Pass<'_> {
         }
     }
 
+    fn seen(&mut self, name: &Name, stat: &Stat, contents: Option<ContentHash>, changed: bool, is_new: bool) {
+        let (inode, links, shown) = (stat.id.inode, stat.links, shown(contents, &identity(stat)));
+        self.part.seen.push(Seen { name: name.clone(), inode, links, shown, changed, is_new });
+        if self.part.seen.len() >= FINDINGS {
+            self.flush();
+        }
+    }
+
     fn flush(&mut self) {
         let findings = std::mem::take(&mut self.part.findings);
+        let seen = std::mem::take(&mut self.part.seen);
         let directories = std::mem::take(&mut self.part.directories);
-        if !findings.is_empty() || !directories.is_empty() {
+        if !findings.is_empty() || !seen.is_empty() || !directories.is_empty() {
             let (volume, directory) = (self.part.volume, self.part.directory.clone());
-            (self.emit)(Findings { volume, directory, findings, directories });
+            (self.emit)(Findings { volume, directory, findings, seen, directories });
         }
     }
 

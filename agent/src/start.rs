@@ -11,6 +11,7 @@ use crate::node::suspects::Suspects;
 use crate::node::unsynced::Unsynced;
 use crate::recover::{RecoverError, recover};
 use crate::registry::{Last, Registry, RegistryError, VolumeState};
+use crate::second_names::SecondNames;
 use crate::store;
 use crate::suspect::{Doubt, Suspicion};
 use crate::unsynced;
@@ -272,6 +273,7 @@ fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_mi
         leases: context.leases,
         lingering: context.lingering.clone(),
         open: OpenFiles::default(),
+        second_names: SecondNames::default(),
         policies: spec.policies.clone(),
         counter: 0,
         journalled: state.sequence,

@@ -12,6 +12,7 @@ use crate::node::suspects::Suspects;
 use crate::node::unsynced::Unsynced;
 use crate::publish::Item;
 use crate::registry::{Key, VolumeState};
+use crate::second_names::SecondNames;
 use crate::store::Stock;
 use crate::suspect::Doubt;
 use crate::watch::{Dirty, Watches};
@@ -44,6 +45,8 @@ pub struct Volume {
     pub lingering: Arc<Lingerers>,
     /// What programs hold open otherwise.
     pub open: OpenFiles,
+    /// Its files with several names.
+    pub second_names: SecondNames,
     /// Its conflict policies.
     pub policies: Policies,
     /// What the registry keeps of it.
@@ -258,6 +261,10 @@ impl Volume {
     /// Counts one row's change.
     pub fn count(&mut self, key: &Key, old: Option<&Row>, new: &Row) {
         self.state.count(key, old, new);
+        if !self.second_names.is_empty() {
+            let shows = new.live().and_then(|here| here.identity).map(|identity| identity.inode);
+            self.second_names.shows(&(key.directory.clone(), key.name.clone()), shows);
+        }
         if self.state.counts.wanted == 0 {
             self.wanted_since = None;
         }
@@ -277,6 +284,7 @@ impl Volume {
             && !self.is_paused()
             && self.reading == Reading::Not
             && self.dirty.is_empty()
+            && !self.second_names.seeks()
             && self.busy.len() <= self.glances
             && self.incoming.is_empty()
             && self.state.counts.wanted == 0

@@ -87,6 +87,13 @@ fn show(status: &Status, now: u64) -> String {
     for one in status.volumes.iter().filter(|one| !one.message.is_empty()) {
         text.push_str(&format!("\n{}: {}\n", clean(&one.name), clean(&one.message)));
     }
+    for one in status.volumes.iter().filter(|one| one.linked_elsewhere > 0) {
+        text.push_str(&format!(
+            "\n{}: {} files have names outside of the volume, or excluded ones (hard links): what is written through those is found by `syncmesh-agent rescan`\n",
+            clean(&one.name),
+            one.linked_elsewhere
+        ));
+    }
     for one in status.volumes.iter().filter(|one| !one.worst.is_empty()) {
         let age = |since: Option<u64>| since.map(span).unwrap_or_default();
         let rows: Vec<Vec<String>> =
@@ -159,6 +166,9 @@ docs: no session with b: see PEERS for the reason
         assert!(show(&status(true, 7), 0).contains("now\n"));
         let warned = Status { warnings: vec!["two agents run under the name b".into()], ..status(true, 7) };
         assert!(show(&warned, 0).ends_with("\nwarning: two agents run under the name b\n"));
+        let mut linked = status(true, 7);
+        linked.volumes[0].linked_elsewhere = 2;
+        assert!(show(&linked, 0).contains("\ndocs: 2 files have names outside of the volume"));
         let mut ill = status(false, 7);
         let reason = "no connected member has its contents".to_owned();
         ill.volumes[0].worst = vec![Worst { path: "a/b".into(), reason, since_ms: Some(61_000) }];

@@ -94,6 +94,7 @@ pub fn status(in_sync: bool, sequence: u64) -> Status {
             no_space_files: 0,
             stored_files: 5,
             stored_bytes: 8_192,
+            linked_elsewhere: 0,
             last_sync: Some(1_700_000_000_000),
             message: pick("", "no session with b: see PEERS for the reason"),
             sequence,

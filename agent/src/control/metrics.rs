@@ -119,7 +119,7 @@ impl Scrape {
             })
         });
         self.gauges("syncmesh_volume_state", "1 for the state that holds.", &["volume", "state"], states);
-        let rows: [(&str, &str, fn(&VolumeStatus) -> f64); 16] = [
+        let rows: [(&str, &str, fn(&VolumeStatus) -> f64); 17] = [
             ("in_sync", "1 while every member is connected and nothing is pending anywhere.", |volume| {
                 f64::from(u8::from(volume.in_sync))
             }),
@@ -145,6 +145,9 @@ impl Scrape {
                 volume.stored_files as f64
             }),
             ("stored_bytes", "Bytes that those versions take.", |volume| volume.stored_bytes as f64),
+            ("linked_elsewhere_files", "Files that have names outside of the volume, or excluded ones.", |volume| {
+                volume.linked_elsewhere as f64
+            }),
             ("last_sync_timestamp_seconds", "When it was last in sync, seconds since 1970; 0 for never.", |volume| {
                 volume.last_sync.map_or(0.0, |at| at as f64 / 1e3)
             }),

@@ -16,6 +16,7 @@ use crate::limits::{
 use crate::publish::{Apply, Item};
 use crate::registry::Last;
 use crate::scan::{Scan, Scope};
+use crate::second_names::Seek;
 use crate::stage::Source;
 use crate::unsynced::Sync;
 use crate::verify::Verify;
@@ -80,6 +81,7 @@ impl<I: Io> Node<I> {
             due.extend(volume.guard.due(&volume.state.counts, volume.settle));
             due.extend(volume.guard.overdue());
             due.extend(volume.recount.due);
+            due.extend(volume.second_names.due().filter(|_| volume.scanned && self.stopping.is_none()));
             due.extend(volume.open.due().filter(|_| volume.scanned && self.stopping.is_none()));
             due.extend((volume.scanned && self.stopping.is_none()).then_some(volume.placed + PLACE.as_nanos() as u64));
         }
@@ -489,6 +491,9 @@ impl<I: Io> Node<I> {
             if now >= volume.placed + PLACE.as_nanos() as u64 && self.stopping.is_none() {
                 volume.placed = now;
                 jobs.push(Job::Place(volume.number));
+            }
+            if may_go && let Some((files, after)) = volume.second_names.next(now) {
+                jobs.push(Job::Seek(Seek { volume: volume.number, files, after }));
             }
             if may_go && let Reading::Next(after) = &mut volume.reading {
                 jobs.push(Job::Verify(Verify { volume: volume.number, after: after.take() }));

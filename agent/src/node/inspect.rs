@@ -91,6 +91,10 @@ pub struct VolumeStatus {
     pub stored_files: u64,
     /// Bytes of the file system that they take.
     pub stored_bytes: u64,
+    /// Files that have names which aren't synchronised, outside of the volume or excluded: what is written through those
+    /// is found at the next start or `rescan`. Of those with several names the first 16,384 are looked at.
+    #[serde(default)]
+    pub linked_elsewhere: u64,
     /// When it was last in sync, in milliseconds since 1970.
     pub last_sync: Option<u64>,
     /// What is wrong, or going on, and what to do.
@@ -254,6 +258,7 @@ impl<I: Io> Node<I> {
             no_space_files: counts.no_space,
             stored_files: volume.stock.files(),
             stored_bytes: volume.stock.bytes(),
+            linked_elsewhere: volume.second_names.elsewhere(),
             last_sync,
             message,
             sequence: volume.state.sequence,
@@ -297,6 +302,7 @@ impl<I: Io> Node<I> {
                 return Some(format!("{wanted} deletions wait for others that may come with them, or for approval"));
             }
             return Some(match wanted {
+                0 if volume.second_names.seeks() => "names of changed files with several are looked for".into(),
                 0 if volume.reading != Reading::Not => "all files are being read again".into(),
                 0 => format!("looking at changes in {} directories", volume.dirty.len() + volume.busy.len()),
                 _ => format!("{wanted} paths aren't here yet"),

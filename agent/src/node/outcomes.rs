@@ -53,6 +53,11 @@ impl<I: Io> Node<I> {
             Done::Lingered(lingered) => self.lingered(lingered),
             Done::Placed(number, placed) => self.placed(number, placed == Ok(true)),
             Done::Compared(compared) => self.compared(compared),
+            Done::Sought(found) => {
+                if let Some(volume) = self.volumes.get_mut(&found.volume) {
+                    volume.second_names.sought(found, &mut volume.dirty, self.io.now());
+                }
+            }
             Done::Tidied => {}
             Done::Mentioned(mentioned) => self.mentioned(mentioned),
             Done::Verified(verified) => self.verified(verified),
@@ -93,11 +98,14 @@ impl<I: Io> Node<I> {
     /// Local changes become versions.
     fn findings(&mut self, findings: Findings) {
         let now = self.io.now();
-        let Findings { volume: number, directory, findings, directories } = findings;
+        let Findings { volume: number, directory, findings, seen, directories } = findings;
         for finding in findings {
             self.finding(number, &directory, finding);
         }
         let Some(volume) = self.volumes.get_mut(&number) else { return };
+        for seen in seen {
+            volume.second_names.seen(&directory, seen, !volume.scanned, &mut volume.dirty, now);
+        }
         for name in directories {
             if let Ok(path) = directory.join(&name) {
                 volume.dirty.mark_all(&path, true, now);
