@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use syncmesh_core::clock::Hlc;
 use syncmesh_core::decide::{Decision, Displaced, decide, merge};
 use syncmesh_core::entry::{Body, Content, ContentHash, Entry, Here, Identity, Row, Stamp, Unsure, Wanted, Why};
+use syncmesh_core::limits::INLINE_BYTES;
 use syncmesh_core::path::{Name, RelativePath};
 use syncmesh_core::policy::{Policy, conflict_name};
 use syncmesh_core::summary::Sum;
@@ -338,6 +339,8 @@ impl Work<'_> {
             Decision::Known => return Ok(Step::Done(without_wanted(row), Fate::Visible)),
             Decision::Hold => return waits(Cause::Undecided, Why::Conflict),
             Decision::Record(entry) => return Ok(Step::Done(Some(here(entry, old)), Fate::Visible)),
+            // Set where it is, other names of the file would show it, too.
+            Decision::SetAttributes(entry) if has_second_name(directory, &item.name) => (entry, Displaced::Store),
             Decision::SetAttributes(entry) => return Ok(self.attributes(directory, index, item, row, entry)),
             Decision::Publish { entry, displaced } => (entry, displaced),
         };
@@ -531,7 +534,12 @@ impl Work<'_> {
             // A quota, or too few inodes: the free space didn't show it.
             staged = stage(self.volume, &entry.content.body, &entry.attributes, source, replaced);
         }
+        // Large contents of its own are copied by a job of its own, like any that are here under a name.
+        let over_body = over.as_ref().map(|over| &over.content.body);
+        let is_own =
+            over_body.is_some_and(|body| body.same_contents(&entry.content.body) && body.size() > INLINE_BYTES);
         if matches!(staged, Err(StageError::NoContents))
+            && !is_own
             && let Some(slot) = self.contents_from_here(item, &entry.content.body)?
         {
             staged = stage(self.volume, &entry.content.body, &entry.attributes, &Source::Slot(slot), replaced);
@@ -665,6 +673,12 @@ impl Work<'_> {
 /// Has anybody the file open for writing? `None` if it isn't a file, or that can't be told.
 fn has_writers(directory: &dyn Directory, name: &Name) -> Option<bool> {
     directory.open(name.as_bytes()).ok()?.has_writers().ok()
+}
+
+/// Does a file or link have other names beside this one?
+fn has_second_name(directory: &dyn Directory, name: &Name) -> bool {
+    let shown = directory.stat(name.as_bytes());
+    shown.is_ok_and(|stat| stat.kind != FileKind::Directory && stat.links > 1)
 }
 
 /// Is it said of one version here and at a peer that it is two things? One of the two rows is wrong, and what would be

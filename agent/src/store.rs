@@ -1,14 +1,15 @@
 //! The version store: what this node displaced, one file each, named by path digest, time and slot. The name says all that is
 //! known of a version, so nothing else has to survive a restart with it.
 
+use crate::contents::{self, Found};
 use crate::hash::{Hashed, hash_open, is_open};
 use crate::job::VolumeContext;
 use crate::linger::Lingering;
 use std::sync::atomic::{AtomicU64, Ordering};
-use syncmesh_core::entry::{ContentHash, Entry};
+use syncmesh_core::entry::{Body, ContentHash, Entry};
 use syncmesh_core::path::RelativePath;
 use syncmesh_core::retention::{self, give_way, surplus};
-use syncmesh_io::{FsError, Stat};
+use syncmesh_io::{FsError, Metadata, Stat};
 
 /// Why a version is in the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,6 +19,9 @@ pub enum Kind {
     /// It lost against a concurrent version, or nobody ever recorded it, and has no copy under a name: only its age ends it.
     Loser,
 }
+
+/// Files of up to this size are copied when they go to the store and have other names.
+const SET_APART_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What the names of losers end in.
 const LOSER: &str = "-loser";
@@ -179,12 +183,43 @@ fn keep_contents(
         name.push_str(OPEN);
     }
     volume.fs.store_slot(slot, &name)?;
-    let bytes = volume.fs.stat_stored(&name).map_or(0, |stat| takes(&stat));
+    let stat = volume.fs.stat_stored(&name);
+    if let (Ok(stat), Some(entry), false) = (&stat, entry, is_open) {
+        set_apart(volume, &name, stat, path, now_millis, entry, kind);
+    }
+    let bytes = stat.map_or(0, |stat| takes(&stat));
     volume.stock.add(bytes, kind == Kind::Loser || is_open);
     if is_open {
         volume.lingering.add(Lingering { stored: name, path: Some(path.clone()), over: entry.cloned() });
     }
     Ok(())
+}
+
+/// What is written through another name of a stored file would change the version: a copy takes its place. Without room for
+/// one it stays as it is, and so does one that would keep a worker for long.
+fn set_apart(
+    volume: &VolumeContext,
+    stored: &str,
+    stat: &Stat,
+    path: &RelativePath,
+    now_millis: u64,
+    entry: &Entry,
+    kind: Kind,
+) {
+    let Body::File { size, hash, sparse, .. } = entry.content.body else { return };
+    if stat.links < 2 || size > SET_APART_BYTES {
+        return;
+    }
+    let found = Found::Stored(stored.to_owned());
+    let Some(copy) = contents::copy(volume, &found, size, hash, sparse) else { return };
+    let owner = volume.change_owner.then_some(stat.owner);
+    let metadata = Metadata { owner, mode: Some(stat.mode), mtime: Some(stat.mtime) };
+    let is_copied = volume.fs.set_slot_metadata(copy, &metadata);
+    match is_copied.and_then(|()| volume.fs.store_slot(copy, &name(path, now_millis, copy, Some(hash), kind))) {
+        // Should that fail the version is there twice.
+        Ok(()) => _ = volume.fs.drop_stored(stored),
+        Err(_) => _ = volume.fs.drop_slot(copy),
+    }
 }
 
 /// May somebody still write to what lies in a slot? Only to a file.

@@ -212,16 +212,18 @@ impl Work<'_> {
         if identity_now.is_none() {
             self.dirty.push(item.name.clone());
         }
+        let is_equal = plan.over.as_ref().is_some_and(|over| over.content.body.same_contents(&plan.entry.content.body));
         result.row = Some(here(plan.entry, Some(identity_now.unwrap_or(staged))));
         let syncmesh_io::Displaced::InSlot(stat) = displaced else { return };
         let expected = is_expected(plan.old, plan.over.as_ref(), &identity(&stat));
-        if expected && plan.copy.is_some() && stat.links > 1 {
+        let copied = |copy: &&Name| directory.stat(copy.as_bytes()).is_ok_and(|copied| copied.id == stat.id);
+        let copy = plan.copy.as_ref().filter(copied);
+        if expected && (copy.is_some() || is_equal && !is_in_use(self.volume, plan.slot)) {
+            // What it was has a name.
             let _ = self.volume.fs.drop_slot(plan.slot);
             return;
         }
-        if let Some(copy) = &plan.copy
-            && directory.stat(copy.as_bytes()).is_ok_and(|copied| copied.id == stat.id)
-        {
+        if let Some(copy) = copy {
             // It was written after it had got that name, so it isn't what the name tells, and it may yet win.
             self.take_back(directory, copy, item);
         }
