@@ -20,13 +20,31 @@ fn second_names_are_files_of_their_own_elsewhere() {
     let there = mesh.agents[1].volume.clone();
     let inode = |name: &str| fs::metadata(there.join(name)).unwrap().ino();
     assert_ne!(inode("one"), inode("two"));
-    // Written through one name here, the other changes with it. The kernel reports only the name that was used; the other is
-    // found when it is looked at.
-    fs::write(root.join("two"), "edited through the second name").unwrap();
-    mesh.agents[1].shows("two", b"edited through the second name");
-    mesh.agents[0].restart();
-    mesh.agents[1].shows("one", b"edited through the second name");
+    // Written through one name here, the others change with it. The kernel reports only the name that was used.
+    let edit = |mesh: &mut Mesh, through: &str, names: &[&str]| {
+        let contents = format!("edited through {through}");
+        fs::write(root.join(through), &contents).unwrap();
+        for name in names {
+            mesh.agents[1].shows(name, contents.as_bytes());
+        }
+        mesh.converge();
+    };
+    edit(&mut mesh, "two", &["one", "two"]);
+    // A name that comes later, in another directory, and at once is written through.
+    fs::write(root.join("later"), "contents of another").unwrap();
     mesh.converge();
+    fs::create_dir(root.join("d")).unwrap();
+    fs::hard_link(root.join("later"), root.join("d/other")).unwrap();
+    edit(&mut mesh, "d/other", &["later", "d/other"]);
+    edit(&mut mesh, "later", &["later", "d/other"]);
+    mesh.agents[0].restart();
+    edit(&mut mesh, "one", &["one", "two"]);
+    // Written on the other node, it is a file of its own here, too.
+    fs::set_permissions(there.join("later"), fs::Permissions::from_mode(0o600)).unwrap();
+    mesh.converge();
+    let mode = |name: &str| fs::metadata(root.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("later"), mode("d/other")), (0o600, fs::metadata(there.join("d/other")).unwrap().mode() & 0o777));
+    assert_ne!(mode("d/other"), 0o600);
     mesh.assert_no_conflicts();
 }
 

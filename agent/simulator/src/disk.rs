@@ -30,6 +30,10 @@ pub struct Disk {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct UserFile(u64);
 
+/// A file that has a name outside of the volume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outside(Number);
+
 /// One name of the tree that users see.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshot {
@@ -295,11 +299,31 @@ impl Disk {
         tree.create(parent, name, node, mode, USER).map(|_| ())
     }
 
-    /// Gives a file a second name in the same directory.
+    /// Gives a file a second name.
     pub fn user_link(&self, path: &[u8], other: &[u8]) -> Result<(), FsError> {
         let mut tree = self.tree();
-        let (parent, name) = resolve(&tree, path)?;
-        tree.link(parent, name, other)
+        let (from, to) = (resolve(&tree, path)?, resolve(&tree, other)?);
+        tree.link(from, to)
+    }
+
+    /// Gives a file a name that isn't in the volume.
+    pub fn user_link_outside(&self, path: &[u8]) -> Result<Outside, FsError> {
+        let mut tree = self.tree();
+        let inode = find(&tree, path)?;
+        tree.link_outside(inode)?;
+        Ok(Outside(inode))
+    }
+
+    /// Replaces a file's contents through a name that isn't in the volume: nobody is told.
+    pub fn user_write_outside(&self, file: Outside, bytes: &[u8]) -> Result<(), FsError> {
+        let mut tree = self.tree();
+        let handle = tree.open(file.0, None, true);
+        let written = tree.change(handle, |contents| {
+            contents.set_length(0);
+            contents.write(bytes, 0);
+        });
+        tree.close(handle);
+        written
     }
 
     /// Removes a file, a link or an empty directory.

@@ -480,7 +480,7 @@ impl Directory for SimDirectory<'_> {
     fn link(&self, name: &[u8], other: &[u8]) -> Result<(), FsError> {
         self.call("link", &[name, other], |tree| {
             lookup_spelled(tree, self.directory, name)?;
-            tree.link(self.directory, name, other)
+            tree.link((self.directory, name), (self.directory, other))
         })
     }
 

@@ -19,7 +19,7 @@ pub mod story;
 mod tree;
 mod watch_queue;
 
-pub use disk::{Disk, Snapshot, UserFile};
+pub use disk::{Disk, Outside, Snapshot, UserFile};
 pub use faults::Faults;
 pub use fs::{SimFs, StepHook};
 pub use io::SimIo;

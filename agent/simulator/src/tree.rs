@@ -431,22 +431,35 @@ impl Tree {
         inode
     }
 
-    pub(crate) fn link(&mut self, directory: Number, name: &[u8], other: &[u8]) -> Result<(), FsError> {
+    pub(crate) fn link(&mut self, from: (Number, &[u8]), to: (Number, &[u8])) -> Result<(), FsError> {
         self.changing();
-        self.must_hold(other)?;
-        let inode = self.lookup(directory, name)?;
+        self.must_hold(to.1)?;
+        let inode = self.lookup(from.0, from.1)?;
         if matches!(self.inode(inode).node, Node::Directory(_)) {
             return Err(FsError::WrongKind);
         }
-        if self.spelled(directory, other)?.is_some() {
+        if self.spelled(to.0, to.1)?.is_some() {
             return Err(FsError::Exists);
         }
         let now = self.now();
         let linked = self.inode_mut(inode);
         linked.names += 1;
         linked.ctime = now;
-        self.attach(directory, other, inode);
-        self.tell(directory, Cause::Create, other, false);
+        self.attach(to.0, to.1, inode);
+        self.tell(to.0, Cause::Create, to.1, false);
+        Ok(())
+    }
+
+    /// One more name, somewhere else on the same file system.
+    pub(crate) fn link_outside(&mut self, inode: Number) -> Result<(), FsError> {
+        self.changing();
+        let now = self.now();
+        let linked = self.inode_mut(inode);
+        if linked.is_directory() {
+            return Err(FsError::WrongKind);
+        }
+        linked.names += 1;
+        linked.ctime = now;
         Ok(())
     }
 

@@ -194,6 +194,10 @@ impl Teller {
 
     fn rename_from_to(&mut self, node: u32, from: &[u8], to: &[u8]) {
         let disk = self.disk(node);
+        let inode = |path| disk.user_stat(path).ok().map(|stat| stat.id);
+        if inode(from) == inode(to) {
+            return; // two names of one file: nothing happens
+        }
         let replaced = disk.user_read(to).ok();
         // Nobody puts in another place what power loss or a broken disk has left of a file: that would be somebody's word for it.
         let is_whole = disk.user_read(from).is_ok_and(|contents| self.ledger.is_whole(&contents));
@@ -202,6 +206,14 @@ impl Teller {
                 self.ledger.supersede(&replaced);
             }
             self.mesh.note(&format!("user of n{node} renames {} to {}", text(from), text(to)));
+        }
+    }
+
+    /// A file gets a second name: what is written through one shows under both.
+    pub(super) fn second_name(&mut self, node: u32) {
+        let (path, other) = (self.path(), self.path());
+        if self.disk(node).user_link(&path, &other).is_ok() {
+            self.mesh.note(&format!("user of n{node} gives {} the second name {}", text(&path), text(&other)));
         }
     }
 
