@@ -214,7 +214,9 @@ fn set_apart(
     let Some(copy) = contents::copy(volume, &found, size, hash, sparse) else { return };
     let owner = volume.change_owner.then_some(stat.owner);
     let metadata = Metadata { owner, mode: Some(stat.mode), mtime: Some(stat.mtime) };
-    let is_copied = volume.fs.set_slot_metadata(copy, &metadata);
+    // What is let go of for it may have been on the disk for long.
+    let is_durable = volume.fs.resume_slot(copy).and_then(|file| file.sync());
+    let is_copied = is_durable.and_then(|()| volume.fs.set_slot_metadata(copy, &metadata));
     match is_copied.and_then(|()| volume.fs.store_slot(copy, &name(path, now_millis, copy, Some(hash), kind))) {
         // Should that fail the version is there twice.
         Ok(()) => _ = volume.fs.drop_stored(stored),
