@@ -66,6 +66,8 @@ pub struct VolumeContext {
     pub leases: bool,
     /// See [`syncmesh_io::Probe::exact_stamps`].
     pub exact_stamps: bool,
+    /// See [`syncmesh_io::Probe::exact_metadata`].
+    pub exact_metadata: bool,
     /// How long a version waits for a program that has the old one open, in nanoseconds.
     pub open_wait: u64,
     /// Displaced files that programs have open.
@@ -213,6 +215,7 @@ impl Done {
             Self::Collected(collected) => Some(collected.volume),
             Self::Wanted(number, ..) => Some(*number),
             Self::Compared(compared) => Some(compared.volume),
+            Self::Sought(found) => Some(found.volume),
             Self::Verified(verified) => Some(verified.volume),
             Self::Lingered(lingered) => Some(lingered.volume),
             Self::Findings(_)
@@ -253,6 +256,7 @@ impl Job {
             Self::Collect(collect) => Some(collect.volume),
             Self::Wanted(number, ..) => Some(*number),
             Self::Compare(comparison) => Some(comparison.volume),
+            Self::Seek(seek) => Some(seek.volume),
             Self::Verify(verify) => Some(verify.volume),
             Self::Linger(linger) => Some(linger.volume),
             Self::ReadBlock(_)

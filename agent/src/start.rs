@@ -195,6 +195,7 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
             stock: Arc::default(),
             leases: probe.leases,
             exact_stamps: probe.exact_stamps,
+            exact_metadata: probe.exact_metadata,
             open_wait: spec.open_wait,
             lingering: Arc::default(),
         };

@@ -115,6 +115,8 @@ pub struct Probe {
     /// Once somebody has looked at a file's times, its next change shows in them, however soon it comes. Kernels before 6.13
     /// stamp by a clock that ticks every 1 to 10 ms.
     pub exact_stamps: bool,
+    /// What is set of a file's mode and modification time is shown just so. FAT has neither modes nor nanoseconds.
+    pub exact_metadata: bool,
     /// The mount's number. Another one than before means that the file system was taken down in between, in order or not.
     pub mount: u64,
 }

@@ -134,7 +134,7 @@ fn names_of(directory: &dyn Directory) -> Vec<Vec<u8>> {
 
 fn probe(world: &dyn FsWorld) {
     let probe = world.fs().probe().unwrap();
-    assert!(probe.exchange && probe.no_replace && probe.leases);
+    assert!(probe.exchange && probe.no_replace && probe.leases && probe.exact_metadata);
     assert_eq!(probe.device, root(world).stat_self().unwrap().id.device);
     assert_eq!(world.fs().list_slots().unwrap(), []);
     assert_eq!(names_of(root(world).as_ref()), Vec::<Vec<u8>>::new());

@@ -130,6 +130,7 @@ impl Fs for SimFs {
                 change_owner: true,
                 leases: tree.leases,
                 exact_stamps: tree.tick <= 1,
+                exact_metadata: true,
                 mount: tree.mount,
             })
         })

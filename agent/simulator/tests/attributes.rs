@@ -39,3 +39,25 @@ fn a_chmod_of_everything_during_a_build_elsewhere_makes_no_conflicts() {
         }
     }
 }
+
+/// A mode that a user sets in the moment in which another node's is set isn't taken for that one: it takes effect everywhere, or
+/// nowhere.
+#[test]
+fn a_mode_that_is_set_while_another_one_arrives_is_not_hidden() {
+    for seed in 1..=300 {
+        let mut mesh = Mesh::new(seed, Shape::default());
+        mesh.write(1, "a", "x");
+        mesh.in_sync();
+        mesh.disk(2).user_chmod(b"a", 0o755).unwrap();
+        let arrives = |mesh: &Mesh| mesh.disk(1).user_stat(b"a").unwrap().mode == 0o755;
+        while !arrives(&mesh) {
+            assert!(mesh.step());
+        }
+        let mode = if seed % 2 == 0 { 0o600 } else { 0o644 };
+        mesh.disk(1).user_chmod(b"a", mode).unwrap();
+        mesh.in_sync();
+        let modes = [1, 2].map(|node| mesh.disk(node).user_stat(b"a").unwrap().mode);
+        assert_eq!(modes[0], modes[1], "seed {seed}");
+        assert!(modes[0] == mode || mode == 0o644, "seed {seed}: {:o}", modes[0]);
+    }
+}

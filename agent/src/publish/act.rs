@@ -123,8 +123,13 @@ impl Work<'_> {
         result: &mut AppliedItem,
     ) {
         let item = &self.job.items[plan.index];
+        // Anything else was set or written by somebody right after us, unless the disk can't show it.
+        let is_ours = |shown: Identity, old: Identity| match self.volume.exact_metadata {
+            true => with(old, &metadata).same_but_ctime(&shown),
+            false => old.size == shown.size,
+        };
         let (cause, why) = match directory.set_metadata(item.name.as_bytes(), id, &metadata) {
-            Ok(stat) if plan.old.is_some_and(|old| old.size == identity(&stat).size) => {
+            Ok(stat) if plan.old.is_some_and(|old| is_ours(identity(&stat), old)) => {
                 result.row = Some(here(plan.entry, Some(identity(&stat))));
                 return;
             }

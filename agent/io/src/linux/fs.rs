@@ -12,7 +12,7 @@
 use super::directory::{LinuxDirectory, Resolve, list_names, open_below};
 use super::file::LinuxFile;
 use super::lease;
-use super::metadata::{check_name, error, mount_number, pin, set_pinned, stat_descriptor, stat_name};
+use super::metadata::{check_name, error, mount_number, pin, set_open, set_pinned, stat_descriptor, stat_name};
 use crate::{Directory, FileKind, Fs, FsError, Metadata, OpenFile, Probe, Space, Stat, Watcher};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
@@ -36,6 +36,8 @@ const STAMP: &str = "stamp";
 const STAMPS: usize = 8;
 /// Names in the stage that aren't slots, for the probe.
 const TRIALS: [&str; 2] = ["trial-a", "trial-b"];
+/// A time with nanoseconds, in them since 1970, for the probe.
+const TRIAL_TIME: i64 = 1_000_000_000_123_456_789;
 /// A name, and other spellings of it: in case, and in Unicode form.
 const SPELLINGS: [&str; 3] = ["trial-\u{e9}", "TRIAL-\u{e9}", "trial-e\u{301}"];
 
@@ -181,6 +183,18 @@ impl LinuxFs {
         Ok(stamps.windows(2).all(|pair| pair[0] < pair[1]))
     }
 
+    /// Whether modes and times are shown as they were set.
+    fn try_metadata(&self, stage: BorrowedFd<'_>) -> Result<bool, FsError> {
+        let name = TRIALS[0];
+        remove(stage, name.as_bytes()).or_else(absent_is_fine)?;
+        let file = create(stage, name)?;
+        remove(stage, name.as_bytes())?;
+        let tried = Metadata { owner: None, mode: Some(0o604), mtime: Some(TRIAL_TIME) };
+        let Ok(()) = set_open(file.as_fd(), &tried) else { return Ok(false) };
+        let shown = stat_descriptor(&file)?;
+        Ok((Some(shown.mode), Some(shown.mtime)) == (tried.mode, tried.mtime))
+    }
+
     pub(super) fn folds(&self) -> bool {
         self.folds.load(Ordering::Relaxed)
     }
@@ -282,6 +296,7 @@ impl Fs for LinuxFs {
             change_owner: capabilities.effective.contains(CapabilitySet::CHOWN),
             leases: self.try_lease(meta.stage.as_fd())?,
             exact_stamps: self.try_stamps()?,
+            exact_metadata: self.try_metadata(meta.stage.as_fd())?,
             mount: mount_number(&self.root)?,
         })
     }
