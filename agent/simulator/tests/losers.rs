@@ -1,6 +1,7 @@
 //! What lost a conflict and has no copy yet: nobody who writes over the winner, or deletes it, has seen it (I2).
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
+use syncmesh_io::FsError;
 use syncmesh_simulator::Cut;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
@@ -78,6 +79,32 @@ fn a_loser_with_a_copy_returns_no_more() {
         mesh.remove(1, copy);
         mesh.in_sync();
         assert!(mesh.names(2).is_empty(), "seed {}: {:?}", mesh.seed, mesh.names(2));
+    }
+}
+
+/// A name that only shows what the old name shows still is no copy.
+#[test]
+fn a_copy_whose_winner_can_not_be_published_is_taken_back() {
+    for seed in 1..=SEEDS {
+        let mut mesh = Mesh::new(seed, Shape::default());
+        mesh.write(1, "f", "the first");
+        mesh.in_sync();
+        mesh.world.cut(1, 2, Cut::Silent);
+        mesh.write(2, "f", "the loser");
+        mesh.run_for(SECOND);
+        mesh.write(1, "f", "the winner");
+        mesh.run_for(SECOND);
+        let faults = mesh.faults(2);
+        faults.fail_some(seed, 1_000_000, &["publish"], &[FsError::NoSpace]);
+        mesh.world.heal(1, 2);
+        mesh.run_for(30 * SECOND);
+        assert_eq!(mesh.names(2), ["f"], "seed {seed}");
+        mesh.write(2, "f", "the loser, and more");
+        mesh.run_for(SECOND);
+        faults.fail_some(seed, 0, &[], &[]);
+        mesh.in_sync();
+        let contents: Vec<_> = mesh.names(1).iter().map(|name| mesh.read(2, name).unwrap()).collect();
+        assert!(contents.contains(&b"the loser, and more".to_vec()), "seed {seed}: {contents:?}");
     }
 }
 

@@ -175,6 +175,7 @@ impl Work<'_> {
     ) {
         let item = &self.job.items[plan.index];
         let name = item.name.as_bytes();
+        let mut linked = None;
         if let Some(copy) = &plan.copy {
             // The loser has its new name before the winner takes the old one.
             let is_loser = || plan.old.is_some_and(|old| shown(directory, copy, &old).is_some());
@@ -185,7 +186,8 @@ impl Work<'_> {
                     self.discard(&plan, item);
                     return waits(result, row, item, Cause::LocalChange, Why::Fetching);
                 }
-                Ok(()) | Err(FsError::Exists) => {}
+                Ok(()) => linked = Some(copy),
+                Err(FsError::Exists) => {}
                 Err(error) => {
                     self.discard(&plan, item);
                     let why = why(&error);
@@ -201,6 +203,8 @@ impl Work<'_> {
         let displaced = match cleared.and_then(|()| directory.publish(plan.slot, name, plan.old.is_some())) {
             Ok(displaced) => displaced,
             Err(error) => {
+                // Under two names what is written through one of them would change the other, too.
+                linked.into_iter().for_each(|copy| self.take_back(directory, copy, item));
                 self.discard(&plan, item);
                 let cause = match error {
                     FsError::Exists => Cause::LocalChange,
