@@ -146,9 +146,12 @@ impl SecondNames {
     /// names anyway.
     pub fn seen(&mut self, directory: &RelativePath, seen: Seen, is_first: bool, dirty: &mut Dirty, now: u64) {
         let place = (directory.clone(), seen.name);
-        self.shows(&place, Some(seen.inode));
+        if let Some((directory, name)) = self.shows(&place, Some(seen.inode)) {
+            dirty.mark(&directory, name, now, 0);
+        }
         if seen.links < 2 {
-            return self.leave(&place);
+            self.leave(&place);
+            return;
         }
         self.enter(&place, seen.inode, seen.links, seen.shown);
         let is_unknown = match self.files.get_mut(&seen.inode) {
@@ -187,19 +190,21 @@ impl SecondNames {
         self.places.insert(place.clone(), inode);
     }
 
-    /// A name shows this file now, or none.
-    pub fn shows(&mut self, place: &Place, inode: Option<u64>) {
-        if self.places.get(place).is_some_and(|known| Some(*known) != inode) {
-            self.leave(place);
-        }
+    /// A name shows this file now, or none. Another name of the file that it showed before must be looked at: what was written
+    /// through this one just before it went shows there.
+    #[must_use]
+    pub fn shows(&mut self, place: &Place, inode: Option<u64>) -> Option<Place> {
+        if self.places.get(place).is_some_and(|known| Some(*known) != inode) { self.leave(place) } else { None }
     }
 
-    fn leave(&mut self, place: &Place) {
-        let Some(inode) = self.places.remove(place) else { return };
-        let Some(file) = self.files.get_mut(&inode) else { return };
+    /// A name is none of its file's any more. Another one of that, if one is known.
+    fn leave(&mut self, place: &Place) -> Option<Place> {
+        let inode = self.places.remove(place)?;
+        let file = self.files.get_mut(&inode)?;
         if let Ok(at) = file.names.binary_search(place) {
             file.names.remove(at);
         }
+        let other = file.names.first().cloned();
         // An old version in the store is no name.
         file.links = file.links.saturating_sub(1).max(file.names.len() as u32);
         if (file.names.is_empty() || file.links < 2)
@@ -207,6 +212,7 @@ impl SecondNames {
         {
             file.names.iter().for_each(|place| _ = self.places.remove(place));
         }
+        other
     }
 
     /// Nothing is remembered of any name.
@@ -343,7 +349,8 @@ mod tests {
         for at in ["a", "b", "c"] {
             volume.look(at, 7, 3, 1);
         }
-        volume.names.shows(&(RelativePath::root(), name("a")), None);
+        let other = volume.names.shows(&(RelativePath::root(), name("a")), None);
+        assert_eq!(other, Some((RelativePath::root(), name("b"))));
         volume.look("b", 8, 1, 1);
         assert!(volume.names.is_empty(), "the last name has no others");
         volume.look("c", 7, 2, 1);

@@ -263,7 +263,11 @@ impl Volume {
         self.state.count(key, old, new);
         if !self.second_names.is_empty() {
             let shows = new.live().and_then(|here| here.identity).map(|identity| identity.inode);
-            self.second_names.shows(&(key.directory.clone(), key.name.clone()), shows);
+            let other = self.second_names.shows(&(key.directory.clone(), key.name.clone()), shows);
+            if let Some((directory, name)) = other {
+                // Due since the beginning: at once.
+                self.dirty.mark(&directory, name, 0, 0);
+            }
         }
         if self.state.counts.wanted == 0 {
             self.wanted_since = None;

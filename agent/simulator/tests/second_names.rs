@@ -44,6 +44,26 @@ fn made(mesh: &mut Mesh, node: u32) -> u64 {
     mesh.activity(node).unwrap().0
 }
 
+/// The kernel tells of the name that was used. It may be gone, or be another file's, before anybody has looked.
+#[test]
+fn what_is_written_through_a_name_that_goes_at_once_arrives_under_the_others() {
+    for mut mesh in meshes() {
+        linked(&mut mesh);
+        let name = some_name(&mut mesh);
+        mesh.write(1, name, "the last");
+        if mesh.random.once_in(2) {
+            mesh.remove(1, name);
+        } else {
+            mesh.write(1, "new", "another");
+            mesh.disk(1).user_rename(b"new", name.as_bytes()).unwrap();
+        }
+        mesh.in_sync();
+        for other in NAMES.iter().filter(|other| **other != name) {
+            assert_eq!(mesh.read(2, other).unwrap(), b"the last", "seed {}: {other} beside {name}", mesh.seed);
+        }
+    }
+}
+
 /// The names were there when the agent started, came one by one while it ran, or are new.
 #[test]
 fn what_is_written_through_one_name_arrives_under_all() {
