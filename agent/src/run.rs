@@ -27,7 +27,7 @@ use syncmesh_core::policy::{Policies, Policy};
 use syncmesh_core::retention::{self, Share};
 use syncmesh_core::select::Selection;
 use syncmesh_core::version::ReplicaId;
-use syncmesh_io::linux::{LinuxFs, LinuxStateFiles, Uring};
+use syncmesh_io::linux::{LinuxFs, LinuxIo, LinuxStateFiles};
 use syncmesh_io::{Io, IoError, Listener, Waker};
 
 /// Entries of the submission ring: a few for each connection, and the overflow queue behind it.
@@ -90,7 +90,7 @@ pub fn run(
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| failed(&error))?;
     let state = LinuxStateFiles::open(directory).map_err(|error| failed(&error))?;
     state.lock().map_err(|error| failed(&error))?;
-    let mut io = Uring::new(RING).map_err(|error| error.to_string())?;
+    let mut io = LinuxIo::on_uring(RING).map_err(|error| error.to_string())?;
     let registry = OpenOptions::new()
         .read(true)
         .write(true)
@@ -125,7 +125,7 @@ pub fn run(
 }
 
 /// Listens. The port of an agent that was just killed is free only when the kernel has taken its ring apart.
-fn listen(io: &mut Uring, address: SocketAddr) -> Result<(Listener, SocketAddr), String> {
+fn listen(io: &mut LinuxIo, address: SocketAddr) -> Result<(Listener, SocketAddr), String> {
     let give_up = io.now() + LISTEN.as_nanos() as u64;
     loop {
         match io.listen(address) {
@@ -135,7 +135,7 @@ fn listen(io: &mut Uring, address: SocketAddr) -> Result<(Listener, SocketAddr),
     }
 }
 
-fn turn(node: &mut Node<Uring>, workers: &Workers, asks: &Receiver<Ask>) -> Result<(), String> {
+fn turn(node: &mut Node<LinuxIo>, workers: &Workers, asks: &Receiver<Ask>) -> Result<(), String> {
     let mut stop_at = None;
     loop {
         node.turn();
@@ -211,7 +211,7 @@ fn turn(node: &mut Node<Uring>, workers: &Workers, asks: &Receiver<Ask>) -> Resu
     }
 }
 
-fn restore(node: &mut Node<Uring>, order: Restore, reply: Sender<Result<Restored, String>>) {
+fn restore(node: &mut Node<LinuxIo>, order: Restore, reply: Sender<Result<Restored, String>>) {
     let places = node.place(&order.path).and_then(|place| {
         let to = order.to.as_ref().map(|to| node.place(to)).transpose()?;
         match to {
