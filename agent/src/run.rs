@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use syncmesh_config::{Config, NodeName};
+use syncmesh_config::{Config, Engine, NodeName};
 use syncmesh_core::guard::Limits;
 use syncmesh_core::policy::{Policies, Policy};
 use syncmesh_core::retention::{self, Share};
@@ -90,7 +90,7 @@ pub fn run(
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| failed(&error))?;
     let state = LinuxStateFiles::open(directory).map_err(|error| failed(&error))?;
     state.lock().map_err(|error| failed(&error))?;
-    let mut io = LinuxIo::on_uring(RING).map_err(|error| error.to_string())?;
+    let mut io = on_engine(config.engine)?;
     let registry = OpenOptions::new()
         .read(true)
         .write(true)
@@ -119,9 +119,23 @@ pub fn run(
     let listener = listen(&mut io, config.listen)?;
     let mut node = Node::new(io, Box::new(TlsSessions { identity }), setup, listener);
     let listen = node.listen_address();
-    tracing::info!(node = %config.node, %listen, "the agent runs");
+    tracing::info!(node = %config.node, %listen, engine = node.io().engine(), "the agent runs");
     started(Started { waker, listen });
     turn(&mut node, &workers, &asks)
+}
+
+/// io_uring where it can be had, unless the configuration names an engine.
+fn on_engine(engine: Engine) -> Result<LinuxIo, String> {
+    let on_epoll = || LinuxIo::on_epoll().map_err(|error| format!("epoll can't be set up: {error}"));
+    match engine {
+        Engine::Epoll => on_epoll(),
+        Engine::IoUring => LinuxIo::on_uring(RING)
+            .map_err(|error| format!("engine: {error}. Or write `engine: auto`, which takes epoll then")),
+        Engine::Auto => LinuxIo::on_uring(RING).or_else(|error| {
+            tracing::info!(why = %error, "the loop runs on epoll, because io_uring can't be had");
+            on_epoll()
+        }),
+    }
 }
 
 /// Listens. The port of an agent that was just killed is free only when the kernel has taken its ring apart.

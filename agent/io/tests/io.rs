@@ -5,13 +5,16 @@
 
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
+use rustix::net::sockopt;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 use syncmesh_io::linux::LinuxIo;
 use syncmesh_io::suite::{self, World};
-use syncmesh_io::{Io, Log, Operation, Outcome, Token, Watcher};
+use syncmesh_io::{Io, IoError, Log, Operation, Outcome, Socket, Token, Watcher};
 
 type Make = fn() -> LinuxIo;
 
@@ -100,6 +103,26 @@ fn one_socket_keeps_its_order() {
 }
 
 #[test]
+fn what_is_left_is_received_later() {
+    on_each_engine(suite::what_is_left_is_received_later);
+}
+
+#[test]
+fn both_directions_go_on_at_once() {
+    on_each_engine(suite::both_directions_go_on_at_once);
+}
+
+#[test]
+fn connections_wait_to_be_accepted() {
+    on_each_engine(suite::connections_wait_to_be_accepted);
+}
+
+#[test]
+fn later_connections_are_their_own() {
+    on_each_engine(suite::later_connections_are_their_own);
+}
+
+#[test]
 fn more_operations_than_the_ring_holds() {
     on_each_engine(suite::more_operations_than_the_ring_holds);
 }
@@ -179,5 +202,79 @@ fn a_backend_can_be_dropped_with_operations_under_way() {
         client.wait(Some(Duration::ZERO));
         drop(client);
         drop(server);
+    });
+}
+
+/// A connection from a backend to a plain socket, whose other end does what a backend doesn't.
+fn to_plain_socket(io: &mut LinuxIo) -> (Socket, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    io.submit(Token(1), Operation::Connect(listener.local_addr().unwrap()));
+    let Outcome::Connected(Ok(socket)) = next(io) else { panic!("not connected") };
+    (socket, listener.accept().unwrap().0)
+}
+
+/// The next outcome.
+fn next(io: &mut LinuxIo) -> Outcome {
+    loop {
+        if let Some(completion) = io.completion() {
+            return completion.outcome;
+        }
+        io.wait(None);
+    }
+}
+
+#[test]
+fn a_peer_that_has_closed_one_direction_is_sent_to() {
+    for make in ENGINES {
+        let mut io = make();
+        let (socket, mut peer) = to_plain_socket(&mut io);
+        peer.write_all(b"last words").unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        for expected in [10, 0, 0] {
+            io.submit(Token(2), Operation::Receive(socket, vec![0; 100]));
+            let Outcome::Received(_, Ok(received)) = next(&mut io) else { panic!("not received") };
+            assert_eq!(received, expected);
+        }
+        io.submit(Token(3), Operation::Send(socket, vec![7; 1 << 20]));
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut all = vec![0; 1 << 20];
+                peer.read_exact(&mut all).unwrap();
+                all
+            });
+            assert!(matches!(next(&mut io), Outcome::Sent(_, Ok(()))));
+            assert_eq!(reader.join().unwrap(), vec![7; 1 << 20]);
+        });
+    }
+}
+
+#[test]
+fn a_reset_ends_what_is_under_way() {
+    for make in ENGINES {
+        let mut io = make();
+        let (socket, peer) = to_plain_socket(&mut io);
+        io.submit(Token(2), Operation::Receive(socket, vec![0; 100]));
+        io.wait(Some(Duration::ZERO));
+        // Without lingering the end is a reset (socket(7)).
+        sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        assert!(matches!(next(&mut io), Outcome::Received(_, Err(IoError::Closed))));
+        io.submit(Token(3), Operation::Send(socket, vec![0; 100]));
+        assert!(matches!(next(&mut io), Outcome::Sent(_, Err(IoError::Closed))));
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_says_why_and_keeps_no_other_back() {
+    on_each_engine(|mut world| {
+        let mut io = world.backend();
+        let full = File::options().append(true).open("/dev/full").unwrap();
+        let log = world.log();
+        io.submit(Token(1), Operation::Append(Log(full.as_raw_fd() as u32), vec![1; 10]));
+        let Outcome::Appended(buffer, Err(why)) = next(&mut io) else { panic!("appended") };
+        assert_eq!((buffer, why), (vec![1; 10], IoError::Os(Errno::NOSPC.raw_os_error())));
+        io.submit(Token(2), Operation::Append(log, vec![2; 10]));
+        assert!(matches!(next(&mut io), Outcome::Appended(_, Ok(()))));
+        assert_eq!(world.logged(log), [2; 10]);
     });
 }
