@@ -21,9 +21,9 @@ fn runs_on(agent: &Agent, engine: &str) {
     assert!(words(&agent.ask(&["status"])).contains(engine), "the table says it, too");
 }
 
-/// Runs `work` where io_uring is refused, as container profiles do; programs that it starts inherit that.
-fn without_io_uring(work: impl FnOnce() + Send) {
-    let rules = BTreeMap::from([(libc::SYS_io_uring_setup, Vec::new())]);
+/// Runs `work` where a system call is refused, as container profiles do; programs that it starts inherit that.
+fn without(call: i64, work: impl FnOnce() + Send) {
+    let rules = BTreeMap::from([(call, Vec::new())]);
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, std::env::consts::ARCH.try_into().unwrap());
     let filter: seccompiler::BpfProgram = filter.unwrap().try_into().unwrap();
@@ -101,7 +101,7 @@ fn an_agent_on_epoll_that_is_killed_or_stopped_for_a_while_goes_on() {
 #[test]
 fn where_io_uring_is_refused_an_agent_runs_on_epoll_and_says_why() {
     let mut mesh = Mesh::new(["a", "b"]);
-    without_io_uring(|| mesh.agents[0].start());
+    without(libc::SYS_io_uring_setup, || mesh.agents[0].start());
     mesh.start();
     sync_both_ways(&mut mesh);
     let (a, b) = mesh.pair();
@@ -114,11 +114,22 @@ fn where_io_uring_is_refused_an_agent_runs_on_epoll_and_says_why() {
 }
 
 #[test]
+fn one_refused_call_of_io_uring_is_enough_to_take_epoll() {
+    for call in [libc::SYS_io_uring_enter, libc::SYS_io_uring_register] {
+        let mut mesh = Mesh::new(["a"]);
+        let agent = &mut mesh.agents[0];
+        without(call, || agent.start());
+        agent.in_sync();
+        runs_on(agent, "epoll");
+    }
+}
+
+#[test]
 fn where_io_uring_is_demanded_and_refused_an_agent_says_what_to_do() {
     let mut mesh = Mesh::new(["a"]);
     let agent = &mut mesh.agents[0];
     set_engine(agent, "io_uring");
-    without_io_uring(|| agent.start());
+    without(libc::SYS_io_uring_setup, || agent.start());
     assert!(!agent.ended().success());
     agent.logs(&["io_uring is refused (EPERM)", "seccomp profile", "`engine: auto`"]);
 }
