@@ -290,7 +290,7 @@ mod tests {
         let example = include_str!("../../deploy/config.example.yaml");
         let written = Config::parse(example, Path::new("/etc/syncmesh")).unwrap();
         assert_eq!(written.state_dir, Path::new("/var/lib/syncmesh"), "as in the systemd unit");
-        let defaults = ["# connections:", "# maxClockSkew:", "# memory:", "# log:"];
+        let defaults = ["# engine:", "# connections:", "# maxClockSkew:", "# memory:", "# log:"];
         let mut all = example.to_owned();
         for default in defaults {
             assert!(all.contains(default), "{default}");

@@ -110,6 +110,9 @@ pub const SUMMED_ROWS: usize = 256;
 /// From accept or connect to a finished hello; and from a goodbye to the end of the connection.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// After a failure to accept, which may well have no end: the node has no descriptor left.
+pub const ACCEPT_RETRY: Duration = Duration::from_secs(1);
+
 /// Connections that haven't finished their handshake.
 pub const UNAUTHENTICATED: usize = 16;
 

@@ -25,7 +25,7 @@ use crate::connection::Connection;
 use crate::epoch::Commit;
 use crate::fetch::StageBlock;
 use crate::job::{Done, Job};
-use crate::limits::{OVERLAY_FULL_BYTES, RECEIVE_BYTES};
+use crate::limits::{ACCEPT_RETRY, OVERLAY_FULL_BYTES, RECEIVE_BYTES};
 use crate::registry::{Last, Registry, Stored, VolumeState};
 use crate::session::Session;
 use crate::volume::{FetchWanted, Volume};
@@ -153,6 +153,8 @@ pub struct Node<I: Io> {
     connecting: BTreeMap<u64, String>,
     next_id: u64,
     listener: Listener,
+    /// When connections are accepted again after a failure. What keeps one away keeps the next one away, and at once.
+    accept_at: Option<u64>,
     listen_address: SocketAddr,
     clock: HlcClock,
     /// How far the wall clock was ahead of the loop's at the last turn, in nanoseconds.
@@ -344,6 +346,7 @@ impl<I: Io> Node<I> {
             connecting: BTreeMap::new(),
             next_id: 1,
             listener,
+            accept_at: None,
             listen_address,
             clock: HlcClock::default(),
             wall_ahead: i128::from(io.wall()) - i128::from(now),
@@ -449,8 +452,11 @@ impl<I: Io> Node<I> {
             }
             (Purpose::Wake, _) => self.io.submit(Purpose::Wake.token(), Operation::Wake),
             (Purpose::Accept, Outcome::Accepted(result)) => {
+                let failed = result.is_err();
                 self.accepted(result);
-                if self.stopping.is_none() {
+                if failed {
+                    self.accept_at = Some(self.io.now() + ACCEPT_RETRY.as_nanos() as u64);
+                } else if self.stopping.is_none() {
                     self.io.submit(Purpose::Accept.token(), Operation::Accept(self.listener));
                 }
             }

@@ -21,13 +21,13 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use syncmesh_config::{Config, NodeName};
+use syncmesh_config::{Config, Engine, NodeName};
 use syncmesh_core::guard::Limits;
 use syncmesh_core::policy::{Policies, Policy};
 use syncmesh_core::retention::{self, Share};
 use syncmesh_core::select::Selection;
 use syncmesh_core::version::ReplicaId;
-use syncmesh_io::linux::{LinuxFs, LinuxStateFiles, Uring};
+use syncmesh_io::linux::{LinuxFs, LinuxIo, LinuxStateFiles};
 use syncmesh_io::{Io, IoError, Listener, Waker};
 
 /// Entries of the submission ring: a few for each connection, and the overflow queue behind it.
@@ -90,7 +90,7 @@ pub fn run(
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| failed(&error))?;
     let state = LinuxStateFiles::open(directory).map_err(|error| failed(&error))?;
     state.lock().map_err(|error| failed(&error))?;
-    let mut io = Uring::new(RING).map_err(|error| error.to_string())?;
+    let mut io = on_engine(config.engine)?;
     let registry = OpenOptions::new()
         .read(true)
         .write(true)
@@ -119,13 +119,27 @@ pub fn run(
     let listener = listen(&mut io, config.listen)?;
     let mut node = Node::new(io, Box::new(TlsSessions { identity }), setup, listener);
     let listen = node.listen_address();
-    tracing::info!(node = %config.node, %listen, "the agent runs");
+    tracing::info!(node = %config.node, %listen, engine = node.io().engine(), "the agent runs");
     started(Started { waker, listen });
     turn(&mut node, &workers, &asks)
 }
 
+/// io_uring where it can be had, unless the configuration names an engine.
+fn on_engine(engine: Engine) -> Result<LinuxIo, String> {
+    let on_epoll = || LinuxIo::on_epoll().map_err(|error| format!("epoll can't be set up: {error}"));
+    match engine {
+        Engine::Epoll => on_epoll(),
+        Engine::IoUring => LinuxIo::on_uring(RING)
+            .map_err(|error| format!("engine: {error}. Or write `engine: auto`, which takes epoll then")),
+        Engine::Auto => LinuxIo::on_uring(RING).or_else(|error| {
+            tracing::info!(why = %error, "the loop runs on epoll, because io_uring can't be had");
+            on_epoll()
+        }),
+    }
+}
+
 /// Listens. The port of an agent that was just killed is free only when the kernel has taken its ring apart.
-fn listen(io: &mut Uring, address: SocketAddr) -> Result<(Listener, SocketAddr), String> {
+fn listen(io: &mut LinuxIo, address: SocketAddr) -> Result<(Listener, SocketAddr), String> {
     let give_up = io.now() + LISTEN.as_nanos() as u64;
     loop {
         match io.listen(address) {
@@ -135,7 +149,7 @@ fn listen(io: &mut Uring, address: SocketAddr) -> Result<(Listener, SocketAddr),
     }
 }
 
-fn turn(node: &mut Node<Uring>, workers: &Workers, asks: &Receiver<Ask>) -> Result<(), String> {
+fn turn(node: &mut Node<LinuxIo>, workers: &Workers, asks: &Receiver<Ask>) -> Result<(), String> {
     let mut stop_at = None;
     loop {
         node.turn();
@@ -211,7 +225,7 @@ fn turn(node: &mut Node<Uring>, workers: &Workers, asks: &Receiver<Ask>) -> Resu
     }
 }
 
-fn restore(node: &mut Node<Uring>, order: Restore, reply: Sender<Result<Restored, String>>) {
+fn restore(node: &mut Node<LinuxIo>, order: Restore, reply: Sender<Result<Restored, String>>) {
     let places = node.place(&order.path).and_then(|place| {
         let to = order.to.as_ref().map(|to| node.place(to)).transpose()?;
         match to {

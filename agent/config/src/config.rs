@@ -16,6 +16,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where peers connect to. Port 0 lets the system choose. Default `0.0.0.0:7400`.
     pub listen: SocketAddr,
+    /// What the event loop runs on. Default auto.
+    pub engine: Engine,
     /// Files that prove who this node is.
     pub identity: IdentityFiles,
     /// The other members, each name once, never this node. Default none.
@@ -32,6 +34,17 @@ pub struct Config {
     pub log: Log,
     /// The directories to keep identical, at least one.
     pub volumes: Vec<Volume>,
+}
+
+/// What the event loop runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// io_uring where it can be had, else epoll.
+    Auto,
+    /// io_uring, or no start.
+    IoUring,
+    /// epoll.
+    Epoll,
 }
 
 /// Files that prove who a node is, in PEM.

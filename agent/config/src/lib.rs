@@ -18,7 +18,7 @@ mod units;
 mod volume;
 
 pub use config::{
-    Config, ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, Durability, IdentityFiles, Log, LogFormat,
+    Config, ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, Durability, Engine, IdentityFiles, Log, LogFormat,
     LogLevel, Peer, Versions, Volume,
 };
 pub use names::{Address, NodeName, VolumeName};

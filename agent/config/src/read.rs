@@ -1,6 +1,6 @@
 //! From the tree to the configuration: one function for each group of fields outside of volumes.
 
-use crate::config::{Config, IdentityFiles, Log, LogFormat, LogLevel, Peer};
+use crate::config::{Config, Engine, IdentityFiles, Log, LogFormat, LogLevel, Peer};
 use crate::fields::{Field, Fields, Report};
 use crate::later::comes_later;
 use crate::limits;
@@ -49,6 +49,15 @@ fn read(root: &Field<'_>, base: &Path, report: &mut Report) -> Option<Config> {
     let listen = match fields.take("listen") {
         Some(field) => field.text(report, socket_address),
         None => Some(SocketAddr::from(([0, 0, 0, 0], 7400))),
+    };
+    let engine = match fields.take("engine") {
+        Some(field) => field.text(report, |text| match text {
+            "auto" => Ok(Engine::Auto),
+            "io_uring" => Ok(Engine::IoUring),
+            "epoll" => Ok(Engine::Epoll),
+            _ => Err(unknown_word(text, &["auto", "io_uring", "epoll"])),
+        }),
+        None => Some(Engine::Auto),
     };
     let identity = fields
         .require("identity", "identity: { ca: ca.pem, certificate: a.pem, key: a.key }", report)
@@ -105,6 +114,7 @@ fn read(root: &Field<'_>, base: &Path, report: &mut Report) -> Option<Config> {
         node: node?.value,
         state_dir: state_dir?.value,
         listen: listen?,
+        engine: engine?,
         identity: files?,
         peers: peers?,
         connections: u32::try_from(connections?).expect("the limit fits"),

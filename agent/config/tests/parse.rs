@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use syncmesh_config::{Config, ConflictPolicy, Durability, LogFormat, LogLevel, Problems, Share, Size, Versions};
+use syncmesh_config::{
+    Config, ConflictPolicy, Durability, Engine, LogFormat, LogLevel, Problems, Share, Size, Versions,
+};
 
 /// The README's example, less the fields that come later.
 const FULL: &str = r#"node: a
@@ -29,6 +31,7 @@ volumes:
     mode: ReadWriteMany
     seed: ""
     paused: false
+engine: auto                                # or io_uring, epoll
 "#;
 
 const SMALL: &str = "node: a
@@ -49,6 +52,7 @@ fn the_example_is_read_as_it_says() {
     assert_eq!(config.node.as_str(), "a");
     assert_eq!(config.state_dir, PathBuf::from("/etc/syncmesh/state"));
     assert_eq!(config.listen, "127.0.0.1:7400".parse::<SocketAddr>().unwrap());
+    assert_eq!(config.engine, Engine::Auto);
     assert_eq!(config.identity.key, PathBuf::from("/etc/syncmesh/a.key"));
     assert_eq!(config.peers[0].node.as_str(), "b");
     assert_eq!(config.peers[0].address.as_str(), "127.0.0.1:7401");
@@ -106,6 +110,12 @@ fn a_reserve_is_a_percentage_or_a_size() {
 }
 
 #[test]
+fn an_engine_can_be_named() {
+    let engine = |word: &str| parse(&FULL.replace("engine: auto", &format!("engine: {word}"))).unwrap().engine;
+    assert_eq!((engine("io_uring"), engine("epoll")), (Engine::IoUring, Engine::Epoll));
+}
+
+#[test]
 fn durability_is_an_epochs_or_strict() {
     assert_eq!(parse(FULL).unwrap().volumes[0].durability, Durability::Epoch);
     let strict = parse(&FULL.replace("durability: epoch", "durability: strict")).unwrap();
@@ -148,6 +158,7 @@ const BAD: &[(&str, &str, u32, &str, &str)] = &[
     ("maxClockSkew: 5m", "maxClockSkew: 25h", 7, "maxClockSkew", "from 1s to 24h"),
     ("budget: 64Mi", "budget: 64M", 9, "memory.budget", "is no size"),
     ("budget: 64Mi", "budget: 1000", 9, "memory.budget", "comes with a later version"),
+    ("engine: auto", "engine: kqueue", 23, "engine", "write one of auto, io_uring, epoll"),
     ("level: info", "level: loud", 10, "log.level", "write one of error, warn, info"),
     ("format: text", "format: xml", 10, "log.format", "write one of text, json"),
     ("name: docs", "name: a.b", 12, "volumes[0].name", "is no volume's name"),

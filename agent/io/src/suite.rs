@@ -232,6 +232,79 @@ pub fn one_socket_keeps_its_order<W: World>(mut world: W) {
     assert_eq!(order, tokens);
 }
 
+/// What a receive leaves is there for the next one, also when nothing else comes.
+pub fn what_is_left_is_received_later<W: World>(mut world: W) {
+    const SIZE: usize = 1000;
+    let mut ends = Ends::new(&mut world, 2);
+    let (client, server) = ends.connection();
+    assert_eq!(sent(ends.run(0, Operation::Send(client, pattern(SIZE, 1)))).1, Ok(()));
+    let mut all = Vec::new();
+    while all.len() < SIZE {
+        ends.look();
+        let (buffer, received) = received(ends.run(1, Operation::Receive(server, vec![0; 70])));
+        all.extend_from_slice(&buffer[..received.expect("the connection holds")]);
+    }
+    assert!(all == pattern(SIZE, 1), "nothing is lost between two receives");
+}
+
+/// Two ends that send more than fits on the way, and receive meanwhile, don't wait for each other.
+pub fn both_directions_go_on_at_once<W: World>(mut world: W) {
+    const SIZE: usize = 16 << 20;
+    let mut ends = Ends::new(&mut world, 2);
+    let (client, server) = ends.connection();
+    let sides = [(0, client), (1, server)];
+    let sends = sides.map(|(end, socket)| ends.submit(end, Operation::Send(socket, pattern(SIZE, end))));
+    let mut arrived = [Vec::new(), Vec::new()];
+    while arrived.iter().any(|bytes| bytes.len() < SIZE) {
+        let receives = sides.map(|(end, socket)| {
+            let missing = SIZE - arrived[end].len();
+            (missing > 0).then(|| ends.submit(end, Operation::Receive(socket, vec![0; missing.min(1 << 20)])))
+        });
+        for (end, token) in receives.into_iter().enumerate() {
+            let Some(token) = token else { continue };
+            let (buffer, received) = received(ends.outcome(end, token));
+            arrived[end].extend_from_slice(&buffer[..received.expect("the connection holds")]);
+        }
+    }
+    for (end, token) in sends.into_iter().enumerate() {
+        assert_eq!(sent(ends.outcome(end, token)).1, Ok(()));
+        assert!(arrived[1 - end] == pattern(SIZE, end), "what end {end} sent arrives as it was");
+    }
+}
+
+/// Connections are made before anybody accepts them, and what was sent meanwhile is there.
+pub fn connections_wait_to_be_accepted<W: World>(mut world: W) {
+    let mut ends = Ends::new(&mut world, 2);
+    let (listener, address) = ends.listen(1);
+    for byte in 1..=3 {
+        let client = connected(ends.run(0, Operation::Connect(address))).expect("the listener is there");
+        assert_eq!(sent(ends.run(0, Operation::Send(client, vec![byte]))).1, Ok(()));
+    }
+    for byte in 1..=3 {
+        let server = accepted(ends.run(1, Operation::Accept(listener)));
+        assert_eq!(ends.receive_all(1, server, 1), [byte]);
+    }
+}
+
+/// Connections that come after others have gone are their own, whatever numbers the system gives them.
+pub fn later_connections_are_their_own<W: World>(mut world: W) {
+    let mut ends = Ends::new(&mut world, 2);
+    let (listener, address) = ends.listen(1);
+    for round in 0..100 {
+        let accept = ends.submit(1, Operation::Accept(listener));
+        let client = connected(ends.run(0, Operation::Connect(address))).expect("the listener is there");
+        let server = accepted(ends.outcome(1, accept));
+        let waiting = ends.submit(0, Operation::Receive(client, vec![0; 10]));
+        assert_eq!(sent(ends.run(1, Operation::Send(server, vec![round]))).1, Ok(()));
+        let (buffer, result) = received(ends.outcome(0, waiting));
+        assert_eq!((buffer[0], result), (round, Ok(1)));
+        let waiting = ends.submit(1, Operation::Receive(server, vec![0; 10]));
+        ends.ios[0].close(client);
+        assert_eq!(received(ends.outcome(1, waiting)).1, Ok(0));
+        ends.ios[1].close(server);
+    }
+}
+
 /// Far more operations at once than a small ring holds all complete.
 pub fn more_operations_than_the_ring_holds<W: World>(mut world: W) {
     const CONNECTIONS: usize = 50;

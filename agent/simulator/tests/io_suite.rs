@@ -106,6 +106,26 @@ fn one_socket_keeps_its_order() {
 }
 
 #[test]
+fn what_is_left_is_received_later() {
+    with_seeds(suite::what_is_left_is_received_later);
+}
+
+#[test]
+fn both_directions_go_on_at_once() {
+    with_seeds(suite::both_directions_go_on_at_once);
+}
+
+#[test]
+fn connections_wait_to_be_accepted() {
+    with_seeds(suite::connections_wait_to_be_accepted);
+}
+
+#[test]
+fn later_connections_are_their_own() {
+    with_seeds(suite::later_connections_are_their_own);
+}
+
+#[test]
 fn more_operations_than_the_ring_holds() {
     with_seeds(suite::more_operations_than_the_ring_holds);
 }

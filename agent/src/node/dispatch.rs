@@ -34,6 +34,7 @@ impl<I: Io> Node<I> {
         let now = self.io.now();
         self.now = now;
         self.watch_clock(now);
+        self.tend_listener(now);
         self.tend_peers(now);
         self.tend_epoch(now);
         self.tend_closing(now);
@@ -55,6 +56,7 @@ impl<I: Io> Node<I> {
     /// When the loop must wake without an event.
     pub(super) fn next_due(&self) -> Option<u64> {
         let mut due = Vec::with_capacity(8);
+        due.extend(self.accept_at.filter(|_| self.stopping.is_none()));
         for peer in self.peers.values() {
             if let PeerState::Waiting(at) = peer.state
                 && self.stopping.is_none()

@@ -11,6 +11,13 @@ use syncmesh_io::{Io, IoError, Operation, Socket};
 use syncmesh_protocol::message::{Farewell, Message};
 
 impl<I: Io> Node<I> {
+    /// Accepts connections again, some time after a failure.
+    pub(super) fn tend_listener(&mut self, now: u64) {
+        if self.stopping.is_none() && self.accept_at.take_if(|at| *at <= now).is_some() {
+            self.io.submit(Purpose::Accept.token(), Operation::Accept(self.listener));
+        }
+    }
+
     /// Calls the members whose time has come, asks silent ones for a sign of life, ends those that stay silent.
     pub(super) fn tend_peers(&mut self, now: u64) {
         if self.stopping.is_none() {

@@ -10,7 +10,7 @@ use crate::interrupt;
 use crate::repository;
 use clap::Args;
 use report::{Cell, Line};
-use rows::{Place, Row};
+use rows::{Ours, Place, Row};
 use std::fs;
 
 /// What to measure.
@@ -28,13 +28,16 @@ pub struct Options {
     /// Measure each cell so often, and give the median and the spread.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=20))]
     runs: u8,
+    /// What our agents' loops run on.
+    #[arg(long, default_value = "auto", value_parser = ["auto", "io_uring", "epoll"])]
+    engine: String,
 }
 
 /// Measures row by row; a line of JSON follows each, a table the last. Fails when one of our own cells failed.
 pub fn run(options: &Options) -> Outcome<()> {
     interrupt::listen()?;
     eprintln!("building the release agent");
-    let binary = repository::build_agent(|| {})?;
+    let ours = Ours { binary: repository::build_agent(|| {})?, engine: options.engine.clone() };
     let rows = match options.rows.as_slice() {
         [] => Row::ALL,
         some => some,
@@ -43,7 +46,7 @@ pub fn run(options: &Options) -> Outcome<()> {
     for row in rows {
         for place in Place::all_for(*row, options.quick)? {
             eprintln!("{} on {}", row.name(), place.name);
-            let line = measure(*row, &place, &binary, options);
+            let line = measure(*row, &place, &ours, options);
             // Whatever a killed tool left behind.
             let _ = fs::remove_dir_all(&place.home);
             let line = line?;
@@ -65,7 +68,7 @@ pub fn run(options: &Options) -> Outcome<()> {
 }
 
 /// All tools of one row at one place, each in fresh directories.
-fn measure(row: Row, place: &Place, binary: &std::path::Path, options: &Options) -> Outcome<Line> {
+fn measure(row: Row, place: &Place, ours: &Ours, options: &Options) -> Outcome<Line> {
     let size = row.size(options.quick);
     let mut line = Line::new(row, place, size, options.quick);
     for tool in rows::TOOLS {
@@ -80,7 +83,7 @@ fn measure(row: Row, place: &Place, binary: &std::path::Path, options: &Options)
             let home = place.home.join(format!("{}-{}-{number}", row.name(), tool.name()));
             fs::create_dir_all(&home).map_err(Failure::io("create", &home))?;
             let home = home.canonicalize().map_err(Failure::io("find", &home))?;
-            let measured = rows::measure(row, *tool, size, &home, binary);
+            let measured = rows::measure(row, *tool, size, &home, ours);
             let removed = fs::remove_dir_all(&home).map_err(Failure::io("remove", &home));
             interrupt::check()?;
             match measured {

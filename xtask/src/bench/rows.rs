@@ -59,6 +59,14 @@ pub enum Tool {
 /// In this order, so that ours doesn't profit from a warm machine.
 pub const TOOLS: &[Tool] = &[Tool::Ours, Tool::Copy, Tool::Rsync, Tool::Syncthing];
 
+/// Our agent, and what its loop runs on.
+pub struct Ours {
+    /// The program.
+    pub binary: PathBuf,
+    /// As the configuration has it.
+    pub engine: String,
+}
+
 /// How much data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
@@ -165,11 +173,11 @@ fn available_memory() -> u64 {
 }
 
 /// One run of one tool. None where it isn't installed or has no such figure.
-pub fn measure(row: Row, tool: Tool, size: Size, home: &Path, binary: &Path) -> Outcome<Option<Measured>> {
+pub fn measure(row: Row, tool: Tool, size: Size, home: &Path, ours: &Ours) -> Outcome<Option<Measured>> {
     match (tool, row) {
-        (Tool::Ours, Row::SmallFiles | Row::LargeFile) => transfer(size, home, binary).map(Some),
-        (Tool::Ours, Row::Latency) => latency(home, binary).map(Some),
-        (Tool::Ours, Row::Memory) => memory(size, home, binary).map(Some),
+        (Tool::Ours, Row::SmallFiles | Row::LargeFile) => transfer(size, home, ours).map(Some),
+        (Tool::Ours, Row::Latency) => latency(home, ours).map(Some),
+        (Tool::Ours, Row::Memory) => memory(size, home, ours).map(Some),
         (Tool::Copy, Row::SmallFiles | Row::LargeFile) => peers::copy(size, home).map(Some),
         (Tool::Rsync, Row::SmallFiles | Row::LargeFile) => peers::rsync(size, home),
         (Tool::Rsync, Row::Latency) => peers::rsync_latency(home),
@@ -231,9 +239,15 @@ pub fn wait_for(what: &str, limit: Duration, every: Duration, mut ready: impl Fn
     Ok(())
 }
 
-fn agents(home: &Path, binary: &Path, names: &[&str]) -> Outcome<Vec<Agent>> {
+fn agents(home: &Path, ours: &Ours, names: &[&str]) -> Outcome<Vec<Agent>> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    agents::mesh(binary, home, &names, VOLUME)
+    let agents = agents::mesh(&ours.binary, home, &names, VOLUME)?;
+    for agent in &agents {
+        let file = fs::File::options().append(true).open(&agent.configuration);
+        file.and_then(|mut file| writeln!(file, "engine: {}", ours.engine))
+            .map_err(Failure::io("write to", &agent.configuration))?;
+    }
+    Ok(agents)
 }
 
 fn answers(agent: &mut Agent) -> Outcome<()> {
@@ -245,8 +259,8 @@ fn answers(agent: &mut Agent) -> Outcome<()> {
 
 /// The empty peer is there first; time runs from the start of the full one (so it includes the scan) until everything
 /// is visible on the other. Then the trees are compared, out of time.
-fn transfer(size: Size, home: &Path, binary: &Path) -> Outcome<Measured> {
-    let mut both = agents(home, binary, &["a", "b"])?;
+fn transfer(size: Size, home: &Path, ours: &Ours) -> Outcome<Measured> {
+    let mut both = agents(home, ours, &["a", "b"])?;
     fill(&both[0].volume, size)?;
     both[1].start()?;
     answers(&mut both[1])?;
@@ -269,8 +283,8 @@ fn transfer(size: Size, home: &Path, binary: &Path) -> Outcome<Measured> {
     Ok(Measured { sent: Some(sent), ..Measured::of(size, seconds, usage) })
 }
 
-fn latency(home: &Path, binary: &Path) -> Outcome<Measured> {
-    let mut both = agents(home, binary, &["a", "b"])?;
+fn latency(home: &Path, ours: &Ours) -> Outcome<Measured> {
+    let mut both = agents(home, ours, &["a", "b"])?;
     for agent in &mut both {
         agent.start()?;
     }
@@ -322,8 +336,8 @@ pub fn single_writes(
 }
 
 /// One agent without peers, files made before it starts; resident when it knows them all, and the most on the way.
-fn memory(size: Size, home: &Path, binary: &Path) -> Outcome<Measured> {
-    let mut one = agents(home, binary, &["a"])?;
+fn memory(size: Size, home: &Path, ours: &Ours) -> Outcome<Measured> {
+    let mut one = agents(home, ours, &["a"])?;
     let agent = &mut one[0];
     fill(&agent.volume, size)?;
     let start = Instant::now();

@@ -76,10 +76,12 @@ pub(super) fn ring(entries: u32) -> Result<IoUring, ProbeError> {
         (opcode::PollAdd::CODE, "poll"),
         (opcode::AsyncCancel::CODE, "cancel"),
     ];
-    match used.iter().find(|(code, _)| !probe.is_supported(*code)) {
-        Some((_, name)) => Err(ProbeError::TooOld(name)),
-        None => Ok(ring),
+    if let Some((_, name)) = used.iter().find(|(code, _)| !probe.is_supported(*code)) {
+        return Err(ProbeError::TooOld(name));
     }
+    // A profile may refuse io_uring_enter alone, and a loop that has begun has no other engine.
+    ring.submit()?;
+    Ok(ring)
 }
 
 /// Newer kernels save interrupts when they are told that one thread does it all; older ones answer EINVAL to flags

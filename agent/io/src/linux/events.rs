@@ -1,7 +1,8 @@
 //! Reads what inotify has to say, and translates it.
 
+use super::descriptor::borrowed;
 use crate::{WatchEvent, WatchKind, Watcher};
-use rustix::fd::BorrowedFd;
+use rustix::fd::RawFd;
 use rustix::fs::inotify::{ReadFlags, Reader};
 use rustix::io::{Errno, ioctl_fionread};
 use std::mem::MaybeUninit;
@@ -19,7 +20,7 @@ impl EventBuffer {
 
     /// Reads events that are there; to be called once the descriptor is known to be readable.
     pub(super) fn read(&mut self, watcher: Watcher) -> Result<Vec<WatchEvent>, Errno> {
-        let fd = descriptor(watcher);
+        let fd = borrowed(watcher.0 as RawFd);
         let mut reader = Reader::new(fd, &mut self.0);
         let mut events = Vec::new();
         loop {
@@ -42,17 +43,7 @@ impl EventBuffer {
 /// Are there events that nobody has read? A descriptor that can't be asked counts as one that has some: the next read
 /// says why.
 pub(super) fn waiting(watcher: Watcher) -> bool {
-    ioctl_fionread(descriptor(watcher)).map_or(true, |bytes| bytes > 0)
-}
-
-/// The inotify descriptor behind a watcher's number.
-fn descriptor(watcher: Watcher) -> BorrowedFd<'static> {
-    // SAFETY: whoever made the watcher keeps its descriptor open for as long as it hands the number out (the contract
-    // of `Watcher`); a number isn't memory, so the worst that a mistake does is a failed read.
-    #[allow(unsafe_code)]
-    unsafe {
-        BorrowedFd::borrow_raw(watcher.0 as i32)
-    }
+    ioctl_fionread(borrowed(watcher.0 as RawFd)).map_or(true, |bytes| bytes > 0)
 }
 
 /// A mask can only hold one kind, but for `ISDIR` beside it. What we don't know must not be missed, so it means that
