@@ -10,6 +10,7 @@ use crate::versions::{Restored, Version, Which};
 use crate::worst::Worst;
 use crossbeam_channel::Sender;
 use serde::{Deserialize, Serialize};
+use syncmesh_config::Config;
 
 /// A question or an order.
 pub enum Ask {
@@ -39,8 +40,23 @@ pub enum Ask {
     Worst(Sender<Result<Vec<(String, Vec<Worst>)>, String>>),
     /// Forget a node that is no member any more.
     Forget(String, Sender<Result<Forgotten, String>>),
+    /// Go on by another configuration. The answer is how.
+    Configure(Box<Config>, Sender<Result<Configured, String>>),
+    /// The configuration's file has something that can't be used, and why; none if it can.
+    Misconfigured(Option<String>),
     /// Say goodbye, end the epoch, and return.
     Stop,
+}
+
+/// What becomes of another configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Configured {
+    /// It says the same.
+    AsBefore,
+    /// It is in force.
+    InForce,
+    /// The engine ends and starts again by it.
+    StartsAgain,
 }
 
 /// A path as somebody named it.

@@ -18,6 +18,7 @@ mod table;
 mod versions;
 mod wait;
 
+use crate::control::reload;
 use clap::{Parser, Subcommand};
 use reach::NoReply;
 use std::io::{self, Write};
@@ -159,16 +160,7 @@ fn print(text: &str) -> Result<(), Failure> {
 
 /// Reads a configuration's file; each problem on a line of its own, with the file's name.
 fn read_config(file: &Path) -> Result<Config, Failure> {
-    let fail =
-        |error| Failure::no(format!("can't read the configuration {}: {error}; check the path given", file.display()));
-    let text = std::fs::read_to_string(file).map_err(fail)?;
-    let absolute = std::path::absolute(file).map_err(fail)?;
-    let base = absolute.parent().unwrap_or(Path::new("/"));
-    Config::parse(&text, base).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(|problem| format!("  {}: {problem}", file.display())).collect();
-        let (count, plural) = (problems.len(), if problems.len() == 1 { "" } else { "s" });
-        Failure::no(format!("the configuration has {count} problem{plural}:\n{}", lines.join("\n")))
-    })
+    reload::read(file).map_err(Failure::no)
 }
 
 /// Which running agent is meant.

@@ -10,8 +10,10 @@ pub mod limits;
 pub mod metrics;
 pub mod process;
 pub mod question;
+pub mod reload;
 pub mod renewal;
 mod signals;
+pub mod stamp;
 pub mod wait;
 mod watchdog;
 
@@ -19,11 +21,11 @@ use crate::run::CurrentIdentity;
 use crate::threads;
 use limits::{RESTART, SOUND};
 use question::Loop;
-use renewal::Stamp;
+use stamp::Stamps;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -49,8 +51,10 @@ pub struct Control {
     pub node: NodeName,
     /// The identity's files.
     pub files: IdentityFiles,
-    /// What the files looked like before `identity` was loaded from them.
-    pub stamp: Stamp,
+    /// The configuration's file.
+    pub configuration: PathBuf,
+    /// What the files looked like before they were read.
+    pub stamps: Stamps,
     /// The identity that sessions are made with.
     pub identity: CurrentIdentity,
     /// The way to the loop.
@@ -58,14 +62,15 @@ pub struct Control {
 }
 
 impl Control {
-    /// For the agent of `config`, whose `identity` was loaded after `stamp` was taken.
-    pub fn new(config: &Config, stamp: Stamp, identity: CurrentIdentity, agent: Loop) -> Self {
+    /// For the agent of `config`, read from a file after `stamps` were taken, as was its `identity`.
+    pub fn new(config: &Config, file: &Path, stamps: Stamps, identity: CurrentIdentity, agent: Loop) -> Self {
         Self {
             socket: config.state_dir.join(SOCKET),
             metrics: config.metrics_listen,
             node: config.node.clone(),
             files: config.identity.clone(),
-            stamp,
+            configuration: file.to_owned(),
+            stamps,
             identity,
             agent,
         }
@@ -95,13 +100,16 @@ impl Control {
             Err(error) => return format!("can't start its runtime: {error}"),
         };
         runtime.block_on(async {
-            let reload = Arc::new(Notify::new());
-            let signals = signals::Signals { agent: self.agent.clone(), reload: reload.clone() };
-            let renewal = renewal::Renewal::new(self, reload);
+            let hangups = [Arc::new(Notify::new()), Arc::new(Notify::new())];
+            let signals = signals::Signals { agent: self.agent.clone(), hangups: hangups.clone() };
+            let [reload, renewal] = hangups;
+            let reload = reload::Reload::new(self, reload);
+            let renewal = renewal::Renewal::new(self, renewal);
             let (socket, agent) = (self.socket.clone(), self.agent.clone());
             let part = |name, part: Part| tokio::spawn(supervise(name, part));
             let mut parts = vec![
                 part("signals", boxed(move || signals.clone().run())),
+                part("configuration", boxed(move || reload.clone().run())),
                 part("identity", boxed(move || renewal.clone().run())),
                 part("admin socket", boxed(move || admin::serve(socket.clone(), agent.clone()))),
             ];

@@ -67,7 +67,9 @@ pub fn hash_open(volume: &VolumeContext, file: &dyn OpenFile, before: &Stat) -> 
 pub fn is_open(volume: &VolumeContext, file: &dyn OpenFile, stat: &Stat) -> bool {
     match file.has_writers() {
         Ok(open) => open,
-        Err(_) => volume.fs.stamp().is_ok_and(|now| now < stat.ctime.saturating_add_unsigned(volume.open_wait)),
+        Err(_) => {
+            volume.fs.stamp().is_ok_and(|now| now < stat.ctime.saturating_add_unsigned(volume.settings.get().open_wait))
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::registry::{Key, Registry};
 use crate::reuse::{Reuse, Reused};
 use crate::scan::{Findings, Scan, Scanned};
 use crate::second_names::{Found, Seek};
+use crate::settings::Current;
 use crate::space::{self, Room};
 use crate::store::Stock;
 use crate::suspect::Doubt;
@@ -24,7 +25,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use syncmesh_core::entry::{Identity, Owner, Row, Why};
 use syncmesh_core::policy::Policies;
-use syncmesh_core::retention;
 use syncmesh_core::select::Selection;
 use syncmesh_io::{FileKind, Fs, FsError, Stat, StateFiles};
 
@@ -56,8 +56,8 @@ pub struct VolumeContext {
     pub next_slot: AtomicU64,
     /// When versions are told and shown.
     pub durability: Durability,
-    /// What the store keeps, and what stays free.
-    pub limits: retention::Limits,
+    /// What may change while it runs.
+    pub settings: Current,
     /// How much the store has.
     pub stock: Arc<Stock>,
     /// Which files power loss has made doubtful.
@@ -68,8 +68,6 @@ pub struct VolumeContext {
     pub exact_stamps: bool,
     /// See [`syncmesh_io::Probe::exact_metadata`].
     pub exact_metadata: bool,
-    /// How long a version waits for a program that has the old one open, in nanoseconds.
-    pub open_wait: u64,
     /// Displaced files that programs have open.
     pub lingering: Arc<Lingerers>,
 }

@@ -40,6 +40,7 @@ pub mod run;
 pub mod scan;
 pub mod second_names;
 pub mod session;
+pub mod settings;
 pub mod space;
 pub mod stage;
 pub mod start;

@@ -1,12 +1,28 @@
 //! Where log lines go and what they look like.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 use syncmesh_config::{Log, LogFormat};
 use tracing_subscriber::EnvFilter;
 
 /// Overrides the configured level, also by module, as `RUST_LOG` does elsewhere: `debug`, or
 /// `info,syncmesh_agent::publish=trace`.
 pub const OVERRIDE: &str = "SYNCMESH_LOG";
+
+type Set = Box<dyn Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send + Sync>;
+
+/// Changes what is logged, once lines are sent somewhere.
+static SET: OnceLock<Set> = OnceLock::new();
+
+/// Logs what the configuration says from now on, unless [`OVERRIDE`] says otherwise. The form of lines stays.
+///
+/// # Errors
+/// The override can't be read.
+pub fn set_level(log: Log) -> Result<(), String> {
+    let filter = filter(log, std::env::var(OVERRIDE).ok())?;
+    let Some(set) = SET.get() else { return Ok(()) };
+    set(filter).map_err(|error| format!("can't change what is logged: {error}; please report it"))
+}
 
 /// Sends log lines of this process to standard error from now on.
 ///
@@ -20,8 +36,18 @@ pub fn start(log: Log) -> Result<(), String> {
         // Else a closed standard error ends the thread that logs.
         .log_internal_errors(false);
     let started = match log.format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Text => {
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            let _ = SET.set(Box::new(move |filter| handle.reload(filter)));
+            lines.try_init()
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_filter_reloading();
+            let handle = lines.reload_handle();
+            let _ = SET.set(Box::new(move |filter| handle.reload(filter)));
+            lines.try_init()
+        }
     };
     started.map_err(|error| format!("can't start logging: {error}; please report it"))
 }

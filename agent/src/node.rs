@@ -4,6 +4,7 @@
 //! jobs, and takes the jobs that come out of each [`Node::turn`].
 
 mod compare;
+mod configure;
 mod conflicts;
 mod dispatch;
 mod follow;
@@ -25,7 +26,7 @@ use crate::connection::Connection;
 use crate::epoch::Commit;
 use crate::fetch::StageBlock;
 use crate::job::{Done, Job};
-use crate::limits::{ACCEPT_RETRY, OVERLAY_FULL_BYTES, RECEIVE_BYTES};
+use crate::limits::{ACCEPT_RETRY, OVERLAY_FULL_BYTES, RECEIVE_BYTES, SECOND_DIALER};
 use crate::registry::{Last, Registry, Stored, VolumeState};
 use crate::session::Session;
 use crate::volume::{FetchWanted, Volume};
@@ -182,6 +183,8 @@ pub struct Node<I: Io> {
     sync_noted: u64,
     stopping: Option<u64>,
     broken: Option<String>,
+    /// Why the configuration's file can't be used as it is now.
+    misconfigured: Option<String>,
     buffers: Vec<Vec<u8>>,
     counters: Counters,
 }
@@ -299,33 +302,39 @@ impl Purpose {
     }
 }
 
+impl Peer {
+    /// A member that wasn't called yet. The lower of two names calls first.
+    fn new(address: Option<String>, own: &str, name: &str, now: u64) -> Self {
+        let wait = if own < name { 0 } else { SECOND_DIALER.as_nanos() as u64 };
+        Self {
+            address,
+            resolved: None,
+            state: PeerState::Waiting(now + wait),
+            attempt: 0,
+            last_error: None,
+            away_since: now,
+            sessions: BTreeSet::new(),
+            replica: None,
+            rtt: None,
+            clock_behind: None,
+            twin: None,
+            told_of_twin: false,
+            sent_bytes: 0,
+            received_bytes: 0,
+            resume: BTreeMap::new(),
+            left_to_makers: BTreeSet::new(),
+        }
+    }
+}
+
 impl<I: Io> Node<I> {
     /// Starts to take calls on a listener of `io`, to watch and to call.
     pub fn new(io: I, sessions: Box<dyn Sessions>, setup: Setup, listener: (Listener, SocketAddr)) -> Self {
         let (listener, listen_address) = listener;
         let now = io.now();
         let own = setup.node.clone();
-        let second = crate::limits::SECOND_DIALER.as_nanos() as u64;
         let peers = setup.peers.into_iter().map(|(name, address)| {
-            let wait = if own < name { 0 } else { second };
-            let peer = Peer {
-                address,
-                resolved: None,
-                state: PeerState::Waiting(now + wait),
-                attempt: 0,
-                last_error: None,
-                away_since: now,
-                sessions: BTreeSet::new(),
-                replica: None,
-                rtt: None,
-                clock_behind: None,
-                twin: None,
-                told_of_twin: false,
-                sent_bytes: 0,
-                received_bytes: 0,
-                resume: BTreeMap::new(),
-                left_to_makers: BTreeSet::new(),
-            };
+            let peer = Peer::new(address, &own, &name, now);
             (name, peer)
         });
         let (number, log, next_log) = setup.epoch;
@@ -378,6 +387,7 @@ impl<I: Io> Node<I> {
             sync_noted: now,
             stopping: None,
             broken: None,
+            misconfigured: None,
             buffers: Vec::new(),
             counters: Counters::default(),
             io,
@@ -496,7 +506,7 @@ impl<I: Io> Node<I> {
             Ok(events) => {
                 self.counters.events += events.len() as u64;
                 for event in &events {
-                    volume.watches.apply(event, &mut volume.dirty, now, volume.settle);
+                    volume.watches.apply(event, &mut volume.dirty, now, volume.settings.get().settle);
                 }
             }
             Err(error) => {

@@ -1,6 +1,6 @@
 //! A real agent: opens what the configuration names, starts the threads, and turns the loop until it is told to stop.
 
-use crate::ask::{Ask, Restore};
+use crate::ask::{Ask, Configured, Restore};
 use crate::conflicts;
 use crate::control::process::unix_now;
 use crate::epoch::Durability;
@@ -9,6 +9,7 @@ use crate::identity::Identity;
 use crate::inquiry;
 use crate::node::{Node, Sessions};
 use crate::session::Session;
+use crate::settings::{Settings, Tuning};
 use crate::start::{Start, VolumeSpec, start};
 use crate::threads::Workers;
 use crate::tls::TlsSession;
@@ -21,7 +22,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use syncmesh_config::{Config, Engine, NodeName};
+use syncmesh_config::{Change, Config, Engine, NodeName};
 use syncmesh_core::guard::Limits;
 use syncmesh_core::policy::{Policies, Policy};
 use syncmesh_core::retention::{self, Share};
@@ -75,16 +76,46 @@ impl Sessions for TlsSessions {
     }
 }
 
-/// Runs an agent on the calling thread until it is told to stop. `started` is called once it listens.
+/// Runs an agent on the calling thread until it is told to stop. `started` is called whenever it listens: again when another
+/// configuration needs the engine to start again. If it can't start by that, it goes on by the one before.
 ///
 /// # Errors
 /// What keeps it from starting or going on, as a sentence that says what to do.
 pub fn run(
     config: &Config,
-    identity: CurrentIdentity,
-    asks: Receiver<Ask>,
-    started: impl FnOnce(Started),
+    identity: &CurrentIdentity,
+    asks: &Receiver<Ask>,
+    mut started: impl FnMut(Started),
 ) -> Result<(), String> {
+    let mut config = config.clone();
+    let mut before: Option<Config> = None;
+    let mut refused = None;
+    loop {
+        let (mut node, workers) = match (prepare(&config, identity.clone()), before.take()) {
+            (Ok(ready), _) => ready,
+            (Err(why), None) => return Err(why),
+            (Err(why), Some(old)) => {
+                let why = format!("{why}. The agent goes on by the configuration before");
+                tracing::error!(%why, "the new configuration can't be run");
+                (config, refused) = (old, Some(why));
+                continue;
+            }
+        };
+        node.misconfigured(refused.take());
+        let (waker, listen) = (node.io().waker(), node.listen_address());
+        tracing::info!(node = %config.node, %listen, engine = node.io().engine(), "the agent runs");
+        started(Started { waker, listen });
+        match turn(&mut node, &workers, asks, &mut config)? {
+            None => return Ok(()),
+            Some(new) => before = Some(std::mem::replace(&mut config, new)),
+        }
+    }
+}
+
+type Ready = (Node<LinuxIo>, Workers);
+
+/// Everything up to the moment in which it listens.
+fn prepare(config: &Config, identity: CurrentIdentity) -> Result<Ready, String> {
     let directory = &config.state_dir;
     let failed = |error: &dyn std::fmt::Display| format!("stateDir {}: {error}", directory.display());
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| failed(&error))?;
@@ -103,25 +134,20 @@ pub fn run(
     let volumes = config.volumes.iter().map(volume).collect::<Result<Vec<_>, String>>()?;
     let setup = Start {
         node: config.node.to_string(),
-        peers: config.peers.iter().map(|peer| (peer.node.to_string(), Some(peer.address.to_string()))).collect(),
+        peers: peers(config),
         volumes,
         state: Arc::new(state),
         connections: config.connections as usize,
-        max_clock_skew_millis: u64::try_from(config.max_clock_skew.as_millis()).unwrap_or(u64::MAX),
+        max_clock_skew_millis: millis(config.max_clock_skew),
         now_millis: io.wall() / 1_000_000,
         boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
         replica: ReplicaId(io.random()),
         random: io.random(),
     };
     let (context, setup) = start(registry, setup).map_err(|error| error.to_string())?;
-    let waker = io.waker();
-    let workers = Workers::start(context, &waker);
+    let workers = Workers::start(context, &io.waker());
     let listener = listen(&mut io, config.listen)?;
-    let mut node = Node::new(io, Box::new(TlsSessions { identity }), setup, listener);
-    let listen = node.listen_address();
-    tracing::info!(node = %config.node, %listen, engine = node.io().engine(), "the agent runs");
-    started(Started { waker, listen });
-    turn(&mut node, &workers, &asks)
+    Ok((Node::new(io, Box::new(TlsSessions { identity }), setup, listener), workers))
 }
 
 /// io_uring where it can be had, unless the configuration names an engine.
@@ -149,8 +175,15 @@ fn listen(io: &mut LinuxIo, address: SocketAddr) -> Result<(Listener, SocketAddr
     }
 }
 
-fn turn(node: &mut Node<LinuxIo>, workers: &Workers, asks: &Receiver<Ask>) -> Result<(), String> {
+/// Turns the loop until it is told to stop, or to start again by the configuration that is returned.
+fn turn(
+    node: &mut Node<LinuxIo>,
+    workers: &Workers,
+    asks: &Receiver<Ask>,
+    config: &mut Config,
+) -> Result<Option<Config>, String> {
     let mut stop_at = None;
+    let mut next = None;
     loop {
         node.turn();
         node.take_jobs().into_iter().for_each(|job| workers.submit(job));
@@ -159,10 +192,14 @@ fn turn(node: &mut Node<LinuxIo>, workers: &Workers, asks: &Receiver<Ask>) -> Re
         }
         let now = node.io().now();
         if node.is_quiet() {
-            return node.end_run();
+            return node.end_run().map(|()| next);
         }
         if stop_at.is_some_and(|at| at <= now) {
-            return Ok(());
+            return match next {
+                None => Ok(None),
+                // Jobs may be running still: only a new process is rid of them.
+                Some(_) => Err("the agent couldn't stop in time to start again by its new configuration".into()),
+            };
         }
         let limit = stop_at.map(|at| Duration::from_nanos(at - now));
         node.io().wait(limit);
@@ -216,7 +253,32 @@ fn turn(node: &mut Node<LinuxIo>, workers: &Workers, asks: &Receiver<Ask>) -> Re
                     Err(why) => drop(reply.try_send(Err(why))),
                 },
                 Ask::Resolve(order, reply) => drop(reply.try_send(node.resolve(&order))),
+                Ask::Configure(new, reply) => {
+                    let change = config.change_to(&new);
+                    let answer = match change {
+                        Change::Nothing => Ok(Configured::AsBefore),
+                        Change::Refused(fields) => Err(format!(
+                            "{} can't change while the agent runs: restart it, or take that back",
+                            fields.join(", ")
+                        )),
+                        Change::Live => {
+                            node.configure(tuning(&new));
+                            *config = *new;
+                            Ok(Configured::InForce)
+                        }
+                        Change::Anew if node.is_stopping() => Err("the agent is stopping".into()),
+                        Change::Anew => {
+                            node.stop();
+                            stop_at.get_or_insert(now + STOP.as_nanos() as u64);
+                            next = Some(*new);
+                            Ok(Configured::StartsAgain)
+                        }
+                    };
+                    drop(reply.try_send(answer));
+                }
+                Ask::Misconfigured(why) => node.misconfigured(why),
                 Ask::Stop => {
+                    next = None;
                     node.stop();
                     stop_at.get_or_insert(now + STOP.as_nanos() as u64);
                 }
@@ -262,6 +324,17 @@ fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, String> {
         fs: Arc::new(fs),
         selection: Selection::new(&config.exclude).map_err(|error| at(&error))?,
         policies: Policies::new(policy(config.conflicts.policy), &rules).map_err(|error| at(&error))?,
+        settings: settings(config),
+        durability: match config.durability {
+            syncmesh_config::Durability::Epoch => Durability::Epoch,
+            syncmesh_config::Durability::Strict => Durability::Strict,
+        },
+        seed: config.seed.as_ref().map(ToString::to_string),
+    })
+}
+
+fn settings(config: &syncmesh_config::Volume) -> Settings {
+    Settings {
         settle: u64::try_from(config.settle.as_nanos()).unwrap_or(u64::MAX),
         open_wait: u64::try_from(config.open_wait.as_nanos()).unwrap_or(u64::MAX),
         limits: retention::Limits {
@@ -270,14 +343,27 @@ fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, String> {
             budget: share(config.versions.budget),
             reserve: config.reserve.map(share),
         },
-        paused: config.paused,
-        durability: match config.durability {
-            syncmesh_config::Durability::Epoch => Durability::Epoch,
-            syncmesh_config::Durability::Strict => Durability::Strict,
-        },
         guard: Limits { files: config.deletion_guard.files, percent: config.deletion_guard.percent },
-        seed: config.seed.as_ref().map(ToString::to_string),
-    })
+        paused: config.paused,
+    }
+}
+
+/// What a running engine can take over from a configuration.
+fn tuning(config: &Config) -> Tuning {
+    Tuning {
+        peers: peers(config),
+        connections: config.connections as usize,
+        max_clock_skew_millis: millis(config.max_clock_skew),
+        volumes: config.volumes.iter().map(|volume| (volume.name.to_string(), settings(volume))).collect(),
+    }
+}
+
+fn peers(config: &Config) -> Vec<(String, Option<String>)> {
+    config.peers.iter().map(|peer| (peer.node.to_string(), Some(peer.address.to_string()))).collect()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn share(config: syncmesh_config::Share) -> Share {

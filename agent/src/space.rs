@@ -21,7 +21,7 @@ impl Room {
         }
         // A file system that doesn't say is asked by writing to it.
         let Ok(space) = volume.fs.space() else { return true };
-        let reserve = volume.limits.reserve(space.total_bytes);
+        let reserve = volume.settings.get().limits.reserve(space.total_bytes);
         let missing = bytes.saturating_add(reserve).saturating_sub(space.free_bytes);
         if missing == 0 {
             self.left = Some(space.free_bytes - reserve - bytes);

@@ -12,6 +12,7 @@ use crate::node::unsynced::Unsynced;
 use crate::recover::{RecoverError, recover};
 use crate::registry::{Last, Registry, RegistryError, VolumeState};
 use crate::second_names::SecondNames;
+use crate::settings::{Current, Settings};
 use crate::store;
 use crate::suspect::{Doubt, Suspicion};
 use crate::unsynced;
@@ -23,9 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use syncmesh_core::entry::Origin;
-use syncmesh_core::guard::Limits;
 use syncmesh_core::policy::Policies;
-use syncmesh_core::retention;
 use syncmesh_core::select::Selection;
 use syncmesh_core::version::ReplicaId;
 use syncmesh_io::{Fs, FsError, StateFiles};
@@ -42,18 +41,10 @@ pub struct VolumeSpec {
     pub selection: Selection,
     /// What becomes of losers.
     pub policies: Policies,
-    /// How long a file that is being written must be quiet, in nanoseconds.
-    pub settle: u64,
-    /// How long a version waits for a program that has the old one open, in nanoseconds.
-    pub open_wait: u64,
-    /// What the version store keeps, and what stays free of the file system.
-    pub limits: retention::Limits,
-    /// From how many on deletions wait for approval.
-    pub guard: Limits,
+    /// What may change while it runs.
+    pub settings: Settings,
     /// The node whose contents win when this directory meets the mesh for the first time.
     pub seed: Option<String>,
-    /// It doesn't run, whatever was ordered.
-    pub paused: bool,
     /// When versions are told and shown.
     pub durability: Durability,
 }
@@ -191,15 +182,13 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
             change_owner: probe.change_owner,
             next_slot: AtomicU64::new(1),
             durability: spec.durability,
-            limits: spec.limits,
+            settings: Current::new(spec.settings),
             stock: Arc::default(),
             leases: probe.leases,
             exact_stamps: probe.exact_stamps,
             exact_metadata: probe.exact_metadata,
-            open_wait: spec.open_wait,
             lingering: Arc::default(),
         };
-
         contexts.insert(state.number, context);
         specs.push(spec);
     }
@@ -269,8 +258,7 @@ fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_mi
         name: spec.name.clone(),
         path: spec.path.clone(),
         watcher: spec.fs.watch_source(),
-        settle: spec.settle,
-        open_wait: spec.open_wait,
+        settings: context.settings.clone(),
         leases: context.leases,
         lingering: context.lingering.clone(),
         open: OpenFiles::default(),
@@ -285,7 +273,7 @@ fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_mi
         doubt: context.doubt.clone(),
         suspects: Suspects::default(),
         lost_power: state.suspicion.is_some(),
-        guard: Guard::new(spec.guard, state.counts.held, now_millis),
+        guard: Guard::new(spec.settings.guard, state.counts.held, now_millis),
         recount: Recount::default(),
         disputed: BTreeSet::new(),
         differences: 0,
@@ -313,7 +301,6 @@ fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_mi
         jobs: 0,
         touched: false,
         stock: context.stock.clone(),
-        paused_by_configuration: spec.paused,
         reading: Reading::Not,
         pruned: 0,
         thoroughly_pruned: 0,

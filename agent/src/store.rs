@@ -300,13 +300,14 @@ impl<'a> Shelf<'a> {
 /// if the counts say that there is something to do.
 pub fn prune(volume: &VolumeContext, now_millis: u64, thorough: bool) {
     let Ok(space) = volume.fs.space() else { return };
-    let lacks = volume.limits.reserve(space.total_bytes).saturating_sub(space.free_bytes);
-    let exceeds = volume.stock.bytes() > volume.limits.budget.of(space.total_bytes);
+    let limits = volume.settings.get().limits;
+    let lacks = limits.reserve(space.total_bytes).saturating_sub(space.free_bytes);
+    let exceeds = volume.stock.bytes() > limits.budget.of(space.total_bytes);
     if !thorough && !exceeds && (lacks == 0 || volume.stock.loose.load(Ordering::Relaxed) == 0) {
         return;
     }
     let Ok(mut shelf) = Shelf::look(volume) else { return };
-    let going = surplus(&shelf.stored, &volume.limits, space.total_bytes, now_millis);
+    let going = surplus(&shelf.stored, &limits, space.total_bytes, now_millis);
     let given = shelf.drop(&going);
     if given < lacks {
         let going = give_way(&shelf.stored, lacks - given);

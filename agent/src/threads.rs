@@ -24,8 +24,9 @@ pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()>
 
 /// The workers, as the loop sees them.
 pub struct Workers {
-    jobs: Sender<Job>,
-    commits: Sender<Job>,
+    jobs: Option<Sender<Job>>,
+    commits: Option<Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
     outcomes: Receiver<Done>,
     findings: Receiver<Done>,
     context: Arc<Context>,
@@ -34,19 +35,21 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts the threads. They end when this is dropped.
+    /// Starts the threads. They end when this is dropped, and are waited for: afterwards nobody has the registry open.
     pub fn start(context: Arc<Context>, waker: &Waker) -> Self {
         let (jobs, job_queue) = bounded(4 * JOBS);
         let (commits, commit_queue) = bounded(2);
         let (outcome, outcomes) = bounded(8 * JOBS);
         let (finding, findings) = bounded(FINDINGS);
         let queues = std::iter::repeat_n(job_queue, WORKERS).chain([commit_queue]);
+        let mut threads = Vec::new();
         for (number, queue) in queues.enumerate() {
             let name = if number < WORKERS { format!("worker-{number}") } else { "epochs".to_owned() };
             let (context, outcome, finding, waker) = (context.clone(), outcome.clone(), finding.clone(), waker.clone());
-            spawn(&name, move || work(&queue, &context, &outcome, &finding, &waker));
+            threads.push(spawn(&name, move || work(&queue, &context, &outcome, &finding, &waker)));
         }
-        Self { jobs, commits, outcomes, findings, context, outcome, waker: waker.clone() }
+        let (jobs, commits) = (Some(jobs), Some(commits));
+        Self { jobs, commits, threads, outcomes, findings, context, outcome, waker: waker.clone() }
     }
 
     /// Hands a job over.
@@ -58,6 +61,7 @@ impl Workers {
             return self.sync(job);
         }
         let queue = if job.is_commit() { &self.commits } else { &self.jobs };
+        let queue = queue.as_ref().expect("it is there until the end");
         queue.send(job).expect("workers live as long as the loop");
     }
 
@@ -76,6 +80,14 @@ impl Workers {
     pub fn outcome(&self, room: bool) -> Option<Done> {
         let first = self.outcomes.try_recv().ok();
         first.or_else(|| if room { self.findings.try_recv().ok() } else { None })
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        (self.jobs, self.commits) = (None, None);
+        // A panic was reported when it happened.
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }
 }
 

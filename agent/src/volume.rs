@@ -13,6 +13,7 @@ use crate::node::unsynced::Unsynced;
 use crate::publish::Item;
 use crate::registry::{Key, VolumeState};
 use crate::second_names::SecondNames;
+use crate::settings::Current;
 use crate::store::Stock;
 use crate::suspect::Doubt;
 use crate::watch::{Dirty, Watches};
@@ -35,10 +36,8 @@ pub struct Volume {
     pub path: PathBuf,
     /// Where its events come from.
     pub watcher: Watcher,
-    /// How long a file that is being written must be quiet, in nanoseconds.
-    pub settle: u64,
-    /// How long a version waits for a program that has the old one open, in nanoseconds.
-    pub open_wait: u64,
+    /// What may change while it runs.
+    pub settings: Current,
     /// Its file system tells who has a file open for writing.
     pub leases: bool,
     /// Displaced files that programs have open.
@@ -127,8 +126,6 @@ pub struct Volume {
     pub pruned: u64,
     /// See `pruned`.
     pub thoroughly_pruned: u64,
-    /// Its configuration says that it doesn't run. See also [`VolumeState::paused`].
-    pub paused_by_configuration: bool,
     /// Whether its files are read again.
     pub reading: Reading,
     /// The oldest stamp among what is wanted, in milliseconds since 1970, as far as known.
@@ -245,7 +242,7 @@ impl Volume {
 
     /// Does it stand still, until somebody says otherwise?
     pub fn is_paused(&self) -> bool {
-        self.paused_by_configuration || self.state.paused
+        self.settings.get().paused || self.state.paused
     }
 
     /// Does an epoch have to end before what was made here is told?

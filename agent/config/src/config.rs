@@ -58,6 +58,13 @@ pub struct IdentityFiles {
     pub key: PathBuf,
 }
 
+impl IdentityFiles {
+    /// All of them.
+    pub fn paths(&self) -> [&Path; 3] {
+        [&self.ca, &self.certificate, &self.key]
+    }
+}
+
 /// Another member of the mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {

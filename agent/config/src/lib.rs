@@ -4,6 +4,7 @@
 //! their places (`tree`), the tree is read field by field (`fields`, `read`, `volume`), then fields are compared with each
 //! other (`overlap`). Fields whose behaviour doesn't exist yet are refused (`later`). Nothing here touches the disk.
 
+mod change;
 mod config;
 mod fields;
 mod later;
@@ -17,6 +18,7 @@ mod tree;
 mod units;
 mod volume;
 
+pub use change::Change;
 pub use config::{
     Config, ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, Durability, Engine, IdentityFiles, Log, LogFormat,
     LogLevel, Peer, Versions, Volume,

@@ -18,6 +18,7 @@ use syncmesh_agent::guard::Verdict;
 use syncmesh_agent::job::{Context, Done, Job};
 use syncmesh_agent::node::{Counters, Node, Status};
 use syncmesh_agent::registry::{Key, Registry};
+use syncmesh_agent::settings;
 use syncmesh_agent::start::{Start, VolumeSpec, start};
 use syncmesh_core::entry::Row;
 use syncmesh_core::guard::Limits;
@@ -256,12 +257,14 @@ impl Mesh {
                 fs,
                 selection,
                 policies,
-                settle: 50_000_000,
-                open_wait: shape.open_wait,
-                limits: shape.limits,
-                paused: false,
+                settings: settings::Settings {
+                    settle: 50_000_000,
+                    open_wait: shape.open_wait,
+                    limits: shape.limits,
+                    guard: shape.guard,
+                    paused: false,
+                },
                 durability: shape.durability,
-                guard: shape.guard,
                 seed: shape.seed.map(name),
             }],
             state,

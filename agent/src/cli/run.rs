@@ -3,7 +3,7 @@
 use super::{Failure, read_config};
 use crate::control::process::unix_now;
 use crate::control::question::Loop;
-use crate::control::renewal::Stamp;
+use crate::control::stamp::{Stamp, Stamps};
 use crate::control::{Control, SOCKET, VERSION};
 use crate::identity::Identity;
 use crate::{ask, logging, run};
@@ -18,7 +18,8 @@ Examples:
   syncmesh-agent run --config agent.yaml 2> agent.log
 
 SYNCMESH_LOG=debug, or SYNCMESH_LOG=info,syncmesh_agent::publish=trace, overrides log.level of the configuration.
-SIGTERM and Ctrl-C say goodbye to peers and end the epoch; a second one ends at once. SIGHUP loads the identity again.
+SIGTERM and Ctrl-C say goodbye to peers and end the epoch; a second one ends at once. SIGHUP loads configuration and
+identity again, which is done by itself as well when their files change.
 Nothing is lost either way: the next start goes on where this one ended.";
 
 /// Longest path of a unix socket, in bytes, less its end (unix(7)).
@@ -34,20 +35,26 @@ pub(super) struct Arguments {
 
 /// Runs the command.
 pub(super) fn main(arguments: &Arguments) -> Result<(), Failure> {
+    let stamp = Stamp::of(&[&arguments.config]);
     let config = read_config(&arguments.config)?;
     check_socket_path(&config.state_dir)?;
     logging::start(config.log).map_err(Failure::no)?;
     info!(version = VERSION, config = %arguments.config.display(), "starting");
 
-    let stamp = Stamp::of(&config.identity);
+    let stamps = Stamps { configuration: stamp, identity: Stamp::of(&config.identity.paths()) };
     let identity = Identity::load(&config.identity, &config.node, unix_now())
         .map_err(|error| Failure::no(format!("can't start as node {}: {error}", config.node)))?;
     let identity = Arc::new(Mutex::new(Arc::new(identity)));
 
     let (asks, asked) = crossbeam_channel::bounded(ask::QUEUE);
-    run::run(&config, identity.clone(), asked, |started| {
-        // The thread ends with the process: there is nothing in it to be saved.
-        drop(Control::new(&config, stamp, identity, Loop::new(asks, started.waker)).start());
+    let mut agent: Option<Loop> = None;
+    run::run(&config, &identity, &asked, |started| match &agent {
+        Some(agent) => agent.wake_by(started.waker),
+        None => {
+            let way = agent.insert(Loop::new(asks.clone(), started.waker)).clone();
+            // The thread ends with the process: there is nothing in it to be saved.
+            drop(Control::new(&config, &arguments.config, stamps.clone(), identity.clone(), way).start());
+        }
     })
     .map_err(Failure::no)?;
     info!("stopped");

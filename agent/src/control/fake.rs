@@ -1,7 +1,7 @@
 //! A loop that only answers, for tests of the control thread.
 
 use super::question::Loop;
-use crate::ask::{Ask, QUEUE};
+use crate::ask::{Ask, Configured, QUEUE};
 use crate::node::{Counters, PeerStatus, Status, VolumeStatus};
 use crate::threads;
 use std::sync::Arc;
@@ -42,6 +42,8 @@ impl Fake {
                     Ask::History(_, to) => drop(to.send(Err("nothing is known of it".into()))),
                     Ask::Forget(_, to) => drop(to.send(Err("no such node is known here".into()))),
                     Ask::Worst(to) => drop(to.send(Ok(Vec::new()))),
+                    Ask::Configure(_, to) => drop(to.send(Ok(Configured::AsBefore))),
+                    Ask::Misconfigured(_) => {}
                     Ask::Stop => stopping = true,
                 }
             }

@@ -51,6 +51,9 @@ pub const WAIT_POLL: (Duration, Duration) = (Duration::from_millis(20), Duration
 /// How long a wait looks at the first pace.
 pub const WAIT_FIRST: Duration = Duration::from_secs(1);
 
+/// How often the configuration's file is looked at.
+pub const CONFIGURATION_POLL: Duration = Duration::from_secs(2);
+
 /// How often identity files are looked at.
 pub const IDENTITY_POLL: Duration = Duration::from_secs(10);
 

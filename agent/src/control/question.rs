@@ -5,6 +5,7 @@ use crate::ask::Ask;
 use crate::node::{Counters, Status};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use syncmesh_io::Waker;
 use tokio::time::{Instant, sleep};
@@ -13,7 +14,8 @@ use tokio::time::{Instant, sleep};
 #[derive(Clone)]
 pub struct Loop {
     asks: Sender<Ask>,
-    waker: Waker,
+    /// Another one after each start of the engine.
+    waker: Arc<Mutex<Waker>>,
 }
 
 /// Why the loop gave no answer.
@@ -37,7 +39,13 @@ impl fmt::Display for NoAnswer {
 impl Loop {
     /// From the queue that the loop reads and what wakes it.
     pub fn new(asks: Sender<Ask>, waker: Waker) -> Self {
-        Self { asks, waker }
+        Self { asks, waker: Arc::new(Mutex::new(waker)) }
+    }
+
+    /// The engine was started again, and is woken by this from now on. Questions that wait are answered by it.
+    pub fn wake_by(&self, waker: Waker) {
+        waker.wake();
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = waker;
     }
 
     /// The loop's own account, with the release and memory that only the process knows.
@@ -83,12 +91,20 @@ impl Loop {
         self.ask(Ask::Stop)
     }
 
+    /// The configuration's file can't be used, and why; none if it can again.
+    ///
+    /// # Errors
+    /// The loop has ended, or too many questions wait.
+    pub fn misconfigured(&self, why: Option<String>) -> Result<(), NoAnswer> {
+        self.ask(Ask::Misconfigured(why))
+    }
+
     fn ask(&self, ask: Ask) -> Result<(), NoAnswer> {
         self.asks.try_send(ask).map_err(|error| match error {
             TrySendError::Full(_) => NoAnswer::Busy,
             TrySendError::Disconnected(_) => NoAnswer::Stopped,
         })?;
-        self.waker.wake();
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner).wake();
         Ok(())
     }
 }

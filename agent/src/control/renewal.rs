@@ -1,39 +1,14 @@
 //! Loads the identity again when its files change, and warns before it ends.
-//!
-//! Files are looked at every ten seconds: a directory of a Kubernetes secret swaps links, editors rename, and a look at
-//! three files costs less than watching for all of that.
 
 use super::limits::{IDENTITY_POLL, IDENTITY_WARN_DAYS, IDENTITY_WARN_EVERY};
+use super::stamp::Stamp;
 use super::{Control, CurrentIdentity, process};
 use crate::identity::Identity;
-use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, PoisonError};
 use syncmesh_config::{IdentityFiles, NodeName};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
-
-/// What the identity's files looked like at one moment: device, inode, size, and times of each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp([Option<[i64; 6]>; 3]);
-
-impl Stamp {
-    /// Looks at the files now.
-    pub fn of(files: &IdentityFiles) -> Self {
-        Self([&files.ca, &files.certificate, &files.key].map(|path| {
-            let metadata = std::fs::metadata(path).ok()?;
-            Some([
-                metadata.dev().cast_signed(),
-                metadata.ino().cast_signed(),
-                metadata.size().cast_signed(),
-                metadata.mtime(),
-                metadata.mtime_nsec(),
-                // An mtime can be set back, this can't.
-                metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec(),
-            ])
-        }))
-    }
-}
 
 /// Keeps one node's identity current.
 #[derive(Clone)]
@@ -52,7 +27,7 @@ impl Renewal {
         Self {
             node: control.node.clone(),
             files: control.files.clone(),
-            stamp: control.stamp.clone(),
+            stamp: control.stamps.identity.clone(),
             identity: control.identity.clone(),
             reload,
         }
@@ -81,7 +56,7 @@ impl Renewal {
     /// Loads the files if they look changed or it was `asked`; says whether a new identity is in place.
     fn look(&mut self, asked: bool) -> bool {
         // Before the load: what changes during it is seen the next time.
-        let stamp = Stamp::of(&self.files);
+        let stamp = Stamp::of(&self.files.paths());
         if stamp == self.stamp && !asked {
             return false;
         }
@@ -147,7 +122,7 @@ pub(crate) mod tests {
         let identity: CurrentIdentity = Arc::new(Mutex::new(first.clone()));
         let current = || identity.lock().unwrap().clone();
         let mut renewal = Renewal {
-            stamp: Stamp::of(&files),
+            stamp: Stamp::of(&files.paths()),
             node: node.clone(),
             files: files.clone(),
             identity: identity.clone(),

@@ -1,4 +1,4 @@
-//! Signals: SIGTERM and SIGINT stop, a second one ends at once, SIGHUP loads the identity again.
+//! Signals: SIGTERM and SIGINT stop, a second one ends at once, SIGHUP loads configuration and identity again.
 
 use super::limits::STOP;
 use super::question::{Loop, NoAnswer};
@@ -15,8 +15,8 @@ use tracing::{error, info, warn};
 pub struct Signals {
     /// The loop that stops.
     pub agent: Loop,
-    /// Who loads the identity.
-    pub reload: Arc<Notify>,
+    /// Who loads something again.
+    pub hangups: [Arc<Notify>; 2],
 }
 
 impl Signals {
@@ -34,7 +34,7 @@ impl Signals {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => self.reload.notify_one(),
+                _ = hangup.recv() => self.hangups.iter().for_each(|part| part.notify_one()),
             }
         }
         info!("stopping: saying goodbye and ending the epoch; a second signal ends at once");

@@ -80,7 +80,7 @@ impl<I: Io> Node<I> {
             }
             due.extend(volume.dirty.next_due().filter(|_| self.stopping.is_none()));
             due.extend(volume.retry.due.filter(|_| !volume.retry.running));
-            due.extend(volume.guard.due(&volume.state.counts, volume.settle));
+            due.extend(volume.guard.due(&volume.state.counts, volume.settings.get().settle));
             due.extend(volume.guard.overdue());
             due.extend(volume.recount.due);
             due.extend(volume.second_names.due().filter(|_| volume.scanned && self.stopping.is_none()));
@@ -234,8 +234,12 @@ impl<I: Io> Node<I> {
                 if queue.is_empty() {
                     volume.incoming.remove(&directory);
                 }
-                let overdue =
-                    volume.open.overdue(volume.number, &directory, &items, now.saturating_sub(volume.open_wait));
+                let overdue = volume.open.overdue(
+                    volume.number,
+                    &directory,
+                    &items,
+                    now.saturating_sub(volume.settings.get().open_wait),
+                );
                 volume.busy.insert(directory.clone());
                 volume.touched = true;
                 self.epoch.applies += 1;

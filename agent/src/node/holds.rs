@@ -50,7 +50,7 @@ impl<I: Io> Node<I> {
             if matches!(volume.guard.state, State::Held { .. }) && counts.held == 0 {
                 volume.guard.decided(&counts, now);
             }
-            if volume.guard.due(&counts, volume.settle).is_some_and(|due| due <= now) {
+            if volume.guard.due(&counts, volume.settings.get().settle).is_some_and(|due| due <= now) {
                 let unseen = volume.scans > 0
                     || volume.dirty.next_due().is_some_and(|due| due <= now)
                     || !volume.incoming.is_empty()

@@ -87,6 +87,9 @@ impl<I: Io> Node<I> {
     /// What is wrong with the node as a whole, and what to do.
     pub(super) fn warnings(&self, now: u64) -> Vec<String> {
         let mut warnings = Vec::new();
+        if let Some(why) = &self.misconfigured {
+            warnings.push(format!("the configuration isn't in force as it stands: {why}"));
+        }
         let silence = SILENCE.as_nanos() as u64;
         for (name, peer) in &self.peers {
             // A run that ended without a word is taken for alive until it has been silent for long enough.
@@ -115,7 +118,7 @@ impl<I: Io> Node<I> {
             warnings.push(format!(
                 "volume {}: the system doesn't tell this agent who has a file open for writing (the file system has no leases, or the agent lacks CAP_LEASE for others' files): what a program writes to a file that was replaced meanwhile is looked for {} s later, once",
                 volume.name,
-                volume.open_wait.div_ceil(1_000_000_000)
+                volume.settings.get().open_wait.div_ceil(1_000_000_000)
             ));
         }
         warnings

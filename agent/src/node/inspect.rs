@@ -204,7 +204,7 @@ impl<I: Io> Node<I> {
             message = undecided(counts.undecided);
             "Held"
         } else if volume.is_paused() {
-            message = paused(volume.paused_by_configuration);
+            message = paused(volume.settings.get().paused);
             "Paused"
         } else if !away.is_empty() {
             message = format!("no session with {}: see PEERS for the reason", away.join(", "));
@@ -273,7 +273,7 @@ impl<I: Io> Node<I> {
     pub(super) fn waiting_for(&self, number: u16) -> Option<String> {
         let volume = self.volumes.get(&number)?;
         if volume.is_paused() {
-            return Some(paused(volume.paused_by_configuration));
+            return Some(paused(volume.settings.get().paused));
         }
         if let Some(unsynced) = &volume.unsynced {
             return Some(unsynced.message());

@@ -138,7 +138,7 @@ impl<I: Io> Node<I> {
     pub(super) fn wait_for_program(&mut self, key: &Key, kept: Option<(u64, ContentHash)>) {
         let now = self.io.now();
         let Some(volume) = self.volumes.get_mut(&key.volume) else { return };
-        let wait = volume.open_wait;
+        let wait = volume.settings.get().open_wait;
         volume.problem(
             key.path(),
             format!(

@@ -24,9 +24,6 @@ impl<I: Io> Node<I> {
         let meant = self.volumes_named(name)?;
         for (number, _) in &meant {
             self.set_paused(*number, true);
-            let fetches = self.fetches.iter().filter(|(_, fetch)| fetch.volume == *number);
-            let under_way: Vec<u64> = fetches.map(|(id, _)| *id).collect();
-            under_way.into_iter().for_each(|id| self.end_fetch(id));
         }
         Ok(meant.into_iter().map(|(_, name)| name).collect())
     }
@@ -34,12 +31,12 @@ impl<I: Io> Node<I> {
     /// Paused volumes go on. Their names; an error if their configuration says otherwise.
     pub fn resume(&mut self, name: Option<&str>) -> Result<Vec<String>, String> {
         let meant = self.volumes_named(name)?;
-        let configured = |number: &u16| self.volumes.get(number).is_some_and(|volume| volume.paused_by_configuration);
+        let configured = |number: &u16| self.volumes.get(number).is_some_and(|volume| volume.settings.get().paused);
         let fixed: Vec<&str> =
             meant.iter().filter(|(number, _)| configured(number)).map(|(_, name)| name.as_str()).collect();
         if !fixed.is_empty() {
             return Err(format!(
-                "{} can't go on: `paused: true` stands in the configuration; take it out and restart the agent",
+                "{} can't go on: `paused: true` stands in the configuration; take it out",
                 fixed.join(", ")
             ));
         }
@@ -51,13 +48,24 @@ impl<I: Io> Node<I> {
 
     /// Journalled, so that neither a kill nor a restart forgets it, and told to the peers.
     fn set_paused(&mut self, number: u16, paused: bool) {
-        let now = self.io.now();
         let Some(volume) = self.volumes.get_mut(&number).filter(|volume| volume.state.paused != paused) else { return };
         volume.state.paused = paused;
+        self.record(&Record::Paused(number, paused));
+        self.stands_or_goes_on(number);
+    }
+
+    /// Somebody said whether a volume stands still: it ends what it fetches, and peers are told.
+    pub(super) fn stands_or_goes_on(&mut self, number: u16) {
+        let now = self.io.now();
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
         volume.retry.at(now);
         let is_paused = volume.is_paused();
-        tracing::info!(volume = %volume.name, "{}", if paused { "paused" } else { "goes on" });
-        self.record(&Record::Paused(number, paused));
+        tracing::info!(volume = %volume.name, "{}", if is_paused { "paused" } else { "goes on" });
+        if is_paused {
+            let fetches = self.fetches.iter().filter(|(_, fetch)| fetch.volume == number);
+            let under_way: Vec<u64> = fetches.map(|(id, _)| *id).collect();
+            under_way.into_iter().for_each(|id| self.end_fetch(id));
+        }
         for connection in self.connections.values_mut().filter(|connection| connection.phase == Phase::Ready) {
             if connection.links.contains_key(&number) {
                 connection.send(Lane::Control, number, &Message::Paused(is_paused));

@@ -230,7 +230,7 @@ impl<I: Io> Node<I> {
             volume.problems.retain(|path, text| !(text.starts_with(UNREADABLE) && is_here(path)));
         }
         for name in scanned.unstable {
-            volume.dirty.mark(directory, name, now, volume.settle);
+            volume.dirty.mark(directory, name, now, volume.settings.get().settle);
         }
         volume.look_again(directory, scanned.unsure, now);
         for (name, error) in scanned.unreadable {

@@ -308,6 +308,11 @@ impl<I: Io> Node<I> {
         }
     }
 
+    /// It was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
     /// Notes that the run has ended in order. Only when it [`is_quiet`](Node::is_quiet).
     ///
     /// # Errors

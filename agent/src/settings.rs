@@ -1,0 +1,54 @@
+//! What may change of a running agent: its members, and limits and waits of its volumes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use syncmesh_core::guard;
+use syncmesh_core::retention;
+
+/// What may change of a volume while it runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long a file that is being written must be quiet, in nanoseconds.
+    pub settle: u64,
+    /// How long a version waits for a program that has the old one open, in nanoseconds.
+    pub open_wait: u64,
+    /// What the version store keeps, and what stays free of the file system.
+    pub limits: retention::Limits,
+    /// From how many on deletions wait for approval.
+    pub guard: guard::Limits,
+    /// It doesn't run, whatever was ordered.
+    pub paused: bool,
+}
+
+/// A volume's settings, for the loop, which changes them, and its jobs. A job that asks twice may see a change in between.
+#[derive(Clone)]
+pub struct Current(Arc<RwLock<Settings>>);
+
+impl Current {
+    /// From what the configuration says.
+    pub fn new(settings: Settings) -> Self {
+        Self(Arc::new(RwLock::new(settings)))
+    }
+
+    /// As they are now.
+    pub fn get(&self) -> Settings {
+        *self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on they are these.
+    pub fn set(&self, settings: Settings) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+}
+
+/// What may change of a running agent.
+pub struct Tuning {
+    /// Members and where to call them.
+    pub peers: Vec<(String, Option<String>)>,
+    /// Most connections at the same time.
+    pub connections: usize,
+    /// How far a peer's clock may be ahead, in milliseconds.
+    pub max_clock_skew_millis: u64,
+    /// Volumes by name. One that isn't named stays as it is.
+    pub volumes: BTreeMap<String, Settings>,
+}
