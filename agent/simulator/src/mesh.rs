@@ -4,7 +4,7 @@
 use crate::coroutine::{Running, Stacks, step};
 use crate::session::PlainSessions;
 use crate::storage::Storage;
-use crate::{Disk, Faults, Random, Settings, SimFs, SimIo, SimStateFiles, StateDisk, World};
+use crate::{Disk, Faults, Random, SimFs, SimIo, SimStateFiles, StateDisk, World};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use syncmesh_agent::guard::Verdict;
 use syncmesh_agent::job::{Context, Done, Job};
 use syncmesh_agent::node::{Counters, Node, Status};
 use syncmesh_agent::registry::{Key, Registry};
-use syncmesh_agent::settings;
+use syncmesh_agent::settings::{Settings, Tuning};
 use syncmesh_agent::start::{Start, VolumeSpec, start};
 use syncmesh_core::entry::Row;
 use syncmesh_core::guard::Limits;
@@ -31,6 +31,12 @@ use syncmesh_io::{Io, Watcher};
 
 /// Jobs that run at the same time, as real workers do.
 const WORKERS: usize = 3;
+
+/// Most connections of a node at a time.
+const CONNECTIONS: usize = 16;
+
+/// How far a peer's clock may be ahead.
+const MAX_CLOCK_SKEW_MILLIS: u64 = 300_000;
 
 /// Parts of scans that wait at most.
 const FINDINGS: usize = 4;
@@ -132,7 +138,7 @@ pub struct Mesh {
     pub print: bool,
     /// Steps so far.
     pub steps: u64,
-    /// What it is like; a change counts for agents that start from then on.
+    /// What it is like; a change counts for agents that start from then on, members and settings for those that are told, too.
     pub shape: Shape,
     clock: Arc<AtomicU64>,
     stacks: Stacks,
@@ -142,6 +148,17 @@ pub struct Mesh {
 /// A node's name.
 pub fn name(id: u32) -> String {
     format!("n{id}")
+}
+
+/// Whom a node has among its peers, and where it calls them.
+fn peers(shape: &Shape, node: u32) -> Vec<(String, Option<String>)> {
+    let is_member = |id: &u32| !shape.outside.contains(id);
+    let peers = (1..=shape.nodes).filter(|peer| *peer != node && is_member(peer) && is_member(&node));
+    peers.map(|peer| (name(peer), Some(World::address(peer, PORT).to_string()))).collect()
+}
+
+fn settings(shape: &Shape) -> Settings {
+    Settings { settle: 50_000_000, open_wait: shape.open_wait, limits: shape.limits, guard: shape.guard, paused: false }
 }
 
 /// The registry's key of a path of the volume.
@@ -162,7 +179,7 @@ impl Mesh {
 
     /// Machines with empty disks, on which no agent runs yet.
     pub fn asleep(seed: u64, shape: Shape) -> Self {
-        let world = World::new(seed, Settings::default());
+        let world = World::new(seed, crate::Settings::default());
         let clock = Arc::new(AtomicU64::new(0));
         let machines = (1..=shape.nodes).map(|id| Machine {
             id,
@@ -246,30 +263,22 @@ impl Mesh {
         let state = Arc::new(SimStateFiles::new(machine.state.clone(), Faults::none(), hook));
         let policies = Policies::new(shape.policy, &[]).expect("no rules, nothing to refuse");
         let selection = Selection::new(&shape.exclude).expect("the scenario's patterns are valid");
-        let is_member = |id: &u32| !shape.outside.contains(id);
-        let peers = (1..=shape.nodes).filter(|peer| *peer != node && is_member(peer) && is_member(&node));
         let setup = Start {
             node: name(node),
-            peers: peers.map(|peer| (name(peer), Some(World::address(peer, PORT).to_string()))).collect(),
+            peers: peers(&shape, node),
             volumes: vec![VolumeSpec {
                 name: "v".into(),
                 path: "/v".into(),
                 fs,
                 selection,
                 policies,
-                settings: settings::Settings {
-                    settle: 50_000_000,
-                    open_wait: shape.open_wait,
-                    limits: shape.limits,
-                    guard: shape.guard,
-                    paused: false,
-                },
+                settings: settings(&shape),
                 durability: shape.durability,
                 seed: shape.seed.map(name),
             }],
             state,
-            connections: 16,
-            max_clock_skew_millis: 300_000,
+            connections: CONNECTIONS,
+            max_clock_skew_millis: MAX_CLOCK_SKEW_MILLIS,
             now_millis: world_now / 1_000_000,
             boot: format!("boot {}", machine.boots),
             replica: ReplicaId(u64::from(machine.lineage) << 32 | u64::from(machine.starts)),
@@ -542,6 +551,18 @@ impl Mesh {
     /// How many replicas a running node knows, itself included.
     pub fn replicas(&self, id: u32) -> usize {
         self.machines[id as usize - 1].agent.as_ref().map_or(0, |agent| agent.node.replicas().len())
+    }
+
+    /// A running node is told the members and settings of the shape, which has changed.
+    pub fn configure(&mut self, id: u32) {
+        let (shape, node) = (self.shape.clone(), self.machine(id).node);
+        let agent = self.machine(id).agent.as_mut().expect("only a running agent can be told");
+        agent.node.configure(Tuning {
+            peers: peers(&shape, node),
+            connections: CONNECTIONS,
+            max_clock_skew_millis: MAX_CLOCK_SKEW_MILLIS,
+            volumes: [("v".to_owned(), settings(&shape))].into(),
+        });
     }
 
     /// Somebody orders a running node's volume to pause, or to go on.

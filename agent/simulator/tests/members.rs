@@ -26,6 +26,16 @@ enum Back {
     Older,
 }
 
+/// A node's configuration has changed: it is started again, or reads that while it runs.
+fn hears_of_members(mesh: &mut Mesh, id: u32) {
+    if mesh.random.once_in(2) {
+        mesh.kill(id);
+        mesh.start(id);
+    } else {
+        mesh.configure(id);
+    }
+}
+
 /// Three nodes with files, of which the third was taken out and forgotten by the others, which went on without it.
 fn without_the_third(seed: u64, back: Back, files: usize) -> Mesh {
     let mut mesh = Mesh::new(seed, Shape { nodes: 3, ..Shape::default() });
@@ -42,10 +52,7 @@ fn without_the_third(seed: u64, back: Back, files: usize) -> Mesh {
         mesh.restore(3, &image);
     }
     mesh.shape.outside = vec![3];
-    for id in 1..=2 {
-        mesh.kill(id);
-        mesh.start(id);
-    }
+    (1..=2).for_each(|id| hears_of_members(&mut mesh, id));
     mesh.run_until_these_are_in_sync(&[1, 2], 120 * SECOND).unwrap();
     for id in 1..=2 {
         mesh.forget(id, 3).unwrap();
@@ -78,10 +85,7 @@ fn without_the_third(seed: u64, back: Back, files: usize) -> Mesh {
 /// All are members again.
 fn come_back(mesh: &mut Mesh) {
     mesh.shape.outside = Vec::new();
-    for id in 1..=2 {
-        mesh.kill(id);
-        mesh.start(id);
-    }
+    (1..=2).for_each(|id| hears_of_members(mesh, id));
     mesh.start(3);
 }
 

@@ -112,7 +112,7 @@ impl<I: Io> Node<I> {
         }
         if self.peers.contains_key(&node) {
             return refuse(format!(
-                "{node} is among `peers` in this node's configuration: take it out there, restart the agent, then forget it"
+                "{node} is among `peers` in this node's configuration: take it out there, then forget it"
             ));
         }
         let of_node = self.replicas.iter().filter(|(_, name)| **name == node);
