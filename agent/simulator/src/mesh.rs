@@ -327,6 +327,18 @@ impl Mesh {
         self.world.set_clock_skew(id, ahead);
     }
 
+    /// A node can't accept connections for want of descriptors.
+    pub fn exhaust(&mut self, id: u32) {
+        self.note(&format!("n{id} has no descriptor left"));
+        self.world.exhaust(id);
+    }
+
+    /// It can again. Says how often it has tried meanwhile.
+    pub fn relieve(&mut self, id: u32) -> u64 {
+        self.note(&format!("n{id} has descriptors again"));
+        self.world.relieve(id)
+    }
+
     /// Which calls of a node's agents fail: none, until somebody orders it.
     pub fn faults(&self, id: u32) -> Faults {
         self.machines[id as usize - 1].faults.clone()

@@ -33,6 +33,8 @@ const FIRST_CONNECTING_PORT: u16 = 32_768;
 const ADDRESS_IN_USE: i32 = 98;
 const TIMED_OUT: i32 = 110;
 const REFUSED: i32 = 111;
+/// EMFILE on Linux.
+const NO_DESCRIPTOR: i32 = 24;
 
 /// What a node's log appends are given to.
 pub type LogSink = Rc<dyn Fn(Log, &[u8])>;
@@ -145,6 +147,8 @@ struct Network {
     next_connection: u32,
     /// From the first, nothing gets to the second.
     silent: BTreeSet<(u32, u32)>,
+    /// Nodes that can't accept, and how often they have tried.
+    exhausted: BTreeMap<u32, u64>,
     watches: BTreeMap<u32, Watch>,
 }
 
@@ -168,6 +172,7 @@ impl World {
             ends: BTreeMap::new(),
             next_connection: 0,
             silent: BTreeSet::new(),
+            exhausted: BTreeMap::new(),
             watches: BTreeMap::new(),
         })))
     }
@@ -249,6 +254,16 @@ impl World {
             network.silent.remove(&(from, to));
             network.resend(from, to);
         }
+    }
+
+    /// A node has no descriptor left for a connection that it could accept, until [`World::relieve`].
+    pub fn exhaust(&self, node: u32) {
+        self.0.borrow_mut().exhausted.insert(node, 0);
+    }
+
+    /// It has some again. Says how often it has tried meanwhile.
+    pub fn relieve(&self, node: u32) -> u64 {
+        self.0.borrow_mut().exhausted.remove(&node).unwrap_or(0)
     }
 
     /// Sets how far a node's wall clock is ahead of the true time.
@@ -518,8 +533,13 @@ impl Network {
             && !listening.backlog.is_empty()
             && let Some(token) = listening.accepts.pop_front()
         {
-            let (end, from) = listening.backlog.pop_front().expect("it isn't empty");
             let process = listening.process;
+            if let Some(tries) = self.exhausted.get_mut(&process.node) {
+                *tries += 1;
+                self.complete(process, token, Outcome::Accepted(Err(IoError::Os(NO_DESCRIPTOR))));
+                continue;
+            }
+            let (end, from) = listening.backlog.pop_front().expect("it isn't empty");
             self.complete(process, token, Outcome::Accepted(Ok((Socket(end), from))));
         }
     }
