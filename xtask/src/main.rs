@@ -6,6 +6,7 @@
 mod agents;
 mod bench;
 mod checks;
+mod codegen;
 mod demo;
 mod failure;
 mod interrupt;
@@ -39,6 +40,8 @@ enum Command {
     ///
     /// Example: cargo xtask bench small-files latency --quick
     Bench(bench::Options),
+    /// Write the definitions of our kinds, for the chart, from their types.
+    Codegen,
     /// Run simulated meshes from seeds.
     ///
     /// Example: cargo xtask sim --seeds 500, then for a failing one: cargo xtask sim --seed 17 --trace
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(options),
         Command::Test => test::run(),
         Command::Bench(options) => bench::run(options),
+        Command::Codegen => codegen::run(),
         Command::Sim(options) => sim::run(options),
     };
     match outcome {
