@@ -10,6 +10,7 @@ pub mod condition;
 pub mod conflict;
 pub mod contents;
 pub mod definitions;
+pub mod examples;
 pub mod limits;
 pub mod mesh;
 pub mod replica;

@@ -2,6 +2,7 @@
 
 use crate::limits;
 use crate::schema::LABEL;
+use crate::units::DURATION;
 use kube::core::Rule;
 
 /// The field never changes, is never added and never removed. It stands at the field's parent, because a rule on the field
@@ -12,6 +13,8 @@ pub fn fixed(field: &str) -> Rule {
     let message = format!("{field} can't be changed: make a new object with the {field} that you want");
     Rule::new(rule).message(&*message)
 }
+
+// A text that can't be converted would end a rule in an error of its own, beside the one that says what to write.
 
 /// The object's own name is one that fits into other names.
 pub fn short_name() -> Rule {
@@ -25,16 +28,18 @@ pub fn short_name() -> Rule {
 /// The size, where it is given, is not below `least`.
 pub fn at_least(field: &str, least: &str) -> Rule {
     let message = format!("{field} is at least {least}: write more");
-    Rule::new(format!("!has(self.{field}) || quantity(self.{field}).compareTo(quantity('{least}')) >= 0"))
-        .message(&*message)
+    Rule::new(format!(
+        "!has(self.{field}) || !isQuantity(self.{field}) || quantity(self.{field}).compareTo(quantity('{least}')) >= 0"
+    ))
+    .message(&*message)
 }
 
 /// The size doesn't shrink and isn't taken away. It may come later.
 pub fn grows(field: &str) -> Rule {
     let message = format!("{field} can grow and never shrink: write at least what it was");
     Rule::new(format!(
-        "!has(oldSelf.{field}) \
-         || (has(self.{field}) && quantity(self.{field}).compareTo(quantity(oldSelf.{field})) >= 0)"
+        "!has(oldSelf.{field}) || !isQuantity(oldSelf.{field}) \
+         || (has(self.{field}) && isQuantity(self.{field}) && quantity(self.{field}).compareTo(quantity(oldSelf.{field})) >= 0)"
     ))
     .message(&*message)
 }
@@ -43,7 +48,7 @@ pub fn grows(field: &str) -> Rule {
 pub fn lasts(field: &str, least: &str, most: &str) -> Rule {
     let message = format!("{field} lies between {least} and {most}: write another duration");
     Rule::new(format!(
-        "!has(self.{field}) || (duration(self.{field}) >= duration('{least}') && duration(self.{field}) <= duration('{most}'))"
+        "!has(self.{field}) || !self.{field}.matches('^({DURATION})$') || (duration(self.{field}) >= duration('{least}') && duration(self.{field}) <= duration('{most}'))"
     ))
     .message(&*message)
 }

@@ -1,7 +1,9 @@
 //! Schemas of texts, lists and numbers, for fields whose type alone says too little.
 
 use crate::limits;
+use kube::core::Rule;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::json;
 
 /// Lower case, digits and `-`, which neither begins nor ends it: a DNS-1123 label.
 pub const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
@@ -19,6 +21,15 @@ pub fn text(pattern: &str, most: u32) -> Schema {
     json_schema!({ "type": "string", "minLength": 1, "maxLength": most, "pattern": pattern })
 }
 
+/// A text of 1 to `most` characters that fits `pattern`; whoever writes another one reads `advice` instead of the pattern. That
+/// takes a rule, because the API server asks no rule about a text that a schema's own pattern has refused.
+pub fn advised(pattern: &str, most: u32, advice: &str) -> Schema {
+    let rule = Rule::new(format!("self.matches({})", json!(pattern))).message(advice);
+    let mut schema = json_schema!({ "type": "string", "minLength": 1, "maxLength": most });
+    kube::core::validate(&mut schema, rule).expect("a rule is plain data");
+    schema
+}
+
 /// A text of up to `most` characters.
 fn up_to(most: u32) -> Schema {
     json_schema!({ "type": "string", "maxLength": most })
@@ -26,7 +37,7 @@ fn up_to(most: u32) -> Schema {
 
 /// The name of a mesh or a volume.
 pub fn name(_: &mut SchemaGenerator) -> Schema {
-    text(LABEL, limits::NAME)
+    advised(LABEL, limits::NAME, "write lower case letters, digits and '-', which neither begins nor ends it")
 }
 
 /// The name of another object, or of a node.
@@ -36,7 +47,7 @@ pub fn subdomain(_: &mut SchemaGenerator) -> Schema {
 
 /// The name of a claim.
 pub fn claim(_: &mut SchemaGenerator) -> Schema {
-    text(SUBDOMAIN, limits::CLAIM)
+    advised(SUBDOMAIN, limits::CLAIM, "write lower case letters, digits, '-' and '.', like a claim's name")
 }
 
 /// A uid of an object, or an id that an agent made.
@@ -46,12 +57,16 @@ pub fn uid(_: &mut SchemaGenerator) -> Schema {
 
 /// The path of a directory on nodes.
 pub fn directory(_: &mut SchemaGenerator) -> Schema {
-    text(DIRECTORY, limits::DIRECTORY)
+    advised(
+        DIRECTORY,
+        limits::DIRECTORY,
+        "write an absolute path like /srv/media, of letters, digits, '-', '_' and '.', no part of which begins with a dot",
+    )
 }
 
 /// A glob.
 pub fn glob(_: &mut SchemaGenerator) -> Schema {
-    text(PLAIN, limits::PATTERN)
+    advised(PLAIN, limits::PATTERN, "a pattern has no control characters: remove them")
 }
 
 /// A list of patterns in gitignore syntax.
@@ -59,7 +74,11 @@ pub fn exclusions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "maxItems": limits::PATTERNS,
-        "items": text(EXCLUSION, limits::PATTERN),
+        "items": advised(
+            EXCLUSION,
+            limits::PATTERN,
+            "a pattern has no control characters, and one that begins with # is a comment: write \\# for a name that does",
+        ),
     })
 }
 

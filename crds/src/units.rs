@@ -11,7 +11,7 @@ use std::time::Duration as Time;
 /// So many digits and a unit that 2^64 can't be passed.
 const SIZE: &str = "0|[1-9][0-9]{0,18}|[1-9][0-9]{0,15}Ki|[1-9][0-9]{0,12}Mi|[1-9][0-9]{0,9}Gi|[1-9][0-9]{0,6}Ti";
 /// So many digits and a unit that a century isn't passed.
-const DURATION: &str = "[0-9]{1,12}ms|[0-9]{1,9}s|[0-9]{1,7}m|[0-9]{1,5}h";
+pub(crate) const DURATION: &str = "[0-9]{1,12}ms|[0-9]{1,9}s|[0-9]{1,7}m|[0-9]{1,5}h";
 /// Permissions, with sticky and set-group-id, which mean something for directories.
 const MODE: &str = "[0-3][0-7]{3}";
 
@@ -57,6 +57,13 @@ pub struct Duration(pub Time);
 #[serde(try_from = "String", into = "String")]
 pub struct Mode(u32);
 
+/// What to write, for those who wrote something else.
+const NO_SIZE: &str = "write a whole number of bytes, or one with Ki, Mi, Gi or Ti, like 20Gi";
+const NO_SHARE: &str = "write a percentage from 0% to 100%, or a size like 5Gi";
+const NO_RESERVE: &str = "write a percentage from 0% to 90%, or a size like 5Gi";
+const NO_DURATION: &str = "write a whole number with ms, s, m or h, like 720h";
+const NO_MODE: &str = "write four octal digits in quotes, from \"0000\" to \"3777\"";
+
 impl Size {
     fn parse(text: &str) -> Option<Self> {
         let digits_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -100,26 +107,21 @@ impl Default for Mode {
 impl TryFrom<String> for Size {
     type Error = Unreadable;
     fn try_from(text: String) -> Result<Self, Unreadable> {
-        Self::parse(&text).ok_or_else(|| {
-            unreadable(&text, "size", "a number of bytes, or a whole number with Ki, Mi, Gi or Ti, like \"20Gi\"")
-        })
+        Self::parse(&text).ok_or_else(|| unreadable(&text, "size", NO_SIZE))
     }
 }
 
 impl TryFrom<String> for Share {
     type Error = Unreadable;
     fn try_from(text: String) -> Result<Self, Unreadable> {
-        Self::parse(&text, 100)
-            .ok_or_else(|| unreadable(&text, "share", "a percentage from 0% to 100%, or a size like \"5Gi\""))
+        Self::parse(&text, 100).ok_or_else(|| unreadable(&text, "share", NO_SHARE))
     }
 }
 
 impl TryFrom<String> for Reserve {
     type Error = Unreadable;
     fn try_from(text: String) -> Result<Self, Unreadable> {
-        Share::parse(&text, limits::RESERVE_PERCENT)
-            .map(Self)
-            .ok_or_else(|| unreadable(&text, "reserve", "a percentage from 0% to 90%, or a size like \"5Gi\""))
+        Share::parse(&text, limits::RESERVE_PERCENT).map(Self).ok_or_else(|| unreadable(&text, "reserve", NO_RESERVE))
     }
 }
 
@@ -138,7 +140,7 @@ impl TryFrom<String> for Duration {
         unit_ms
             .and_then(|unit_ms: u64| digits.parse::<u64>().ok()?.checked_mul(unit_ms))
             .map(|ms| Self(Time::from_millis(ms)))
-            .ok_or_else(|| unreadable(&text, "duration", "a whole number with ms, s, m or h, like \"720h\""))
+            .ok_or_else(|| unreadable(&text, "duration", NO_DURATION))
     }
 }
 
@@ -150,12 +152,12 @@ impl TryFrom<String> for Mode {
             .ok()
             .filter(|bits| is_octal && *bits <= 0o3777)
             .map(Self)
-            .ok_or_else(|| unreadable(&text, "mode", "four octal digits from \"0000\" to \"3777\""))
+            .ok_or_else(|| unreadable(&text, "mode", NO_MODE))
     }
 }
 
 fn unreadable(text: &str, what: &str, instead: &str) -> Unreadable {
-    Unreadable(format!("\"{}\" is no {what}: write {instead}", text.escape_debug()))
+    Unreadable(format!("\"{}\" is no {what}: {instead}", text.escape_debug()))
 }
 
 impl fmt::Display for Size {
@@ -240,7 +242,7 @@ impl JsonSchema for Size {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        schema::text(&format!("^({SIZE})$"), 19)
+        schema::advised(&format!("^({SIZE})$"), 19, NO_SIZE)
     }
 }
 
@@ -250,7 +252,7 @@ impl JsonSchema for Share {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        schema::text(&format!("^(([0-9]|[1-9][0-9]|100)%|{SIZE})$"), 19)
+        schema::advised(&format!("^(([0-9]|[1-9][0-9]|100)%|{SIZE})$"), 19, NO_SHARE)
     }
 }
 
@@ -260,7 +262,7 @@ impl JsonSchema for Reserve {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        schema::text(&format!("^(([0-9]|[1-8][0-9]|90)%|{SIZE})$"), 19)
+        schema::advised(&format!("^(([0-9]|[1-8][0-9]|90)%|{SIZE})$"), 19, NO_RESERVE)
     }
 }
 
@@ -270,7 +272,7 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        schema::text(&format!("^({DURATION})$"), 14)
+        schema::advised(&format!("^({DURATION})$"), 14, NO_DURATION)
     }
 }
 
@@ -280,7 +282,7 @@ impl JsonSchema for Mode {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        schema::text(&format!("^{MODE}$"), 4)
+        schema::advised(&format!("^{MODE}$"), 4, NO_MODE)
     }
 }
 
@@ -312,7 +314,7 @@ mod tests {
     #[test]
     fn what_is_no_quantity_is_refused_with_an_example() {
         for bad in ["", "Mi", "64M", "-1", "1.5Gi", "+1", "17179869184Gi"] {
-            assert!(Size::try_from(bad.to_owned()).unwrap_err().to_string().contains("like \"20Gi\""), "{bad}");
+            assert!(Size::try_from(bad.to_owned()).unwrap_err().to_string().contains("like 20Gi"), "{bad}");
             assert!(Share::try_from(bad.to_owned()).is_err(), "{bad}");
         }
         for bad in ["101%", "%", "+1%", "1.5%", " 5%"] {

@@ -8,6 +8,7 @@ mod bench;
 mod checks;
 mod codegen;
 mod demo;
+mod e2e;
 mod failure;
 mod interrupt;
 mod repository;
@@ -40,6 +41,10 @@ enum Command {
     ///
     /// Example: cargo xtask bench small-files latency --quick
     Bench(bench::Options),
+    /// Tell end-to-end stories on the cluster of $KUBECONFIG.
+    ///
+    /// Example: KUBECONFIG=kind.config cargo xtask e2e --story schema
+    E2e(e2e::Options),
     /// Write the definitions of our kinds, for the chart, from their types.
     Codegen,
     /// Run simulated meshes from seeds.
@@ -54,6 +59,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(options),
         Command::Test => test::run(),
         Command::Bench(options) => bench::run(options),
+        Command::E2e(options) => e2e::run(options),
         Command::Codegen => codegen::run(),
         Command::Sim(options) => sim::run(options),
     };
