@@ -6,7 +6,7 @@ use crate::condition::{self, Condition};
 use crate::conflict::{Contents, Deletions, Resolution};
 use crate::contents::{Bandwidth, Conflicts, DeletionGuard, Durability, Select, Versions};
 use crate::state::State;
-use crate::units::{Reserve, Size};
+use crate::units::{Duration, Percent, Reserve, Size};
 use crate::volume::{Grant, Root, WriteMode};
 use crate::{limits, rules, schema};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -195,12 +195,10 @@ pub struct SyncReplicaStatus {
     pub state: Option<State>,
     /// Known bytes that are here, in percent, rounded down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::word")]
-    pub synced: Option<String>,
+    pub synced: Option<Percent>,
     /// Age of the oldest change that isn't here, like `3ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::word")]
-    pub lag: Option<String>,
+    pub lag: Option<Duration>,
     /// Paths whose latest version isn't here yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::count")]

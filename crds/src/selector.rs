@@ -59,6 +59,48 @@ pub enum Operator {
     DoesNotExist,
 }
 
+impl Selector {
+    /// Whether it fits an object with these labels.
+    pub fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.expressions().iter().all(|expression| expression.fits(labels))
+    }
+
+    /// The whole of it as expressions, as a node affinity wants it.
+    pub fn expressions(&self) -> Vec<Expression> {
+        let exact = |(key, value): (&String, &String)| Expression {
+            key: key.clone(),
+            operator: Operator::In,
+            values: vec![value.clone()],
+        };
+        self.match_labels.iter().map(exact).chain(self.match_expressions.iter().cloned()).collect()
+    }
+}
+
+impl Expression {
+    fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
+        let value = labels.get(&self.key);
+        let is_one_of_the_values = value.is_some_and(|value| self.values.contains(value));
+        match self.operator {
+            Operator::In => is_one_of_the_values,
+            Operator::NotIn => !is_one_of_the_values,
+            Operator::Exists => value.is_some(),
+            Operator::DoesNotExist => value.is_none(),
+        }
+    }
+}
+
+impl Operator {
+    /// As Kubernetes writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "In",
+            Self::NotIn => "NotIn",
+            Self::Exists => "Exists",
+            Self::DoesNotExist => "DoesNotExist",
+        }
+    }
+}
+
 fn labels(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
@@ -77,4 +119,40 @@ fn label_values(_: &mut SchemaGenerator) -> Schema {
         "maxItems": limits::SELECTOR_VALUES,
         "items": { "type": "string", "maxLength": limits::LABEL_VALUE, "pattern": "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$" },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expression(key: &str, operator: Operator, values: &[&str]) -> Expression {
+        Expression { key: key.into(), operator, values: values.iter().map(|value| (*value).into()).collect() }
+    }
+
+    #[test]
+    fn an_empty_selector_fits_everything() {
+        assert!(Selector::default().fits(&BTreeMap::new()));
+    }
+
+    #[test]
+    fn all_of_a_selector_must_be_true() {
+        let labels = BTreeMap::from([("tier".to_owned(), "web".to_owned()), ("zone".to_owned(), "a".to_owned())]);
+        let cases = [
+            (expression("tier", Operator::In, &["db", "web"]), true),
+            (expression("tier", Operator::In, &["db"]), false),
+            (expression("missing", Operator::In, &["db"]), false),
+            (expression("tier", Operator::NotIn, &["web"]), false),
+            (expression("missing", Operator::NotIn, &["web"]), true),
+            (expression("zone", Operator::Exists, &[]), true),
+            (expression("zone", Operator::DoesNotExist, &[]), false),
+        ];
+        for (expression, fits) in cases {
+            let selector = Selector {
+                match_labels: BTreeMap::from([("tier".into(), "web".into())]),
+                match_expressions: vec![expression.clone()],
+            };
+            assert_eq!(selector.fits(&labels), fits, "{expression:?}");
+            assert!(!selector.fits(&BTreeMap::new()), "the label is missing");
+        }
+    }
 }

@@ -52,6 +52,11 @@ pub struct Reserve(pub Share);
 #[serde(try_from = "String", into = "String")]
 pub struct Duration(pub Time);
 
+/// A whole number of hundredths, 0 to 100, rounded down: 100 means all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Percent(u8);
+
 /// The permissions of a directory in octal, `0000` to `3777`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -60,6 +65,7 @@ pub struct Mode(u32);
 /// What to write, for those who wrote something else.
 const NO_SIZE: &str = "write a whole number of bytes, or one with Ki, Mi, Gi or Ti, like 20Gi";
 const NO_SHARE: &str = "write a percentage from 0% to 100%, or a size like 5Gi";
+const NO_PERCENT: &str = "write a percentage from 0% to 100%";
 const NO_RESERVE: &str = "write a percentage from 0% to 90%, or a size like 5Gi";
 const NO_DURATION: &str = "write a whole number with ms, s, m or h, like 720h";
 const NO_MODE: &str = "write four octal digits in quotes, from \"0000\" to \"3777\"";
@@ -87,6 +93,34 @@ impl Share {
         };
         let is_digits = percent.bytes().all(|byte| byte.is_ascii_digit());
         percent.parse().ok().filter(|percent| is_digits && *percent <= most).map(Self::Percent)
+    }
+}
+
+impl Duration {
+    /// The same, without what nobody reads in a column: three digits of milliseconds at most, then seconds, minutes and hours.
+    pub fn coarse(self) -> Self {
+        let ms = self.0.as_millis() as u64;
+        let unit_ms = match ms {
+            0..1000 => 1,
+            1000..120_000 => 1000,
+            120_000..7_200_000 => 60_000,
+            _ => 3_600_000,
+        };
+        Self(Time::from_millis(ms / unit_ms * unit_ms))
+    }
+}
+
+impl Percent {
+    /// All of it.
+    pub const ALL: Self = Self(100);
+
+    /// The part that `some` is of `all`. It is 100 only if nothing is missing, and nothing of nothing is all.
+    pub fn of(some: u64, all: u64) -> Self {
+        match all {
+            0 => Self::ALL,
+            _ if some >= all => Self::ALL,
+            _ => Self((u128::from(some) * 100 / u128::from(all)) as u8),
+        }
     }
 }
 
@@ -141,6 +175,16 @@ impl TryFrom<String> for Duration {
             .and_then(|unit_ms: u64| digits.parse::<u64>().ok()?.checked_mul(unit_ms))
             .map(|ms| Self(Time::from_millis(ms)))
             .ok_or_else(|| unreadable(&text, "duration", NO_DURATION))
+    }
+}
+
+impl TryFrom<String> for Percent {
+    type Error = Unreadable;
+    fn try_from(text: String) -> Result<Self, Unreadable> {
+        match Share::parse(&text, 100) {
+            Some(Share::Percent(percent)) => Ok(Self(percent as u8)),
+            _ => Err(unreadable(&text, "percentage", NO_PERCENT)),
+        }
     }
 }
 
@@ -200,6 +244,12 @@ impl fmt::Display for Duration {
     }
 }
 
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:04o}", self.0)
@@ -227,6 +277,12 @@ impl From<Reserve> for String {
 impl From<Duration> for String {
     fn from(duration: Duration) -> Self {
         duration.to_string()
+    }
+}
+
+impl From<Percent> for String {
+    fn from(percent: Percent) -> Self {
+        percent.to_string()
     }
 }
 
@@ -276,6 +332,16 @@ impl JsonSchema for Duration {
     }
 }
 
+impl JsonSchema for Percent {
+    fn schema_name() -> Cow<'static, str> {
+        "Percent".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema::advised("^([0-9]|[1-9][0-9]|100)%$", 4, NO_PERCENT)
+    }
+}
+
 impl JsonSchema for Mode {
     fn schema_name() -> Cow<'static, str> {
         "Mode".into()
@@ -309,6 +375,22 @@ mod tests {
             prop_assert_eq!(share, Share::Percent(percent));
             prop_assert_eq!(Reserve::try_from(share.to_string()).is_ok(), percent <= 90);
         }
+    }
+
+    #[test]
+    fn a_part_is_all_only_if_nothing_is_missing() {
+        assert_eq!(Percent::of(u64::MAX - 1, u64::MAX).to_string(), "99%");
+        assert_eq!(Percent::of(0, 0), Percent::ALL);
+        assert_eq!(Percent::of(3, 2), Percent::ALL);
+    }
+
+    #[test]
+    fn a_lag_is_shown_in_a_unit_that_people_read() {
+        let shown = |ms| Duration(Time::from_millis(ms)).coarse().to_string();
+        assert_eq!(
+            [3, 999, 1999, 119_999, 150_000, 7_199_999, 86_400_000].map(shown),
+            ["3ms", "999ms", "1s", "119s", "2m", "119m", "24h"]
+        );
     }
 
     #[test]

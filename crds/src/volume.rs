@@ -5,7 +5,7 @@ use crate::condition::{self, Condition};
 use crate::contents::{Bandwidth, Conflicts, DeletionGuard, Durability, Select, Versions};
 use crate::selector::Selector;
 use crate::state::State;
-use crate::units::{Mode, Size};
+use crate::units::{Duration, Mode, Percent, Size};
 use crate::{limits, rules, schema};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::Rule;
@@ -199,12 +199,10 @@ pub struct SyncVolumeStatus {
     pub nodes: Option<String>,
     /// Known bytes that are where they should be, in percent, rounded down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::word")]
-    pub synced: Option<String>,
+    pub synced: Option<Percent>,
     /// Age of the oldest change that isn't everywhere, like `3ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::word")]
-    pub lag: Option<String>,
+    pub lag: Option<Duration>,
     /// Files and links in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::count")]
