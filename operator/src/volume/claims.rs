@@ -1,6 +1,6 @@
 //! What pods mount: for each claim a PersistentVolume that is made for it alone.
 
-use super::World;
+use super::{World, refusal};
 use crate::mesh::desired::node_terms;
 use crate::{labels, names};
 use k8s_openapi::api::core::v1 as core;
@@ -101,7 +101,7 @@ fn mount(world: &World<'_>, claim: &str, access: Access) -> Mount {
             metadata: ObjectMeta { name: Some(volume.clone()), labels: labels.clone(), ..ObjectMeta::default() },
             spec: Some(core::PersistentVolumeSpec {
                 access_modes: modes.clone(),
-                capacity: Some(storage(capacity(world))),
+                capacity: Some(storage(refusal::capacity(world).0.unwrap_or(NO_LIMIT))),
                 claim_ref: Some(core::ObjectReference {
                     api_version: Some("v1".into()),
                     kind: Some("PersistentVolumeClaim".into()),
@@ -153,10 +153,6 @@ fn affinity(world: &World<'_>) -> Option<core::VolumeNodeAffinity> {
     let mut expressions = world.mesh.spec.nodes.expressions();
     expressions.extend(world.volume.spec.nodes.iter().flat_map(|nodes| nodes.expressions()));
     Some(core::VolumeNodeAffinity { required: Some(node_terms(expressions)?) })
-}
-
-fn capacity(world: &World<'_>) -> Size {
-    world.volume.spec.capacity.or(world.mesh.spec.defaults.capacity).unwrap_or(NO_LIMIT)
 }
 
 fn storage(size: Size) -> BTreeMap<String, Quantity> {

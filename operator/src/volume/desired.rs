@@ -1,7 +1,7 @@
 //! Which replicas a volume should have, and what each of them is told.
 
 use super::claims::{self, Mount};
-use super::refusal::{Refusal, refusal};
+use super::refusal::{self, Refusal};
 use super::{Place, World};
 use crate::{labels, names};
 use kube::core::ObjectMeta;
@@ -15,6 +15,8 @@ use syncmesh_crds::volume::WriteMode;
 pub struct Desired {
     /// Why nothing is made for it, if so.
     pub refusal: Option<Refusal>,
+    /// Why it has less room than it asks for, if so.
+    pub short_of: Option<Refusal>,
     /// Its replicas.
     pub replicas: Vec<SyncReplica>,
     /// Names of replicas whose objects are to go. Their directories stay, as orphans.
@@ -25,8 +27,14 @@ pub struct Desired {
 
 /// What should be there for a volume that nobody deletes.
 pub fn desired(world: &World<'_>) -> Desired {
-    if let Some(refusal) = refusal(world) {
-        return Desired { refusal: Some(refusal), replicas: Vec::new(), forgotten: Vec::new(), mounts: Vec::new() };
+    if let Some(refusal) = refusal::refusal(world) {
+        return Desired {
+            refusal: Some(refusal),
+            short_of: None,
+            replicas: Vec::new(),
+            forgotten: Vec::new(),
+            mounts: Vec::new(),
+        };
     }
     let places = world.places();
     let (staying, going): (Vec<&SyncReplica>, Vec<&SyncReplica>) = world
@@ -39,6 +47,7 @@ pub fn desired(world: &World<'_>) -> Desired {
     let nodes = wanted.chain(staying.iter().map(|replica| replica.spec.node.as_str()));
     Desired {
         refusal: None,
+        short_of: refusal::capacity(world).1,
         replicas: nodes.map(|node| replica(world, node, &members)).collect(),
         forgotten: going.into_iter().filter_map(|replica| replica.metadata.name.clone()).collect(),
         mounts: claims::mounts(world),
@@ -104,7 +113,7 @@ fn replica(world: &World<'_>, node: &str, members: &[Member]) -> SyncReplica {
             seed: spec.seed.as_ref().map(|seed| seed.node.clone()),
             directory: spec.directory.clone(),
             root: spec.root.unwrap_or_default(),
-            capacity: spec.capacity.or(defaults.capacity),
+            capacity: refusal::capacity(world).0,
             reserve: world.mesh.spec.storage.reserve,
             conflicts: spec.conflicts.clone().unwrap_or_else(|| defaults.conflicts.clone()),
             select: spec.select.clone().unwrap_or_default(),

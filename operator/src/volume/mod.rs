@@ -26,19 +26,10 @@ pub struct World<'a> {
     pub replicas: &'a [SyncReplica],
     /// Claims in its namespace that have a name which it wants.
     pub claims: &'a [PersistentVolumeClaim],
-    /// What the mesh's other volumes take.
-    pub others: Usage,
+    /// The mesh's other volumes, of all namespaces.
+    pub others: &'a [SyncVolume],
     /// Which node may write, where only one may.
     pub writer: Option<&'a Grant>,
-}
-
-/// What volumes take of a mesh's limits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// How many there are.
-    pub volumes: u64,
-    /// The sum of their capacities, in bytes.
-    pub capacity: u64,
 }
 
 /// A node that should have a volume.
@@ -66,16 +57,14 @@ impl World<'_> {
         &self.volume.spec.mesh
     }
 
-    /// The name of its directories: what the user pinned, else what it has had, else the object's uid.
+    /// The name of its directories.
     pub fn volume_id(&self) -> &str {
-        let pinned = self.volume.spec.volume_id.as_deref();
-        let had = self.volume.status.as_ref().and_then(|status| status.volume_id.as_deref());
-        pinned.or(had).or(self.volume.metadata.uid.as_deref()).unwrap_or_default()
+        volume_id(self.volume)
     }
 
     /// Whether any node has had it ready.
     pub fn is_initialized(&self) -> bool {
-        self.volume.status.as_ref().is_some_and(|status| status.initialized)
+        is_initialized(self.volume)
     }
 
     /// Nodes that should have it: where the mesh's agents should run, and the volume's own selector fits.
@@ -90,6 +79,16 @@ impl World<'_> {
         places.sort();
         places
     }
+}
+
+/// The name of a volume's directories: what the user pinned, else what it has had, else the object's uid.
+fn volume_id(volume: &SyncVolume) -> &str {
+    let had = volume.status.as_ref().and_then(|status| status.volume_id.as_deref());
+    volume.spec.volume_id.as_deref().or(had).or(volume.metadata.uid.as_deref()).unwrap_or_default()
+}
+
+fn is_initialized(volume: &SyncVolume) -> bool {
+    volume.status.as_ref().is_some_and(|status| status.initialized)
 }
 
 #[cfg(test)]
@@ -111,7 +110,7 @@ pub(crate) mod example {
         pub nodes: Vec<Node>,
         pub replicas: Vec<SyncReplica>,
         pub claims: Vec<PersistentVolumeClaim>,
-        pub others: Usage,
+        pub others: Vec<SyncVolume>,
         pub writer: Option<Grant>,
     }
 
@@ -134,7 +133,7 @@ pub(crate) mod example {
                 nodes: names.iter().map(node).collect(),
                 replicas: Vec::new(),
                 claims: Vec::new(),
-                others: Usage::default(),
+                others: Vec::new(),
                 writer: None,
             }
         }
@@ -147,7 +146,7 @@ pub(crate) mod example {
                 nodes: &self.nodes,
                 replicas: &self.replicas,
                 claims: &self.claims,
-                others: self.others,
+                others: &self.others,
                 writer: self.writer.as_ref(),
             }
         }
