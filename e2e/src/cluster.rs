@@ -1,13 +1,15 @@
 //! The cluster on which stories are told.
 
 use crate::failure::{Failure, Outcome};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Node};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind, Status};
 use kube::runtime::{conditions, wait::await_condition};
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
 use serde_json::{Value, json};
+use std::fmt::Debug;
 use std::time::Duration;
 use syncmesh_crds::{GROUP, VERSION, definitions};
 
@@ -102,6 +104,33 @@ impl Cluster {
     pub async fn apply(&self, namespace: &str, object: &Value, intent: Intent) -> Outcome<Answer> {
         let (api, name) = self.api_of(namespace, object);
         answer(api.patch(&name, &apply(intent), &Patch::Apply(object)).await, &name)
+    }
+
+    /// Asks whether the API server would take an object of any kind.
+    pub async fn would_take<K>(&self, object: &K) -> Outcome<Answer>
+    where
+        K: Resource<DynamicType = ()> + Serialize + Debug,
+    {
+        let resource = ApiResource::erase::<K>(&());
+        let api: Api<DynamicObject> = match &object.meta().namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        };
+        let name = object.meta().name.clone().unwrap_or_default();
+        answer(api.patch(&name, &apply(Intent::Ask), &Patch::Apply(object)).await, &name)
+    }
+
+    /// The cluster's nodes.
+    pub async fn nodes(&self) -> Outcome<Vec<Node>> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let list = nodes.list(&ListParams::default()).await.map_err(Failure::to("list the cluster's nodes"))?;
+        Ok(list.items)
+    }
+
+    /// A namespace, as the API server has it.
+    pub async fn namespace(&self, name: &str) -> Outcome<Namespace> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces.get(name).await.map_err(Failure::to(format!("read the namespace {name}")))
     }
 
     /// Writes an object's status, as its agent or the operator would.

@@ -37,7 +37,12 @@ mod tests {
 
     #[test]
     fn names_stay_the_same_from_one_release_to_the_next() {
-        assert_eq!(of_replica("docs", "worker-1"), format!("docs-{}", digest(&["worker-1"])));
+        assert_eq!(of_replica("docs", "worker-1"), "docs-0ef467b8");
+        assert_eq!(of_persistent_volume("id", "web", "docs"), "syncmesh-id-0f37f95c");
+    }
+
+    #[test]
+    fn claims_of_different_namespaces_have_different_volumes() {
         assert_ne!(of_persistent_volume("id", "a", "b-c"), of_persistent_volume("id", "a-b", "c"));
     }
 }

@@ -13,7 +13,7 @@ use syncmesh_crds::volume::WriteMode;
 /// What should be there for a volume.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
-    /// Why nothing is made for it, if so.
+    /// Why nothing is made or changed for it, if so.
     pub refusal: Option<Refusal>,
     /// Why it has less room than it asks for, if so.
     pub short_of: Option<Refusal>,
@@ -21,7 +21,7 @@ pub struct Desired {
     pub replicas: Vec<SyncReplica>,
     /// Names of replicas whose objects are to go. Their directories stay, as orphans.
     pub forgotten: Vec<String>,
-    /// What pods mount.
+    /// What pods mount; with a refusal, what they mount if it is there.
     pub mounts: Vec<Mount>,
 }
 
@@ -33,7 +33,7 @@ pub fn desired(world: &World<'_>) -> Desired {
             short_of: None,
             replicas: Vec::new(),
             forgotten: Vec::new(),
-            mounts: Vec::new(),
+            mounts: claims::mounts(world),
         };
     }
     let places = world.places();
