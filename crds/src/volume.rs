@@ -34,7 +34,7 @@ pub(crate) const COLUMNS: &[Column] = &[
 ];
 
 /// What a user wants of a volume. All fields are optional.
-#[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[kube(
     group = "syncmesh.io",
@@ -121,6 +121,13 @@ pub struct SyncVolumeSpec {
     /// volume's name.
     #[serde(default)]
     pub reclaim_policy: ReclaimPolicy,
+}
+
+impl Default for SyncVolumeSpec {
+    /// A spec in which nothing is said, as the API server completes it.
+    fn default() -> Self {
+        serde_json::from_value(serde_json::json!({})).expect("every field may be absent")
+    }
 }
 
 /// Who may write.
@@ -285,4 +292,17 @@ fn claims(generator: &mut SchemaGenerator) -> Schema {
 
 fn epoch(_: &mut SchemaGenerator) -> Schema {
     schemars::json_schema!({ "type": "integer", "format": "int64", "minimum": 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::SyncMeshSpec;
+
+    #[test]
+    fn a_spec_in_which_nothing_is_said_is_the_default_one() {
+        assert_eq!(SyncVolumeSpec::default().mesh, "default");
+        let mesh: SyncMeshSpec = serde_json::from_value(serde_json::json!({})).expect("every field may be absent");
+        assert_eq!(mesh, SyncMeshSpec::default());
+    }
 }

@@ -116,8 +116,7 @@ pub(crate) mod example {
 
     impl Cluster {
         pub fn with_nodes(names: &[&str]) -> Self {
-            let spec = SyncVolumeSpec { mesh: "default".into(), ..SyncVolumeSpec::default() };
-            let mut volume = SyncVolume::new("docs", spec);
+            let mut volume = SyncVolume::new("docs", SyncVolumeSpec::default());
             volume.metadata.uid = Some("volume-uid".into());
             volume.metadata.generation = Some(1);
             let named = |name: &str, uid: String| ObjectMeta {

@@ -241,15 +241,15 @@ fn when(holds: bool, about: &'static str, yes: &'static str, no: &'static str, m
     if holds { Finding::new(about, Holds::True, yes, message) } else { Finding::new(about, Holds::False, no, "") }
 }
 
+/// A volume that has files keeps its own: then the object has to be made again.
 fn adopt(world: &World<'_>, node: &str, orphan: &Orphan) -> String {
-    format!(
-        "node {node} has {} files of an earlier volume of this name: to take them, before there are others, `kubectl patch svol {} -n {} \
-         --type merge -p '{{\"spec\":{{\"volumeID\":\"{}\"}}}}'`",
-        orphan.files,
-        world.name(),
-        world.namespace_name(),
-        orphan.volume_id
-    )
+    let (name, namespace, id) = (world.name(), world.namespace_name(), &orphan.volume_id);
+    let how = if world.is_initialized() {
+        format!("delete {name} and make it again with spec.volumeID: {id}")
+    } else {
+        format!("`kubectl patch svol {name} -n {namespace} --type merge -p '{{\"spec\":{{\"volumeID\":\"{id}\"}}}}'`")
+    };
+    format!("node {node} has {} files of an earlier volume of this name: to have them back, {how}", orphan.files)
 }
 
 fn terminating(world: &World<'_>, desired: &Desired) -> String {
@@ -441,14 +441,19 @@ mod tests {
     }
 
     #[test]
-    fn an_orphan_of_the_same_name_is_told_with_the_command_that_adopts_it() {
-        let mut cluster = in_sync();
+    fn an_orphan_of_the_same_name_is_told_with_what_brings_its_files_back() {
+        let mut cluster = Cluster::with_nodes(&["a"]);
+        cluster.reconcile();
         let orphan = Orphan { volume_id: "old-uid".into(), files: 7, bytes: 1, same_namespace: true };
         cluster.report("a", |status| status.orphans.push(orphan));
-        let status = seen(&cluster, &["a", "b"]);
-        let found = status.conditions.iter().find(|condition| condition.r#type == "OrphanFound").unwrap();
-        assert_eq!(found.status, Holds::True);
-        assert!(found.message.contains(r#"-p '{"spec":{"volumeID":"old-uid"}}'"#), "{}", found.message);
+        let told = |cluster: &Cluster| {
+            let status = seen(cluster, &["a"]);
+            let found = status.conditions.into_iter().find(|condition| condition.r#type == "OrphanFound");
+            found.unwrap().message
+        };
+        assert!(told(&cluster).contains(r#"-p '{"spec":{"volumeID":"old-uid"}}'"#));
+        cluster.initialize();
+        assert!(told(&cluster).contains("delete docs and make it again with spec.volumeID: old-uid"));
     }
 
     #[test]
