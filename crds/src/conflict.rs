@@ -2,7 +2,6 @@
 //! more than it may without asking.
 
 use crate::column::Column;
-use crate::condition::{self, Condition};
 use crate::rules;
 use crate::schema;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -107,7 +106,7 @@ pub enum Action {
     Reject,
 }
 
-/// How far a question is.
+/// How far a question is. Once it is none any more its object is deleted: `kubectl wait --for=delete` waits for that.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncConflictStatus {
@@ -127,10 +126,6 @@ pub struct SyncConflictStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::message")]
     pub message: Option<String>,
-    /// What holds: Resolved.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "condition::list")]
-    pub conditions: Vec<Condition>,
 }
 
 /// How far a question is.
@@ -140,8 +135,6 @@ pub enum Progress {
     Open,
     /// The answer is on its way to the node.
     Resolving,
-    /// The answer was carried out, or the question is none any more.
-    Resolved,
     /// The answer couldn't be carried out: the message says why, and another one can be given.
     Failed,
 }

@@ -267,6 +267,10 @@ pub struct SyncReplicaStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "holds")]
     pub holds: Vec<Hold>,
+    /// Decisions of the spec that couldn't be carried out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "refusals")]
+    pub refused: Vec<Refused>,
     /// Directories of this node that no object asks for and whose markers name this volume's namespace and name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "orphans")]
@@ -320,6 +324,20 @@ pub struct Hold {
     pub deletions: Deletions,
 }
 
+/// A decision that couldn't be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Refused {
+    /// What it was about.
+    #[schemars(schema_with = "schema::uid")]
+    pub id: String,
+    /// What was decided.
+    pub resolution: Resolution,
+    /// Why it couldn't be done, and what to do.
+    #[schemars(schema_with = "schema::message")]
+    pub message: String,
+}
+
 /// A directory that no object asks for. It is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -344,6 +362,10 @@ fn members(generator: &mut SchemaGenerator) -> Schema {
 
 fn decisions(generator: &mut SchemaGenerator) -> Schema {
     schema::map_list::<Decision>(generator, "id", limits::RESOLUTIONS)
+}
+
+fn refusals(generator: &mut SchemaGenerator) -> Schema {
+    schema::map_list::<Refused>(generator, "id", limits::RESOLUTIONS)
 }
 
 fn conflicts(generator: &mut SchemaGenerator) -> Schema {

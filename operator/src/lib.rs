@@ -4,6 +4,7 @@
 //! calls the API server or asks for the time.
 
 pub mod conditions;
+pub mod conflict;
 pub mod labels;
 pub mod mesh;
 pub mod names;

@@ -21,6 +21,16 @@ pub fn of_readers(claim: &str) -> String {
     format!("{claim}-ro")
 }
 
+/// The question about a conflict of a volume, which is the same on all its nodes.
+pub fn of_conflict(volume: &str, id: &str) -> String {
+    format!("{volume}-conflict-{}", digest(&[id]))
+}
+
+/// The question about deletions that one node of a volume holds.
+pub fn of_hold(volume: &str, node: &str, id: &str) -> String {
+    format!("{volume}-hold-{}", digest(&[node, id]))
+}
+
 /// Eight characters that differ for different texts: with 256 nodes two are the same once in 130,000 volumes, and then the API server
 /// refuses the second replica, as its node can't change.
 fn digest(texts: &[&str]) -> String {
