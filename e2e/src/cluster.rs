@@ -5,7 +5,8 @@ use k8s_openapi::api::core::v1::{Namespace, Node};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind, Status};
-use kube::runtime::{conditions, wait::await_condition};
+use kube::runtime::conditions;
+use kube::runtime::wait::{await_condition, delete::delete_and_finalize};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -86,18 +87,17 @@ impl Cluster {
         Ok(())
     }
 
-    /// Deletes a story's namespace, unless somebody wants to look at it.
+    /// Deletes a story's namespace and waits until it is gone, unless somebody wants to look at it.
     pub async fn close_namespace(&self, name: &str) -> Outcome<()> {
         if self.keep {
             println!("kept: namespace {name}");
             return Ok(());
         }
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        namespaces
-            .delete(name, &DeleteParams::background())
+        tokio::time::timeout(PATIENCE, delete_and_finalize(namespaces, name, &DeleteParams::background()))
             .await
-            .map_err(Failure::to(format!("delete the namespace {name}")))?;
-        Ok(())
+            .map_err(Failure::to(format!("see the namespace {name} go")))?
+            .map_err(Failure::to(format!("delete the namespace {name}")))
     }
 
     /// Applies an object of ours, as whole as it is.
@@ -184,7 +184,7 @@ fn answer<T>(outcome: Result<T, kube::Error>, name: &str) -> Outcome<Answer> {
     }
 }
 
-/// Bad request, conflict, and unprocessable: the object's fault.
+/// Bad request, conflict, unprocessable; and 500, which server-side apply answers to what hasn't the shape of its schema.
 fn is_about_the_object(refusal: &Status) -> bool {
     [400, 409, 422, 500].contains(&refusal.code)
 }

@@ -41,7 +41,8 @@ pub fn desired(world: &World<'_>) -> Desired {
         .replicas
         .iter()
         .filter(|replica| places.iter().all(|place| place.node != replica.spec.node))
-        .partition(|replica| has_only_copies(replica));
+        // That no node fits is more likely a mistake, or a list that wasn't read to its end, than a wish.
+        .partition(|replica| places.is_empty() || has_only_copies(replica));
     let members = members(world, &places, &staying);
     let wanted = places.iter().map(|place| place.node.as_str());
     let nodes = wanted.chain(staying.iter().map(|replica| replica.spec.node.as_str()));
@@ -203,11 +204,21 @@ mod tests {
 
     #[test]
     fn what_a_node_has_not_told_counts_as_a_file_that_nobody_else_has() {
-        let mut cluster = Cluster::with_nodes(&["a"]);
+        let mut cluster = Cluster::with_nodes(&["a", "b"]);
         cluster.reconcile();
-        cluster.report("a", |status| status.data = Some(Data::Ready));
-        cluster.nodes.clear();
+        cluster.report("b", |status| status.data = Some(Data::Ready));
+        cluster.nodes.remove(1);
         assert_eq!(desired(&cluster.world()).forgotten, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_empty_list_of_nodes_changes_nothing() {
+        let mut cluster = Cluster::with_nodes(&["a", "b"]);
+        cluster.reconcile();
+        cluster.initialize();
+        let before = desired(&cluster.world());
+        cluster.nodes.clear();
+        assert_eq!(desired(&cluster.world()), before);
     }
 
     #[test]
