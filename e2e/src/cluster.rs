@@ -58,6 +58,11 @@ impl Cluster {
         Ok(Self { client, keep })
     }
 
+    /// For what no story says in words of its own.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Applies our kinds, and waits until the API server serves them.
     pub async fn install_kinds(&self) -> Outcome<()> {
         let kinds: Api<CustomResourceDefinition> = Api::all(self.client.clone());

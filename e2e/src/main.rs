@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_types)]
 
 mod cluster;
+mod evidence;
 mod failure;
 mod stories;
 
@@ -53,6 +54,7 @@ async fn run(arguments: &Arguments) -> Outcome<()> {
             Ok(()) => println!("passed: {}", story.name()),
             Err(failure) => {
                 println!("FAILED: {}: {failure}", story.name());
+                evidence::gather(&cluster, story.name()).await;
                 failed.push(story.name());
             }
         }

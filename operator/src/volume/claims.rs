@@ -12,8 +12,8 @@ use syncmesh_crds::volume::WriteMode;
 
 /// What every claim asks for, whatever the volume's capacity is: a claim without a class can't be resized later.
 const REQUEST: Size = Size(1 << 20);
-/// What a PersistentVolume shows whose volume has no limit. It has to show something.
-const NO_LIMIT: Size = Size(1 << 50);
+/// What a PersistentVolume shows whose volume has no limit: 1000Ti. It has to show something.
+const NO_LIMIT: Size = Size(1000 << 40);
 
 /// A claim and its PersistentVolume.
 #[derive(Clone, Debug, PartialEq)]
