@@ -6,7 +6,9 @@
 mod agents;
 mod bench;
 mod checks;
+mod codegen;
 mod demo;
+mod e2e;
 mod failure;
 mod interrupt;
 mod repository;
@@ -39,6 +41,12 @@ enum Command {
     ///
     /// Example: cargo xtask bench small-files latency --quick
     Bench(bench::Options),
+    /// Tell end-to-end stories on the cluster of $KUBECONFIG.
+    ///
+    /// Example: KUBECONFIG=kind.config cargo xtask e2e --story schema
+    E2e(e2e::Options),
+    /// Write the definitions of our kinds, for the chart, from their types.
+    Codegen,
     /// Run simulated meshes from seeds.
     ///
     /// Example: cargo xtask sim --seeds 500, then for a failing one: cargo xtask sim --seed 17 --trace
@@ -51,6 +59,8 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(options),
         Command::Test => test::run(),
         Command::Bench(options) => bench::run(options),
+        Command::E2e(options) => e2e::run(options),
+        Command::Codegen => codegen::run(),
         Command::Sim(options) => sim::run(options),
     };
     match outcome {

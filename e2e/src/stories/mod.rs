@@ -1,0 +1,52 @@
+//! The stories, one file each.
+
+mod desired;
+mod schema;
+
+use crate::cluster::Cluster;
+use crate::failure::Outcome;
+
+/// A story.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Story {
+    /// What the API server says to examples of our kinds.
+    Schema,
+    /// What the API server says to what the operator wants.
+    Desired,
+}
+
+/// All of them, in the order in which they are told.
+pub const STORIES: &[Story] = &[Story::Schema, Story::Desired];
+
+impl Story {
+    /// What `--story` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Schema => "schema",
+            Self::Desired => "desired",
+        }
+    }
+
+    /// What it shows.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Schema => "the API server takes our kinds, and accepts and refuses the examples as they say",
+            Self::Desired => "the API server takes what the operator wants for meshes and volumes",
+        }
+    }
+
+    /// Whether it belongs to a run that names no story.
+    pub fn is_quick(self) -> bool {
+        match self {
+            Self::Schema | Self::Desired => true,
+        }
+    }
+
+    /// Tells it.
+    pub async fn tell(self, cluster: &Cluster) -> Outcome<()> {
+        match self {
+            Self::Schema => schema::tell(cluster).await,
+            Self::Desired => desired::tell(cluster).await,
+        }
+    }
+}

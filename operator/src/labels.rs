@@ -1,0 +1,31 @@
+//! Labels and annotations that the operator writes or reads. Names of nodes are in no label: they can be longer.
+
+use std::collections::BTreeMap;
+
+/// The mesh that an object belongs to.
+pub const MESH: &str = "syncmesh.io/mesh";
+/// The volume that an object belongs to, in its namespace.
+pub const VOLUME: &str = "syncmesh.io/volume";
+/// The namespace of that volume, on objects that have none.
+pub const NAMESPACE: &str = "syncmesh.io/namespace";
+/// What a user waits for, as an annotation of a SyncVolume.
+pub const BARRIER: &str = "syncmesh.io/barrier";
+
+/// Labels by which the pods of a mesh's agents are found.
+pub fn of_agents(mesh: &str) -> BTreeMap<String, String> {
+    labels([("app.kubernetes.io/name", "syncmesh-agent"), (MESH, mesh)])
+}
+
+/// Labels of an object that belongs to a mesh.
+pub fn of_mesh(mesh: &str) -> BTreeMap<String, String> {
+    labels([("app.kubernetes.io/managed-by", "syncmesh"), (MESH, mesh)])
+}
+
+/// Labels of an object that belongs to a volume.
+pub fn of_volume(mesh: &str, namespace: &str, volume: &str) -> BTreeMap<String, String> {
+    labels([("app.kubernetes.io/managed-by", "syncmesh"), (MESH, mesh), (NAMESPACE, namespace), (VOLUME, volume)])
+}
+
+fn labels<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}

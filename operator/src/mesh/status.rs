@@ -1,0 +1,348 @@
+//! How a mesh is.
+
+use crate::conditions::{self, Finding};
+use crate::mesh::nodes;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::collections::{BTreeMap, BTreeSet};
+use syncmesh_crds::condition::Holds;
+use syncmesh_crds::mesh::{MemberState, MeshMember, SyncMeshStatus};
+use syncmesh_crds::state::State;
+use syncmesh_crds::{SyncMesh, SyncReplica};
+
+/// What was read of a mesh.
+#[derive(Clone, Copy, Debug)]
+pub struct World<'a> {
+    /// The mesh.
+    pub mesh: &'a SyncMesh,
+    /// All nodes of the cluster.
+    pub nodes: &'a [Node],
+    /// Its agents' pods.
+    pub pods: &'a [Pod],
+    /// Its replicas.
+    pub replicas: &'a [SyncReplica],
+    /// How the volumes are that use it.
+    pub volumes: &'a [State],
+    /// Why the API server refuses its agents' pods, if it does.
+    pub refused: Option<&'a str>,
+    /// Now.
+    pub now: &'a Time,
+}
+
+/// How a mesh is.
+pub fn status(world: &World<'_>) -> SyncMeshStatus {
+    let before = world.mesh.status.clone().unwrap_or_default();
+    let members = members(world, &before.members);
+    let wanted: BTreeSet<&str> = wanted(world).keys().copied().collect();
+    let is_ready = |member: &&MeshMember| member.state == MemberState::Ready && wanted.contains(member.node.as_str());
+    let ready = members.iter().filter(is_ready).count();
+    let lost: Vec<&str> = members
+        .iter()
+        .filter(|member| member.state == MemberState::LostWithData)
+        .map(|member| member.node.as_str())
+        .collect();
+    let is_deleted = world.mesh.metadata.deletion_timestamp.is_some();
+    let (state, message) = match (is_deleted, world.refused, lost.is_empty()) {
+        (true, ..) => (State::Terminating, None),
+        (false, Some(why), _) => (State::Failed, Some(blocked(why))),
+        (false, None, false) => (State::Degraded, Some(lost_with_data(&lost))),
+        (false, None, true) if wanted.is_empty() => {
+            (State::Pending, Some("no node fits: correct spec.nodes, or label nodes with what it asks for".to_owned()))
+        }
+        (false, None, true) if ready == wanted.len() => of_volumes(world.volumes),
+        (false, None, true) if ready == 0 => (State::Pending, Some(waiting(&members))),
+        (false, None, true) => (State::Degraded, Some(waiting(&members))),
+    };
+    let generation = world.mesh.metadata.generation;
+    let orphans = orphans(world.replicas);
+    let findings = findings(world, ready, wanted.len(), &lost, orphans, message.clone().unwrap_or_default());
+    SyncMeshStatus {
+        observed_generation: generation,
+        state: Some(state),
+        agents: Some(format!("{ready}/{}", wanted.len())),
+        volumes: Some(world.volumes.len() as u64),
+        version: version(world.replicas).or(before.version),
+        orphans: Some(orphans),
+        members,
+        message,
+        conditions: conditions::after(&before.conditions, findings, generation, world.now),
+    }
+}
+
+/// How a mesh is whose agents are all ready. What somebody wants so, paused or being deleted, is nothing to look at.
+fn of_volumes(volumes: &[State]) -> (State, Option<String>) {
+    let mut need_somebody = 0;
+    let mut are_busy = false;
+    for state in volumes {
+        match state {
+            State::Failed | State::Fenced | State::Held | State::Unknown | State::Degraded => need_somebody += 1,
+            State::Pending | State::Syncing => are_busy = true,
+            State::InSync | State::Paused | State::Terminating => {}
+        }
+    }
+    match (need_somebody, are_busy) {
+        (0, false) => (State::InSync, None),
+        (0, true) => (State::Syncing, None),
+        (count, _) => {
+            (State::Degraded, Some(format!("{count} volumes need somebody: `kubectl get svol -A` shows them")))
+        }
+    }
+}
+
+/// Nodes that should have an agent, with their uids.
+fn wanted<'a>(world: &World<'a>) -> BTreeMap<&'a str, Option<&'a str>> {
+    let fitting = world.nodes.iter().filter(|node| nodes::should_run(world.mesh, node));
+    fitting.filter_map(|node| Some((node.metadata.name.as_deref()?, node.metadata.uid.as_deref()))).collect()
+}
+
+/// All nodes that should have an agent, and those that had one and took files with them which no other node has.
+fn members(world: &World<'_>, before: &[MeshMember]) -> Vec<MeshMember> {
+    let wanted = wanted(world);
+    let ready = ready_nodes(world.pods);
+    let member = |(node, uid): (&&str, &Option<&str>)| {
+        let told = told_by(world.replicas, node);
+        fresh(
+            world.now,
+            before,
+            MeshMember {
+                node: (*node).to_owned(),
+                node_uid: uid.map(Into::into),
+                replica_id: told.replica_id,
+                state: if ready.contains(node) { MemberState::Ready } else { MemberState::NotReady },
+                since: None,
+                only_copy_files: Some(told.only_copy_files),
+            },
+        )
+    };
+    let mut members: Vec<MeshMember> = wanted.iter().map(member).collect();
+    for old in before {
+        let is_another = wanted.get(old.node.as_str()).is_some_and(|uid| old.node_uid.as_deref() != *uid);
+        let is_gone = !wanted.contains_key(old.node.as_str());
+        let had_only_copies = old.only_copy_files.unwrap_or(0) > 0;
+        if (is_gone || is_another) && had_only_copies {
+            members.retain(|member| member.node != old.node);
+            members.push(fresh(world.now, before, MeshMember { state: MemberState::LostWithData, ..old.clone() }));
+        }
+    }
+    members.sort_by(|one, other| one.node.cmp(&other.node));
+    members
+}
+
+/// With the time since when it is what it is.
+fn fresh(now: &Time, before: &[MeshMember], member: MeshMember) -> MeshMember {
+    let same = before.iter().find(|old| old.node == member.node && old.state == member.state);
+    let since = same.and_then(|old| old.since.clone()).unwrap_or_else(|| now.clone());
+    MeshMember { since: Some(since), ..member }
+}
+
+/// Nodes whose agent's pod is ready.
+fn ready_nodes(pods: &[Pod]) -> BTreeSet<&str> {
+    let is_ready = |pod: &&Pod| {
+        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        pod.metadata.deletion_timestamp.is_none()
+            && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    };
+    pods.iter().filter(is_ready).filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref()).collect()
+}
+
+/// What a node's replicas have told of it.
+#[derive(Default)]
+struct Told {
+    replica_id: Option<String>,
+    only_copy_files: u64,
+}
+
+fn told_by(replicas: &[SyncReplica], node: &str) -> Told {
+    let statuses =
+        replicas.iter().filter(|replica| replica.spec.node == node).filter_map(|replica| replica.status.as_ref());
+    statuses.fold(Told::default(), |told, status| Told {
+        replica_id: told.replica_id.or_else(|| status.replica_id.clone()),
+        only_copy_files: told.only_copy_files + status.only_copy_files.unwrap_or(0),
+    })
+}
+
+/// Each node counts once, however many of its replicas tell.
+fn orphans(replicas: &[SyncReplica]) -> u64 {
+    let mut by_node: BTreeMap<&str, u64> = BTreeMap::new();
+    for replica in replicas {
+        let told = replica.status.as_ref().and_then(|status| status.orphans_on_node).unwrap_or(0);
+        let most = by_node.entry(&replica.spec.node).or_default();
+        *most = told.max(*most);
+    }
+    by_node.values().sum()
+}
+
+/// The agents' release, or two of them with an arrow.
+fn version(replicas: &[SyncReplica]) -> Option<String> {
+    let versions: BTreeSet<&str> =
+        replicas.iter().filter_map(|replica| replica.status.as_ref()?.version.as_deref()).collect();
+    let (first, last) = (versions.first()?, versions.last()?);
+    Some(if first == last { (*first).to_owned() } else { format!("{first} -> {last}") })
+}
+
+fn findings(
+    world: &World<'_>,
+    ready: usize,
+    wanted: usize,
+    lost: &[&str],
+    orphans: u64,
+    message: String,
+) -> Vec<Finding> {
+    let holds = |holds| if holds { Holds::True } else { Holds::False };
+    let all = wanted > 0 && ready == wanted;
+    let mut findings = vec![
+        Finding::new("Ready", holds(all), if all { "AllAgentsReady" } else { "AgentsMissing" }, message.clone()),
+        Finding::new(
+            "Degraded",
+            holds(!all || !lost.is_empty()),
+            if all { "AllAgentsReady" } else { "AgentsMissing" },
+            message,
+        ),
+        match world.refused {
+            Some(why) => Finding::new("AgentsBlocked", Holds::True, "PodsRefused", blocked(why)),
+            None => Finding::new("AgentsBlocked", Holds::False, "PodsAccepted", ""),
+        },
+    ];
+    if !lost.is_empty() {
+        findings.push(Finding::new("NodeLostWithData", Holds::True, "OnlyCopies", lost_with_data(lost)));
+    }
+    if orphans > 0 {
+        let message = format!("{orphans} directories belong to no volume: `kubectl syncmesh orphans list` names them");
+        findings.push(Finding::new("OrphanFound", Holds::True, "NoVolume", message));
+    }
+    findings
+}
+
+fn blocked(why: &str) -> String {
+    format!(
+        "the API server refuses the agents' pods ({}): label their namespace with pod-security.kubernetes.io/enforce=privileged",
+        why.chars().take(400).collect::<String>()
+    )
+}
+
+fn lost_with_data(nodes: &[&str]) -> String {
+    format!(
+        "{} went with files that no other node has: bring it back, or give them up with `kubectl syncmesh forget-node`",
+        few(nodes)
+    )
+}
+
+fn waiting(members: &[MeshMember]) -> String {
+    let away: Vec<&str> = members
+        .iter()
+        .filter(|member| member.state == MemberState::NotReady)
+        .map(|member| member.node.as_str())
+        .collect();
+    format!("no ready agent on {}: see its pod there", few(&away))
+}
+
+/// A few of these names.
+fn few(names: &[&str]) -> String {
+    match names {
+        [first, second, third, rest @ ..] if !rest.is_empty() => {
+            format!("{first}, {second}, {third} and {} more", rest.len())
+        }
+        names => names.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::{PodCondition, PodSpec, PodStatus};
+    use k8s_openapi::jiff::Timestamp;
+    use kube::core::ObjectMeta;
+    use syncmesh_crds::mesh::SyncMeshSpec;
+
+    fn node(name: &str, uid: &str) -> Node {
+        Node {
+            metadata: ObjectMeta { name: Some(name.into()), uid: Some(uid.into()), ..ObjectMeta::default() },
+            ..Node::default()
+        }
+    }
+
+    fn pod(node: &str, ready: &str) -> Pod {
+        Pod {
+            spec: Some(PodSpec { node_name: Some(node.into()), ..PodSpec::default() }),
+            status: Some(PodStatus {
+                conditions: Some(vec![PodCondition {
+                    type_: "Ready".into(),
+                    status: ready.into(),
+                    ..PodCondition::default()
+                }]),
+                ..PodStatus::default()
+            }),
+            ..Pod::default()
+        }
+    }
+
+    fn at(seconds: i64) -> Time {
+        Time(Timestamp::from_second(seconds).unwrap())
+    }
+
+    fn with(before: SyncMeshStatus, nodes: &[Node], pods: &[Pod], refused: Option<&str>) -> SyncMeshStatus {
+        let mut mesh = SyncMesh::new("default", SyncMeshSpec::default());
+        mesh.status = Some(before);
+        status(&World { mesh: &mesh, nodes, pods, replicas: &[], volumes: &[], refused, now: &at(9) })
+    }
+
+    #[test]
+    fn a_mesh_is_in_sync_once_every_node_has_a_ready_agent() {
+        let nodes = [node("a", "1"), node("b", "2")];
+        let half = with(SyncMeshStatus::default(), &nodes, &[pod("a", "True"), pod("b", "False")], None);
+        assert_eq!((half.state, half.agents.as_deref()), (Some(State::Degraded), Some("1/2")));
+        assert!(half.message.unwrap().contains("no ready agent on b"));
+        let whole = with(SyncMeshStatus::default(), &nodes, &[pod("a", "True"), pod("b", "True")], None);
+        assert_eq!((whole.state, whole.agents.as_deref()), (Some(State::InSync), Some("2/2")));
+    }
+
+    #[test]
+    fn a_volume_that_needs_somebody_shows_in_its_mesh_and_one_that_is_paused_does_not() {
+        assert_eq!(of_volumes(&[State::InSync, State::Paused, State::Terminating]), (State::InSync, None));
+        assert_eq!(of_volumes(&[State::Syncing, State::InSync]), (State::Syncing, None));
+        assert_eq!(of_volumes(&[State::Held, State::Syncing]).0, State::Degraded);
+    }
+
+    #[test]
+    fn refused_pods_are_told_with_what_mends_them() {
+        let blocked = with(SyncMeshStatus::default(), &[node("a", "1")], &[], Some("violates PodSecurity"));
+        assert_eq!(blocked.state, Some(State::Failed));
+        assert!(blocked.message.unwrap().contains("pod-security.kubernetes.io/enforce=privileged"));
+    }
+
+    #[test]
+    fn a_node_that_went_with_the_only_copies_stays_a_member_and_one_without_is_forgotten() {
+        let member = |node: &str, files| MeshMember {
+            node: node.into(),
+            node_uid: Some("1".into()),
+            replica_id: None,
+            state: MemberState::Ready,
+            since: Some(at(1)),
+            only_copy_files: Some(files),
+        };
+        let before = SyncMeshStatus { members: vec![member("a", 0), member("b", 3)], ..SyncMeshStatus::default() };
+        let after = with(before, &[node("c", "1")], &[pod("c", "True")], None);
+        let names: Vec<&str> = after.members.iter().map(|member| member.node.as_str()).collect();
+        assert_eq!(names, ["b", "c"]);
+        assert_eq!((after.members[0].state, after.members[0].since.clone()), (MemberState::LostWithData, Some(at(9))));
+        assert_eq!(after.agents.as_deref(), Some("1/1"));
+        let again = with(after.clone(), &[node("c", "1")], &[pod("c", "True")], None);
+        assert_eq!(again, after);
+    }
+
+    #[test]
+    fn another_machine_under_the_name_of_one_with_only_copies_is_not_taken_for_it() {
+        let lost = MeshMember {
+            node: "a".into(),
+            node_uid: Some("old".into()),
+            replica_id: None,
+            state: MemberState::Ready,
+            since: Some(at(1)),
+            only_copy_files: Some(1),
+        };
+        let before = SyncMeshStatus { members: vec![lost], ..SyncMeshStatus::default() };
+        let after = with(before, &[node("a", "new")], &[pod("a", "True")], None);
+        assert_eq!(after.members[0].state, MemberState::LostWithData);
+        assert!(after.message.unwrap().contains("forget-node"));
+    }
+}

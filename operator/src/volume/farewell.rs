@@ -1,0 +1,119 @@
+//! How a volume goes: what pods mount first, then the files, if they are to go, and its object last.
+
+use super::World;
+use super::claims::{Found, Mount, mounts};
+use syncmesh_crds::replica::{Data, Desired as Wish};
+use syncmesh_crds::volume::ReclaimPolicy;
+
+/// How long the object waits for nodes that can't be reached, in seconds. Their directories become orphans.
+pub const PATIENCE_SECONDS: i64 = 600;
+
+/// The next thing to do. Each is done again until the world shows that it is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Delete these claims, and wait: pods that use one keep it.
+    DeleteClaims(Vec<String>),
+    /// Delete these PersistentVolumes. Nobody can use one without its claim.
+    DeleteVolumes(Vec<String>),
+    /// Write `desired: Absent` into these replicas.
+    OrderRemoval(Vec<String>),
+    /// Wait for these nodes to report that their files are gone.
+    AwaitRemoval(Vec<String>),
+    /// Delete these replicas' objects. Files that are still there become orphans.
+    DeleteReplicas(Vec<String>),
+    /// Take the finalizer away.
+    Release,
+}
+
+/// The next step of a volume that somebody deletes. `volumes` are its PersistentVolumes that are still there; `waited_seconds` is the time
+/// since the deletion was asked for.
+pub fn next(world: &World<'_>, volumes: &[String], waited_seconds: i64) -> Step {
+    let ours: Vec<Mount> = mounts(world)
+        .into_iter()
+        .filter(|mount| matches!(mount.found(world), Found::Bound(_) | Found::Unbound(_)))
+        .collect();
+    if !ours.is_empty() {
+        return Step::DeleteClaims(ours.iter().map(|mount| mount.name().to_owned()).collect());
+    }
+    if !volumes.is_empty() {
+        return Step::DeleteVolumes(volumes.to_vec());
+    }
+    if world.volume.spec.reclaim_policy == ReclaimPolicy::Delete {
+        let unordered = names(world, |replica| replica.spec.desired == Wish::Present);
+        if !unordered.is_empty() {
+            return Step::OrderRemoval(unordered);
+        }
+        let is_there = |replica: &syncmesh_crds::SyncReplica| {
+            replica.status.as_ref().and_then(|status| status.data) != Some(Data::Removed)
+        };
+        let waiting: Vec<String> = world
+            .replicas
+            .iter()
+            .filter(|replica| is_there(replica))
+            .map(|replica| replica.spec.node.clone())
+            .collect();
+        if !waiting.is_empty() && waited_seconds < PATIENCE_SECONDS {
+            return Step::AwaitRemoval(waiting);
+        }
+    }
+    let left = names(world, |_| true);
+    if left.is_empty() { Step::Release } else { Step::DeleteReplicas(left) }
+}
+
+fn names(world: &World<'_>, which: impl Fn(&syncmesh_crds::SyncReplica) -> bool) -> Vec<String> {
+    world.replicas.iter().filter(|replica| which(replica)).filter_map(|replica| replica.metadata.name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::of_replica;
+    use crate::volume::example::Cluster;
+
+    fn cluster(policy: ReclaimPolicy) -> Cluster {
+        let mut cluster = Cluster::with_nodes(&["a", "b"]);
+        cluster.volume.spec.reclaim_policy = policy;
+        cluster.reconcile();
+        cluster.initialize();
+        cluster
+    }
+
+    #[test]
+    fn claims_go_first_and_persistent_volumes_next() {
+        let mut cluster = cluster(ReclaimPolicy::Delete);
+        cluster.claims = mounts(&cluster.world()).into_iter().map(|mount| mount.claim).collect();
+        let volumes = ["syncmesh-x".to_owned()];
+        assert_eq!(next(&cluster.world(), &volumes, 0), Step::DeleteClaims(vec!["docs".into()]));
+        cluster.claims.clear();
+        assert_eq!(next(&cluster.world(), &volumes, 0), Step::DeleteVolumes(volumes.to_vec()));
+    }
+
+    #[test]
+    fn a_foreign_claim_of_the_same_name_is_left_alone() {
+        let mut cluster = cluster(ReclaimPolicy::Retain);
+        let mut claim = mounts(&cluster.world()).remove(0).claim;
+        claim.spec.as_mut().unwrap().volume_name = None;
+        cluster.claims = vec![claim];
+        assert!(matches!(next(&cluster.world(), &[], 0), Step::DeleteReplicas(_)));
+    }
+
+    #[test]
+    fn retained_files_are_ordered_away_on_no_node() {
+        let mut cluster = cluster(ReclaimPolicy::Retain);
+        let replicas = vec![of_replica("docs", "a"), of_replica("docs", "b")];
+        assert_eq!(next(&cluster.world(), &[], 0), Step::DeleteReplicas(replicas));
+        cluster.replicas.clear();
+        assert_eq!(next(&cluster.world(), &[], 0), Step::Release);
+    }
+
+    #[test]
+    fn deleted_files_are_ordered_away_and_waited_for_but_not_for_ever() {
+        let mut cluster = cluster(ReclaimPolicy::Delete);
+        let replicas = vec![of_replica("docs", "a"), of_replica("docs", "b")];
+        assert_eq!(next(&cluster.world(), &[], 0), Step::OrderRemoval(replicas.clone()));
+        cluster.replicas.iter_mut().for_each(|replica| replica.spec.desired = Wish::Absent);
+        cluster.report("a", |status| status.data = Some(Data::Removed));
+        assert_eq!(next(&cluster.world(), &[], 599), Step::AwaitRemoval(vec!["b".into()]));
+        assert_eq!(next(&cluster.world(), &[], 600), Step::DeleteReplicas(replicas));
+    }
+}

@@ -1,0 +1,22 @@
+//! `cargo xtask codegen`: writes the files that are made from types. They are committed; a test in `crds` fails when they
+//! differ from what would be written.
+
+use crate::failure::{Failure, Outcome};
+use crate::repository;
+
+/// Where the chart finds the kinds.
+const DEFINITIONS: &str = "charts/syncmesh/files/crds";
+
+/// Writes them all and prints their names.
+pub fn run() -> Outcome<()> {
+    // A binary of its own, so that whoever runs another command needn't build the kinds first.
+    let status = repository::cargo()
+        .args(["run", "--quiet", "--release", "-p", "syncmesh-crds", "--bin", "codegen", "--", DEFINITIONS])
+        .status()
+        .map_err(|reason| Failure::new(format!("could not run cargo: {reason}")))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failure::new("the definitions weren't all written: the lines above say why"))
+    }
+}
