@@ -8,6 +8,8 @@ pub struct Ledger {
     last: u64,
     written: BTreeMap<u64, Written>,
     superseded: BTreeSet<u64>,
+    /// What users deleted, and where.
+    deleted: BTreeSet<(Vec<u8>, u64)>,
     /// What power loss took when nobody else had it: as lost as anything that was never synced.
     unsynced: BTreeSet<u64>,
 }
@@ -56,6 +58,29 @@ impl Ledger {
     /// A user saw these contents and then wrote over or deleted them.
     pub fn supersede(&mut self, contents: &[u8]) {
         self.superseded.extend(self.whole(contents));
+    }
+
+    /// A user saw these contents at a path and deleted them.
+    pub fn delete(&mut self, path: &[u8], contents: &[u8]) {
+        self.supersede(contents);
+        self.deleted.extend(self.whole(contents).map(|id| (path.to_vec(), id)));
+    }
+
+    /// A user gave these contents that name, deleted there or not.
+    pub fn name(&mut self, path: &[u8], contents: &[u8]) {
+        if let Some(id) = self.whole(contents) {
+            self.deleted.remove(&(path.to_vec(), id));
+        }
+    }
+
+    /// Something that is back where a user had deleted it (I4).
+    pub fn resurrected<'a>(&self, mut published: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Option<String> {
+        let is_back = |(path, contents): &(&[u8], &[u8])| {
+            self.whole(contents).is_some_and(|id| self.deleted.contains(&(path.to_vec(), id)))
+        };
+        let (path, contents) = published.find(is_back)?;
+        let begin = &contents[..contents.len().min(40)];
+        Some(format!("{:?} at {}", String::from_utf8_lossy(begin), String::from_utf8_lossy(path)))
     }
 
     /// Power was lost. `before` and `after` are all contents of all disks.
@@ -133,4 +158,22 @@ fn last_id(contents: &[u8]) -> Option<u64> {
         rest = &rest[end + 1 + dots..];
     }
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_deleted_is_back_only_where_nobody_put_it() {
+        let mut ledger = Ledger::default();
+        let [one, other] = ["p", "q"].map(|path| ledger.contents(1, path.as_bytes(), 10));
+        ledger.delete(b"p", &one);
+        ledger.delete(b"q", &other);
+        let back = |ledger: &Ledger, path: &[u8], contents: &[u8]| ledger.resurrected([(path, contents)].into_iter());
+        assert_eq!(back(&ledger, b"p", &one), Some("\"<1>.......\" at p".into()));
+        assert_eq!(back(&ledger, b"p", &other), None, "it was deleted elsewhere");
+        ledger.name(b"p", &one);
+        assert_eq!(back(&ledger, b"p", &one), None);
+    }
 }

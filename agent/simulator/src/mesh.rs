@@ -596,6 +596,12 @@ impl Mesh {
         agent.and_then(|agent| agent.context.registry.wanted(1, None, 20).ok()).unwrap_or_default()
     }
 
+    /// All rows of a running node.
+    pub fn rows(&self, id: u32) -> Vec<(Key, Row)> {
+        let agent = self.machines[id as usize - 1].agent.as_ref();
+        agent.and_then(|agent| agent.context.registry.between(1, None, None, usize::MAX).ok()).unwrap_or_default()
+    }
+
     /// What a running node's registry keeps of a path.
     pub fn row(&self, id: u32, path: &[u8]) -> Option<Row> {
         let agent = self.machines[id as usize - 1].agent.as_ref()?;

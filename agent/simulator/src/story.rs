@@ -15,9 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use syncmesh_agent::epoch::Durability;
 use syncmesh_agent::guard::Verdict;
 use syncmesh_agent::store::Stored;
-use syncmesh_core::entry::{ContentHash, Row};
+use syncmesh_core::entry::{Body, ContentHash, Row};
 use syncmesh_core::path::RelativePath;
 use syncmesh_core::policy::Policy;
+use syncmesh_core::version::Dot;
 use syncmesh_io::FileKind;
 use troubles::Troubles;
 use twins::Twins;
@@ -333,8 +334,33 @@ impl Teller {
         found
     }
 
+    /// No two contents have one number.
+    fn check_dots(&self) -> Result<(), String> {
+        let mut bodies: BTreeMap<Dot, Body> = BTreeMap::new();
+        for (key, row) in (1..=self.nodes).flat_map(|id| self.mesh.rows(id)) {
+            let here = row.here.iter().map(|here| &here.entry);
+            let entries = here.chain(row.wanted.iter().flat_map(|wanted| &wanted.entries));
+            for content in entries.flat_map(|entry| entry.losers.iter().chain([&entry.content])) {
+                let body = bodies.entry(content.stamp.dot).or_insert_with(|| content.body.clone());
+                if *body != content.body && !body.same_contents(&content.body) {
+                    return Err(format!(
+                        "I9: {:?} is {body:?} and, at {}, {:?}",
+                        content.stamp.dot,
+                        key.path(),
+                        content.body
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Everything heals; then the invariants.
     fn end(mut self) -> Result<Told, String> {
+        // Who was set back to an older image, or lost what wasn't synced, may bring back what it doesn't know to be deleted; of two
+        // copies of a machine both make versions until that is noticed.
+        let had_twins = !self.twins.is_empty();
+        let is_sound = !self.power_lost && !self.mishaps.befell && !had_twins;
         for (a, b) in std::mem::take(&mut self.cuts) {
             self.mesh.world.heal(a, b);
         }
@@ -375,6 +401,9 @@ impl Teller {
             return Err(format!("I5: nodes on which nobody wrote declared {} versions", self.made_up));
         }
         self.check_sums()?;
+        if !had_twins {
+            self.check_dots()?;
+        }
         let disks = selected(self.snapshots());
         for (number, disk) in disks.iter().enumerate().skip(1) {
             if let Some(difference) = difference(&disks[0], disk) {
@@ -382,13 +411,17 @@ impl Teller {
             }
         }
         let files = disks[0].iter().filter(|(_, shown)| shown.kind == FileKind::File);
+        let published = || files.clone().map(|(path, shown)| (path.as_slice(), shown.contents.as_slice()));
+        if let Some(back) = self.ledger.resurrected(published()).filter(|_| is_sound) {
+            return Err(format!("I4: deleted, and back: {back}"));
+        }
         let unpublished = self.ledger.unpublished(files.clone().map(|(_, shown)| shown.contents.as_slice()));
         if self.keeps_both() && !unpublished.is_empty() {
             return Err(format!("I2: under no name any more: {}", unpublished.join(", ")));
         }
         let stored: Vec<_> = self.mesh.machines.iter().map(|machine| machine.disk.stored_contents()).collect();
         let stored = stored.iter().flat_map(BTreeMap::values).map(Vec::as_slice);
-        self.ledger.check(files.clone().map(|(path, shown)| (path.as_slice(), shown.contents.as_slice())), stored)?;
+        self.ledger.check(published(), stored)?;
         let count = files.count();
         let Self { mesh, writes, followed, .. } = self;
         Ok(Told { trace: mesh.trace, steps: mesh.steps, writes, followed, files: count })

@@ -162,7 +162,7 @@ impl Teller {
         if let Ok(seen) = disk.user_read(path)
             && disk.user_remove(path).is_ok()
         {
-            self.ledger.supersede(&seen);
+            self.ledger.delete(path, &seen);
             self.mesh.note(&format!("user of n{node} deletes {}", text(path)));
         }
     }
@@ -200,8 +200,12 @@ impl Teller {
         }
         let replaced = disk.user_read(to).ok();
         // Nobody puts in another place what power loss or a broken disk has left of a file: that would be somebody's word for it.
-        let is_whole = disk.user_read(from).is_ok_and(|contents| self.ledger.is_whole(&contents));
-        if from != to && is_whole && disk.user_rename(from, to).is_ok() {
+        let moved = disk.user_read(from).ok().filter(|contents| self.ledger.is_whole(contents));
+        if from != to
+            && let Some(moved) = moved
+            && disk.user_rename(from, to).is_ok()
+        {
+            self.ledger.name(to, &moved);
             if let Some(replaced) = replaced {
                 self.ledger.supersede(&replaced);
             }
@@ -213,6 +217,8 @@ impl Teller {
     pub(super) fn second_name(&mut self, node: u32) {
         let (path, other) = (self.path(), self.path());
         if self.disk(node).user_link(&path, &other).is_ok() {
+            let contents = self.disk(node).user_read(&other).unwrap_or_default();
+            self.ledger.name(&other, &contents);
             self.mesh.note(&format!("user of n{node} gives {} the second name {}", text(&path), text(&other)));
         }
     }
@@ -249,7 +255,7 @@ impl Teller {
             disk.snapshot().into_iter().filter(|(path, _)| path.starts_with(&prefix)).collect();
         for (path, shown) in below.into_iter().rev() {
             if disk.user_remove(&path).is_ok() {
-                self.ledger.supersede(&shown.contents);
+                self.ledger.delete(&path, &shown.contents);
             }
         }
         if disk.user_remove(directory.as_bytes()).is_ok() {
