@@ -107,7 +107,10 @@ pub fn run(
         started(Started { waker, listen });
         match turn(&mut node, &workers, asks, &mut config)? {
             None => return Ok(()),
-            Some(new) => before = Some(std::mem::replace(&mut config, new)),
+            Some(new) => {
+                workers.end();
+                before = Some(std::mem::replace(&mut config, new));
+            }
         }
     }
 }

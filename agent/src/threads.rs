@@ -24,8 +24,8 @@ pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()>
 
 /// The workers, as the loop sees them.
 pub struct Workers {
-    jobs: Option<Sender<Job>>,
-    commits: Option<Sender<Job>>,
+    jobs: Sender<Job>,
+    commits: Sender<Job>,
     threads: Vec<JoinHandle<()>>,
     outcomes: Receiver<Done>,
     findings: Receiver<Done>,
@@ -35,7 +35,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts the threads. They end when this is dropped, and are waited for: afterwards nobody has the registry open.
+    /// Starts the threads. They end when this is dropped.
     pub fn start(context: Arc<Context>, waker: &Waker) -> Self {
         let (jobs, job_queue) = bounded(4 * JOBS);
         let (commits, commit_queue) = bounded(2);
@@ -48,7 +48,6 @@ impl Workers {
             let (context, outcome, finding, waker) = (context.clone(), outcome.clone(), finding.clone(), waker.clone());
             threads.push(spawn(&name, move || work(&queue, &context, &outcome, &finding, &waker)));
         }
-        let (jobs, commits) = (Some(jobs), Some(commits));
         Self { jobs, commits, threads, outcomes, findings, context, outcome, waker: waker.clone() }
     }
 
@@ -61,7 +60,6 @@ impl Workers {
             return self.sync(job);
         }
         let queue = if job.is_commit() { &self.commits } else { &self.jobs };
-        let queue = queue.as_ref().expect("it is there until the end");
         queue.send(job).expect("workers live as long as the loop");
     }
 
@@ -69,25 +67,29 @@ impl Workers {
     fn sync(&self, job: Job) {
         let (context, outcome, waker) = (self.context.clone(), self.outcome.clone(), self.waker.clone());
         spawn("sync", move || {
-            job.run(&context, &mut |done| {
+            let mut ended = None;
+            job.run(&context, &mut |done| ended = Some(done));
+            // First: whoever hears of the end may start the engine again, and open the registry.
+            drop(context);
+            if let Some(done) = ended {
                 let _ = outcome.send(done);
-                waker.wake();
-            });
+            }
+            waker.wake();
         });
+    }
+
+    /// Waits until the threads have ended, which have nothing to do: afterwards nobody has the registry open.
+    pub fn end(self) {
+        let Self { jobs, commits, threads, .. } = self;
+        drop((jobs, commits));
+        // A panic was reported when it happened.
+        threads.into_iter().for_each(|thread| drop(thread.join()));
     }
 
     /// The next outcome. Findings only while there is room for what they become.
     pub fn outcome(&self, room: bool) -> Option<Done> {
         let first = self.outcomes.try_recv().ok();
         first.or_else(|| if room { self.findings.try_recv().ok() } else { None })
-    }
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        (self.jobs, self.commits) = (None, None);
-        // A panic was reported when it happened.
-        self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }
 }
 
