@@ -63,6 +63,8 @@ async fn lead(operator: Arc<Operator>, bell: &Bell, leadership: &mut Leadership)
     let deadline = leadership.win().await;
     operator.metrics.leads();
     tokio::select! {
+        // The lease is looked at first, so that a process which was stopped for longer than its deadline makes no call when it goes on.
+        biased;
         error = leadership.keep(deadline) => error,
         () = controllers::run(operator.clone(), bell) => Error::LeadershipLost,
     }
