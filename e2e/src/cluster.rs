@@ -9,6 +9,7 @@ use kube::runtime::conditions;
 use kube::runtime::wait::{await_condition, delete::delete_and_finalize};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fmt::Debug;
 use std::time::Duration;
@@ -109,6 +110,35 @@ impl Cluster {
     pub async fn apply(&self, namespace: &str, object: &Value, intent: Intent) -> Outcome<Answer> {
         let (api, name) = self.api_of(namespace, object);
         answer(api.patch(&name, &apply(intent), &Patch::Apply(object)).await, &name)
+    }
+
+    /// Applies an object of ours that the API server has to take.
+    pub async fn stores(&self, namespace: &str, object: &Value) -> Outcome<()> {
+        match self.apply(namespace, object, Intent::Store).await? {
+            Answer::Yes => Ok(()),
+            Answer::No(message) => Err(Failure::new(format!("an object was refused: {message}"))),
+        }
+    }
+
+    /// Waits until an object is there and as it should be.
+    pub async fn see<K>(&self, api: &Api<K>, name: &str, what: &str, is_so: impl Fn(&K) -> bool) -> Outcome<K>
+    where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    {
+        let seen = await_condition(api.clone(), name, |object: Option<&K>| object.is_some_and(&is_so));
+        let seen = tokio::time::timeout(PATIENCE, seen).await.map_err(Failure::to(format!("see {what}")))?;
+        let seen = seen.map_err(Failure::to(format!("watch {name}")))?;
+        seen.ok_or_else(|| Failure::new(format!("could not see {what}: it went again")))
+    }
+
+    /// Waits until an object isn't there.
+    pub async fn see_gone<K>(&self, api: &Api<K>, name: &str) -> Outcome<()>
+    where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    {
+        let gone = await_condition(api.clone(), name, |object: Option<&K>| object.is_none());
+        let gone = tokio::time::timeout(PATIENCE, gone).await.map_err(Failure::to(format!("see {name} go")))?;
+        gone.map(drop).map_err(Failure::to(format!("watch {name}")))
     }
 
     /// Asks whether the API server would take an object of any kind.

@@ -6,6 +6,7 @@
 mod cluster;
 mod evidence;
 mod failure;
+mod process;
 mod stories;
 
 use clap::Parser;

@@ -1,5 +1,7 @@
 //! Questions to people: what replicas list becomes SyncConflicts, and the answers become decisions of the replica that asks.
 
+pub(crate) mod reconcile;
+
 use crate::{labels, names};
 use kube::core::ObjectMeta;
 use std::collections::{BTreeMap, BTreeSet};

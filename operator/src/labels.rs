@@ -10,6 +10,18 @@ pub const VOLUME: &str = "syncmesh.io/volume";
 pub const NAMESPACE: &str = "syncmesh.io/namespace";
 /// What a user waits for, as an annotation of a SyncVolume.
 pub const BARRIER: &str = "syncmesh.io/barrier";
+/// The volume's own name, as an annotation of a SyncVolume: its files are to go with it.
+pub const CONFIRM_DELETE: &str = "syncmesh.io/confirm-delete";
+/// What the operator last wanted of an object, as an annotation.
+pub const DIGEST: &str = "syncmesh.io/desired";
+/// How often a claim was touched so that it is bound, as its annotation.
+pub const TOUCHED: &str = "syncmesh.io/touched";
+/// The finalizer of a SyncVolume.
+pub const FINALIZER: &str = "syncmesh.io/volume";
+/// Selects all that the operator makes.
+pub const OURS: &str = "app.kubernetes.io/managed-by=syncmesh";
+/// Selects the pods of all agents.
+pub const ALL_AGENTS: &str = "app.kubernetes.io/name=syncmesh-agent";
 
 /// Labels by which the pods of a mesh's agents are found.
 pub fn of_agents(mesh: &str) -> BTreeMap<String, String> {

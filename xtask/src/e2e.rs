@@ -3,6 +3,7 @@
 use crate::failure::{Failure, Outcome};
 use crate::repository;
 use clap::Args;
+use std::process::Command;
 
 /// Which stories to tell.
 #[derive(Args)]
@@ -20,6 +21,10 @@ pub struct Options {
 
 /// Tells the stories; their words go through.
 pub fn run(options: &Options) -> Outcome<()> {
+    // Stories start the operator from beside their own binary.
+    let mut operator = repository::cargo();
+    operator.args(["build", "--quiet", "--release", "-p", "syncmesh-operator"]);
+    run_to_its_end(operator)?;
     let mut command = repository::cargo();
     command.args(["run", "--quiet", "--release", "-p", "syncmesh-e2e", "--"]);
     for name in &options.story {
@@ -31,7 +36,11 @@ pub fn run(options: &Options) -> Outcome<()> {
     if options.keep {
         command.arg("--keep");
     }
+    run_to_its_end(command)
+}
+
+fn run_to_its_end(mut command: Command) -> Outcome<()> {
     let status = command.status().map_err(|reason| Failure::new(format!("could not run cargo: {reason}")))?;
-    // The stories have said what failed.
+    // It has said itself what failed.
     if status.success() { Ok(()) } else { Err(Failure::reported()) }
 }

@@ -1,6 +1,7 @@
 //! The stories, one file each.
 
 mod desired;
+mod operator;
 mod schema;
 
 use crate::cluster::Cluster;
@@ -13,10 +14,12 @@ pub enum Story {
     Schema,
     /// What the API server says to what the operator wants.
     Desired,
+    /// What operators make of a mesh and a volume.
+    Operator,
 }
 
 /// All of them, in the order in which they are told.
-pub const STORIES: &[Story] = &[Story::Schema, Story::Desired];
+pub const STORIES: &[Story] = &[Story::Schema, Story::Desired, Story::Operator];
 
 impl Story {
     /// What `--story` calls it.
@@ -24,6 +27,7 @@ impl Story {
         match self {
             Self::Schema => "schema",
             Self::Desired => "desired",
+            Self::Operator => "operator",
         }
     }
 
@@ -32,13 +36,16 @@ impl Story {
         match self {
             Self::Schema => "the API server takes our kinds, and accepts and refuses the examples as they say",
             Self::Desired => "the API server takes what the operator wants for meshes and volumes",
+            Self::Operator => {
+                "a volume gets replicas and a bound claim, one operator follows another, and nothing goes by absence"
+            }
         }
     }
 
     /// Whether it belongs to a run that names no story.
     pub fn is_quick(self) -> bool {
         match self {
-            Self::Schema | Self::Desired => true,
+            Self::Schema | Self::Desired | Self::Operator => true,
         }
     }
 
@@ -47,6 +54,7 @@ impl Story {
         match self {
             Self::Schema => schema::tell(cluster).await,
             Self::Desired => desired::tell(cluster).await,
+            Self::Operator => operator::tell(cluster).await,
         }
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod desired;
 pub mod nodes;
+pub(crate) mod reconcile;
 pub mod status;

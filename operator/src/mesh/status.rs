@@ -136,7 +136,7 @@ fn fresh(now: &Time, before: &[MeshMember], member: MeshMember) -> MeshMember {
 }
 
 /// Nodes whose agent's pod is ready.
-fn ready_nodes(pods: &[Pod]) -> BTreeSet<&str> {
+pub fn ready_nodes(pods: &[Pod]) -> BTreeSet<&str> {
     let is_ready = |pod: &&Pod| {
         let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
         pod.metadata.deletion_timestamp.is_none()

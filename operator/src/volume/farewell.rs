@@ -2,6 +2,7 @@
 
 use super::World;
 use super::claims::{Found, Mount, mounts};
+use crate::labels;
 use syncmesh_crds::replica::{Data, Desired as Wish};
 use syncmesh_crds::volume::ReclaimPolicy;
 
@@ -38,7 +39,7 @@ pub fn next(world: &World<'_>, volumes: &[String], waited_seconds: i64) -> Step 
     if !volumes.is_empty() {
         return Step::DeleteVolumes(volumes.to_vec());
     }
-    if world.volume.spec.reclaim_policy == ReclaimPolicy::Delete {
+    if world.volume.spec.reclaim_policy == ReclaimPolicy::Delete && is_confirmed(world) {
         let unordered = names(world, |replica| replica.spec.desired == Wish::Present);
         if !unordered.is_empty() {
             return Step::OrderRemoval(unordered);
@@ -60,6 +61,12 @@ pub fn next(world: &World<'_>, volumes: &[String], waited_seconds: i64) -> Step 
     if left.is_empty() { Step::Release } else { Step::DeleteReplicas(left) }
 }
 
+/// Whether somebody has said, by name, that the files are to go. Who deletes the kind or the namespace has not.
+fn is_confirmed(world: &World<'_>) -> bool {
+    let annotations = world.volume.metadata.annotations.as_ref();
+    annotations.and_then(|all| all.get(labels::CONFIRM_DELETE)).is_some_and(|name| name == world.name())
+}
+
 fn names(world: &World<'_>, which: impl Fn(&syncmesh_crds::SyncReplica) -> bool) -> Vec<String> {
     world.replicas.iter().filter(|replica| which(replica)).filter_map(|replica| replica.metadata.name.clone()).collect()
 }
@@ -72,6 +79,8 @@ mod tests {
 
     fn cluster(policy: ReclaimPolicy) -> Cluster {
         let mut cluster = Cluster::with_nodes(&["a", "b"]);
+        let confirmed = (labels::CONFIRM_DELETE.to_owned(), "docs".to_owned());
+        cluster.volume.metadata.annotations = Some([confirmed].into());
         cluster.volume.spec.reclaim_policy = policy;
         cluster.reconcile();
         cluster.initialize();
@@ -104,6 +113,13 @@ mod tests {
         assert_eq!(next(&cluster.world(), &[], 0), Step::DeleteReplicas(replicas));
         cluster.replicas.clear();
         assert_eq!(next(&cluster.world(), &[], 0), Step::Release);
+    }
+
+    #[test]
+    fn files_that_nobody_confirmed_stay_when_their_kind_or_namespace_is_deleted() {
+        let mut cluster = cluster(ReclaimPolicy::Delete);
+        cluster.volume.metadata.annotations = None;
+        assert!(matches!(next(&cluster.world(), &[], 0), Step::DeleteReplicas(_)));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! A volume: its replicas on nodes, what pods mount, and how it is.
 
+mod binding;
 pub mod claims;
 pub mod desired;
 pub mod farewell;
+pub(crate) mod reconcile;
 pub mod refusal;
 pub mod status;
 

@@ -7,12 +7,12 @@ use crate::conditions::{self, Finding};
 use crate::labels;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::BTreeSet;
-use syncmesh_crds::SyncReplica;
 use syncmesh_crds::condition::Holds;
 use syncmesh_crds::replica::{Data, Orphan, SyncReplicaStatus};
 use syncmesh_crds::state::State;
 use syncmesh_crds::units::Size;
 use syncmesh_crds::volume::{SyncVolumeStatus, WriteMode};
+use syncmesh_crds::{SyncReplica, SyncVolume};
 
 /// Conditions of replicas that are conditions of their volume, too, as soon as one of them has it.
 const OF_ANY_REPLICA: [&str; 2] = ["QuotaExceeded", "UnsuitableWorkload"];
@@ -55,6 +55,21 @@ pub fn status(world: &World<'_>, desired: &Desired, agents: &BTreeSet<&str>, now
         barrier: barrier(world, &views),
         message,
         conditions: conditions::after(&before.conditions, findings, generation, now),
+    }
+}
+
+/// How a volume is whose mesh isn't there. What was known of it stays.
+pub fn without_mesh(volume: &SyncVolume, now: &Time) -> SyncVolumeStatus {
+    let before = volume.status.clone().unwrap_or_default();
+    let message = format!("mesh {} is not there: make it, or name another one in a new volume", volume.spec.mesh);
+    let generation = volume.metadata.generation;
+    let findings = vec![Finding::new("Ready", Holds::False, "MeshMissing", message.clone())];
+    SyncVolumeStatus {
+        observed_generation: generation,
+        state: Some(if before.initialized { State::Unknown } else { State::Pending }),
+        message: Some(message),
+        conditions: conditions::after(&before.conditions, findings, generation, now),
+        ..before
     }
 }
 
@@ -308,6 +323,15 @@ mod tests {
 
     fn now() -> Time {
         Time(k8s_openapi::jiff::Timestamp::from_second(100).unwrap())
+    }
+
+    #[test]
+    fn a_volume_whose_mesh_is_missing_says_so_and_keeps_its_figures() {
+        let mut cluster = in_sync();
+        cluster.volume.status.get_or_insert_default().files = Some(3);
+        let status = without_mesh(&cluster.volume, &now());
+        assert_eq!((status.state, status.files), (Some(State::Unknown), Some(3)));
+        assert!(status.message.unwrap().contains("mesh default is not there: make it"));
     }
 
     /// Two nodes that are in sync, and a bound claim.

@@ -1,0 +1,49 @@
+//! Carries questions of a volume's replicas to people, and their answers back.
+
+use super::{decisions, desired};
+use crate::error::Error;
+use crate::operator::{Operator, copies};
+use crate::writes::Manager;
+use kube::ResourceExt;
+use serde_json::json;
+use std::time::Duration;
+use syncmesh_crds::{SyncConflict, SyncVolume};
+
+/// Makes a volume's questions what its replicas ask, and tells replicas what was answered.
+///
+/// # Errors
+/// The API server refused a call, or couldn't be reached.
+pub async fn reconcile(volume: &SyncVolume, operator: &Operator) -> Result<Option<Duration>, Error> {
+    let (caches, writes) = (&operator.caches, &operator.writes);
+    // Whoever parts with a volume parts with its questions.
+    if volume.metadata.deletion_timestamp.is_some() {
+        return Ok(None);
+    }
+    let (name, namespace) = (volume.name_any(), volume.namespace());
+    let replicas = copies(&caches.replicas, |replica| replica.spec.volume == name && replica.namespace() == namespace);
+    let existing =
+        copies(&caches.conflicts, |conflict| conflict.spec.volume == name && conflict.namespace() == namespace);
+    let desired = desired(&replicas, &existing);
+    for question in &desired.asked {
+        let status = question.status.clone().unwrap_or_default();
+        writes.apply(Manager::Questions, &SyncConflict { status: None, ..question.clone() }).await?;
+        writes.apply_status(question, &status).await?;
+    }
+    let named = |name: &str| existing.iter().find(|question| question.metadata.name.as_deref() == Some(name));
+    for (name, status) in &desired.changed {
+        if let Some(question) = named(name) {
+            writes.apply_status(question, status).await?;
+        }
+    }
+    for question in desired.settled.iter().filter_map(|name| named(name)) {
+        writes.delete(question).await?;
+    }
+    for replica in &replicas {
+        let decisions = decisions(replica, &existing);
+        if decisions != replica.spec.decisions {
+            let fields = json!({ "spec": { "decisions": decisions } });
+            writes.apply_fields(Manager::Decisions, replica, fields).await?;
+        }
+    }
+    Ok(None)
+}

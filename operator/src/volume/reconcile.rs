@@ -1,0 +1,273 @@
+//! Carries out what a volume should have, and writes how it is.
+
+use super::binding;
+use super::claims::Mount;
+use super::desired::{Desired, desired};
+use super::farewell::{self, PATIENCE_SECONDS};
+use super::status::{status, without_mesh};
+use super::{World, volume_id};
+use crate::difference;
+use crate::error::Error;
+use crate::labels::{self, FINALIZER};
+use crate::mesh::status::ready_nodes;
+use crate::operator::{Operator, copies, now};
+use crate::writes::Manager;
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim};
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+use serde_json::{Value, json};
+use std::time::Duration;
+use syncmesh_crds::mesh::SyncMeshSpec;
+use syncmesh_crds::replica::SyncReplicaSpec;
+use syncmesh_crds::volume::SyncVolumeStatus;
+use syncmesh_crds::{SyncConflict, SyncMesh, SyncReplica, SyncVolume};
+use tracing::info;
+
+/// What a `World` borrows, as the caches have it.
+struct Gathered {
+    mesh: SyncMesh,
+    namespace: Namespace,
+    nodes: Vec<Node>,
+    replicas: Vec<SyncReplica>,
+    claims: Vec<PersistentVolumeClaim>,
+    others: Vec<SyncVolume>,
+    persistent_volumes: Vec<PersistentVolume>,
+}
+
+impl Gathered {
+    /// None while the namespace isn't known, which is a watch that comes later than another.
+    fn of(volume: &SyncVolume, mesh: SyncMesh, operator: &Operator) -> Option<Self> {
+        let caches = &operator.caches;
+        let (name, own) = (volume.name_any(), volume.namespace()?);
+        let namespace = caches.namespaces.get(&ObjectRef::new(&own))?;
+        let is_here = |namespace: Option<String>| namespace.as_ref() == Some(&own);
+        Some(Self {
+            namespace: (*namespace).clone(),
+            nodes: copies(&caches.nodes, |_| true),
+            replicas: copies(&caches.replicas, |replica| replica.spec.volume == name && is_here(replica.namespace())),
+            claims: copies(&caches.claims, |claim| is_here(claim.namespace())),
+            others: copies(&caches.volumes, |other| {
+                other.spec.mesh == volume.spec.mesh && other.metadata.uid != volume.metadata.uid
+            }),
+            persistent_volumes: copies(&caches.persistent_volumes, |persistent| {
+                let label = |key: &str| persistent.labels().get(key);
+                label(labels::NAMESPACE) == Some(&own) && label(labels::VOLUME) == Some(&name)
+            }),
+            mesh,
+        })
+    }
+
+    fn world<'a>(&'a self, volume: &'a SyncVolume) -> World<'a> {
+        World {
+            volume,
+            mesh: &self.mesh,
+            namespace: &self.namespace,
+            nodes: &self.nodes,
+            replicas: &self.replicas,
+            claims: &self.claims,
+            others: &self.others,
+            writer: volume.status.as_ref().and_then(|status| status.writer.as_ref()),
+        }
+    }
+}
+
+/// Makes a volume's replicas and mounts what they should be. The result is when to look again without being told.
+///
+/// # Errors
+/// The API server refused a call, or couldn't be reached.
+pub async fn reconcile(volume: &SyncVolume, operator: &Operator) -> Result<Option<Duration>, Error> {
+    let mesh = operator.caches.meshes.get(&ObjectRef::new(&volume.spec.mesh));
+    let is_deleted = volume.metadata.deletion_timestamp.is_some();
+    let mesh = match mesh {
+        Some(mesh) => (*mesh).clone(),
+        // A mesh that is gone has no say in how a volume goes.
+        None if is_deleted => SyncMesh::new(&volume.spec.mesh, SyncMeshSpec::default()),
+        None => {
+            write_status(volume, without_mesh(volume, &now()), operator).await?;
+            return Ok(None);
+        }
+    };
+    let Some(gathered) = Gathered::of(volume, mesh, operator) else { return Ok(None) };
+    let world = gathered.world(volume);
+    // The volume comes again with it.
+    if !is_deleted && !has_finalizer(volume) {
+        return hold_on(volume, operator).await.map(|()| None);
+    }
+    let desired = desired(&world);
+    if !is_deleted {
+        carry_out(&world, &desired, &gathered.persistent_volumes, operator).await?;
+    }
+    let pods = copies(&operator.caches.pods, |pod| pod.labels().get(labels::MESH) == Some(&volume.spec.mesh));
+    write_status(volume, status(&world, &desired, &ready_nodes(&pods), &now()), operator).await?;
+    // The status comes first, because after the last step there is no object to write it into.
+    if is_deleted { part(&world, &gathered.persistent_volumes, operator).await } else { Ok(None) }
+}
+
+fn has_finalizer(volume: &SyncVolume) -> bool {
+    volume.finalizers().iter().any(|one| one == FINALIZER)
+}
+
+async fn carry_out(
+    world: &World<'_>,
+    desired: &Desired,
+    volumes: &[PersistentVolume],
+    operator: &Operator,
+) -> Result<(), Error> {
+    if desired.refusal.is_some() {
+        return Ok(());
+    }
+    for replica in &desired.replicas {
+        let existing = world.replicas.iter().find(|old| old.metadata.name == replica.metadata.name);
+        if !existing.is_some_and(|existing| is_same(existing, replica)) {
+            operator.writes.apply(Manager::Replicas, replica).await?;
+        }
+    }
+    for replica in named(world.replicas, &desired.forgotten) {
+        operator.writes.delete(replica).await?;
+    }
+    for mount in &desired.mounts {
+        bind(world, mount, volumes, operator).await?;
+    }
+    Ok(())
+}
+
+/// Decisions are written by somebody else.
+fn is_same(existing: &SyncReplica, desired: &SyncReplica) -> bool {
+    let spec = SyncReplicaSpec { decisions: Vec::new(), ..existing.spec.clone() };
+    spec == desired.spec && existing.metadata.labels == desired.metadata.labels
+}
+
+/// Takes the next step towards a bound claim; the watches tell when it is done.
+async fn bind(
+    world: &World<'_>,
+    mount: &Mount,
+    volumes: &[PersistentVolume],
+    operator: &Operator,
+) -> Result<(), Error> {
+    let writes = &operator.writes;
+    let existing = volumes.iter().find(|volume| volume.metadata.name == mount.volume.metadata.name);
+    let wanted = difference::signed(mount.volume.clone());
+    let is_right = existing.is_some_and(|existing| difference::is_there(&wanted, existing));
+    match binding::next(world, mount, existing, is_right) {
+        binding::Step::Rest => Ok(()),
+        binding::Step::ApplyVolume if writes.is_wanted_still(world.volume).await? => {
+            writes.apply(Manager::Mounts, &wanted).await
+        }
+        binding::Step::MakeClaim if writes.is_wanted_still(world.volume).await? => {
+            writes.create(Manager::Mounts, &mount.claim).await
+        }
+        binding::Step::ApplyVolume | binding::Step::MakeClaim => Ok(()),
+        binding::Step::Release(uid) => {
+            let path = "/spec/claimRef/uid";
+            let operations =
+                vec![json!({ "op": "test", "path": path, "value": uid }), json!({ "op": "remove", "path": path })];
+            writes.change(Manager::Mounts, existing.unwrap_or(&mount.volume), operations).await
+        }
+        binding::Step::Touch(count) => {
+            let fields = json!({ "metadata": { "annotations": { labels::TOUCHED: count.to_string() } } });
+            writes.annotate(Manager::Mounts, &mount.claim, fields).await
+        }
+    }
+}
+
+/// Takes the next step of a volume's farewell.
+async fn part(world: &World<'_>, volumes: &[PersistentVolume], operator: &Operator) -> Result<Option<Duration>, Error> {
+    let writes = &operator.writes;
+    if !has_finalizer(world.volume) {
+        return Ok(None);
+    }
+    let prefix = format!("syncmesh-{}-", volume_id(world.volume));
+    let volumes: Vec<&PersistentVolume> =
+        volumes.iter().filter(|volume| volume.name_any().starts_with(&prefix)).collect();
+    let names: Vec<String> = volumes.iter().map(|volume| volume.name_any()).collect();
+    let waited = waited_seconds(world.volume);
+    match farewell::next(world, &names, waited) {
+        farewell::Step::DeleteClaims(names) => {
+            for claim in world.claims.iter().filter(|claim| names.contains(&claim.name_any())) {
+                writes.delete(claim).await?;
+            }
+        }
+        farewell::Step::DeleteVolumes(_) => {
+            for volume in volumes {
+                writes.delete(volume).await?;
+            }
+        }
+        farewell::Step::OrderRemoval(names) => {
+            for replica in named(world.replicas, &names) {
+                let order = json!({ "op": "replace", "path": "/spec/desired", "value": "Absent" });
+                writes.change(Manager::Replicas, replica, vec![order]).await?;
+            }
+        }
+        farewell::Step::AwaitRemoval(nodes) => {
+            info!("waiting for {} to remove the files of {}", nodes.join(", "), world.name());
+            let left = u64::try_from(PATIENCE_SECONDS - waited).unwrap_or(0);
+            return Ok(Some(Duration::from_secs(left + 1)));
+        }
+        farewell::Step::DeleteReplicas(names) => {
+            for replica in named(world.replicas, &names) {
+                writes.delete(replica).await?;
+            }
+        }
+        farewell::Step::Release => {
+            for question in questions(world, operator) {
+                writes.delete(&question).await?;
+            }
+            let_go(world.volume, operator).await?;
+        }
+    }
+    Ok(None)
+}
+
+fn questions(world: &World<'_>, operator: &Operator) -> Vec<SyncConflict> {
+    copies(&operator.caches.conflicts, |question| {
+        question.spec.volume == world.name() && question.namespace().as_deref() == Some(world.namespace_name())
+    })
+}
+
+fn waited_seconds(volume: &SyncVolume) -> i64 {
+    let since = volume.metadata.deletion_timestamp.as_ref();
+    since.map_or(0, |since| now().0.as_second() - since.0.as_second())
+}
+
+fn named<'a>(replicas: &'a [SyncReplica], names: &'a [String]) -> impl Iterator<Item = &'a SyncReplica> {
+    replicas.iter().filter(|replica| replica.metadata.name.as_ref().is_some_and(|name| names.contains(name)))
+}
+
+/// Adds the finalizer, if the list of them is what was read.
+async fn hold_on(volume: &SyncVolume, operator: &Operator) -> Result<(), Error> {
+    let before = volume.metadata.finalizers.clone();
+    let after: Vec<String> = before.iter().flatten().cloned().chain([FINALIZER.to_owned()]).collect();
+    let operations = vec![
+        json!({ "op": "test", "path": "/metadata/finalizers", "value": before }),
+        json!({ "op": "add", "path": "/metadata/finalizers", "value": after }),
+    ];
+    operator.writes.change(Manager::Replicas, volume, operations).await
+}
+
+/// Takes the finalizer away, if the list of them is what was read.
+async fn let_go(volume: &SyncVolume, operator: &Operator) -> Result<(), Error> {
+    let before = volume.finalizers();
+    let after: Vec<&String> = before.iter().filter(|one| *one != FINALIZER).collect();
+    let operations: Vec<Value> = vec![
+        json!({ "op": "test", "path": "/metadata/finalizers", "value": before }),
+        json!({ "op": "replace", "path": "/metadata/finalizers", "value": after }),
+    ];
+    operator.writes.change(Manager::Replicas, volume, operations).await
+}
+
+/// Writes a status that is another one than before, and tells of another state.
+async fn write_status(volume: &SyncVolume, status: SyncVolumeStatus, operator: &Operator) -> Result<(), Error> {
+    let before = volume.status.as_ref();
+    // A volume without its finalizer is gone, or about to be.
+    let is_going = volume.metadata.deletion_timestamp.is_some() && !has_finalizer(volume);
+    if is_going || before == Some(&status) {
+        return Ok(());
+    }
+    operator.writes.apply_status(volume, &status).await?;
+    match status.state {
+        Some(state) if before.and_then(|before| before.state) != Some(state) => {
+            operator.writes.tell(volume, state, status.message.as_deref()).await
+        }
+        _ => Ok(()),
+    }
+}
