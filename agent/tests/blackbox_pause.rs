@@ -58,13 +58,16 @@ fn what_the_configuration_pauses_no_command_resumes() {
     state(&mesh.agents[0], "Paused", "`paused: true`");
     let refused = mesh.agents[0].ask(&["resume"]);
     let told = words(&refused);
-    assert!(refused.status.code() == Some(1) && told.contains("take it out and restart"), "{told}");
+    assert!(refused.status.code() == Some(1) && told.contains("stands in the configuration; take it out"), "{told}");
     assert_eq!(mesh.agents[0].volume_status().unwrap()["files"], 0, "it looked at nothing");
-    mesh.agents[0].stop();
+    // It goes on by itself once that is done.
     mesh.agents[0].configure("a", &[], "");
-    mesh.agents[0].start();
+    let a = &mesh.agents[0];
+    wait_until("it has found the file", || match a.volume_status() {
+        Some(volume) if volume["files"] == 1 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
     mesh.agents[0].in_sync();
-    assert_eq!(mesh.agents[0].volume_status().unwrap()["files"], 1);
 }
 
 #[test]

@@ -118,13 +118,18 @@ fn keep_logs(home: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
 
     /// Two nodes with an agent that does nothing but claim that all is well.
     fn mesh<'a>(home: &Path, screen: &'a Screen) -> Mesh<'a> {
         let agent = home.join("agent");
-        fs::write(&agent, "#!/bin/sh\ncase $1 in\nca) mkdir -p \"$4\";;\nrun) exec sleep 600;;\nesac\n").unwrap();
-        fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).unwrap();
+        let script = "#!/bin/sh\ncase $1 in\nca) mkdir -p \"$4\";;\nrun) exec sleep 600;;\nesac\n";
+        // By another process: a program that another test starts meanwhile would inherit what this one has open for writing, and
+        // until it has become that program nobody can run the script.
+        let write = "printf %s \"$2\" > \"$1\" && chmod 755 \"$1\"";
+        let written = Command::new("sh").args(["-c", write, "sh"]).arg(&agent).arg(script).status().unwrap();
+        assert!(written.success());
         let mesh = Mesh::create(&agent, home, 2, screen).unwrap();
         input::repository_copies(mesh.volume(0), &|| {}).unwrap();
         mesh
