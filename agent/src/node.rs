@@ -505,8 +505,9 @@ impl<I: Io> Node<I> {
         match result {
             Ok(events) => {
                 self.counters.events += events.len() as u64;
+                let settle = volume.settings.get().settle;
                 for event in &events {
-                    volume.watches.apply(event, &mut volume.dirty, now, volume.settings.get().settle);
+                    volume.watches.apply(event, &mut volume.dirty, now, settle);
                 }
             }
             Err(error) => {

@@ -459,20 +459,17 @@ impl Work<'_> {
 
     /// What is published in a directory. Each row is read once: what goes meanwhile was going, or is gone.
     fn inside(&self, directory: &RelativePath) -> Result<Inside, RegistryError> {
-        const ROWS: usize = 256;
-        let mut after = None;
         let (mut has_any, mut goes) = (false, false);
-        loop {
-            let rows = self.context.registry.children(self.job.volume, directory, after.as_ref(), ROWS)?;
-            has_any |= rows.iter().any(|(_, row)| row.live().is_some());
-            goes |= rows.iter().any(|(_, row)| row.wanted.is_some());
-            match rows.last() {
-                Some((name, _)) if rows.len() == ROWS && !(has_any && goes) => after = Some(name.clone()),
-                _ if !has_any => return Ok(Inside::Nothing),
-                _ if goes => return Ok(Inside::Goes),
-                _ => return Ok(Inside::Stays),
-            }
-        }
+        self.context.registry.any_child(self.job.volume, directory, |row| {
+            has_any |= row.live().is_some();
+            goes |= row.wanted.is_some();
+            has_any && goes
+        })?;
+        Ok(match (has_any, goes) {
+            (false, _) => Inside::Nothing,
+            (true, true) => Inside::Goes,
+            (true, false) => Inside::Stays,
+        })
     }
 
     /// A leftover is in the way. A directory that is made again elsewhere takes it over; anything else has to wait until its

@@ -334,14 +334,25 @@ impl Registry {
 
     /// Is anything published below this directory?
     pub fn has_live_children(&self, volume: u16, directory: &RelativePath) -> Result<bool, RegistryError> {
+        self.any_child(volume, directory, |row| row.live().is_some())
+    }
+
+    /// Looks at the rows of a directory's children, each once, until one is it.
+    pub fn any_child(
+        &self,
+        volume: u16,
+        directory: &RelativePath,
+        mut is_it: impl FnMut(&Row) -> bool,
+    ) -> Result<bool, RegistryError> {
+        const ROWS: usize = 64;
         let mut after = None;
         loop {
-            let rows = self.children(volume, directory, after.as_ref(), 64)?;
-            if rows.iter().any(|(_, row)| row.live().is_some()) {
+            let rows = self.children(volume, directory, after.as_ref(), ROWS)?;
+            if rows.iter().any(|(_, row)| is_it(row)) {
                 return Ok(true);
             }
             match rows.last() {
-                Some((name, _)) if rows.len() == 64 => after = Some(name.clone()),
+                Some((name, _)) if rows.len() == ROWS => after = Some(name.clone()),
                 _ => return Ok(false),
             }
         }
