@@ -107,6 +107,29 @@ impl Writes {
         written.map(drop).map_err(Error::call(what))
     }
 
+    /// Writes a status that is another one than before, and tells of another state.
+    pub async fn show<K, S>(
+        &self,
+        object: &K,
+        before: Option<&S>,
+        after: &S,
+        state: fn(&S) -> Option<State>,
+        message: Option<&str>,
+    ) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = ()>,
+        S: Serialize + PartialEq,
+    {
+        if before == Some(after) {
+            return Ok(());
+        }
+        self.apply_status(object, after).await?;
+        match state(after) {
+            Some(now) if before.and_then(state) != Some(now) => self.tell(object, now, message).await,
+            _ => Ok(()),
+        }
+    }
+
     /// Makes an object. One of that name that is there already stays as it is, whosever it is.
     pub async fn create<K>(&self, manager: Manager, object: &K) -> Result<(), Error>
     where

@@ -7,16 +7,11 @@ use std::process::Command;
 
 /// Which stories to tell.
 #[derive(Args)]
+#[command(disable_help_flag = true)]
 pub struct Options {
-    /// Only this story; can be given several times. `list` names them all.
-    #[arg(long, value_name = "NAME")]
-    story: Vec<String>,
-    /// All stories, not only those that are quick.
-    #[arg(long, conflicts_with = "story")]
-    all: bool,
-    /// Leave in the cluster what a story made, for looking at it.
-    #[arg(long)]
-    keep: bool,
+    /// The stories' own flags, which `--help` names
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
+    flags: Vec<String>,
 }
 
 /// Tells the stories; their words go through.
@@ -26,16 +21,7 @@ pub fn run(options: &Options) -> Outcome<()> {
     operator.args(["build", "--quiet", "--release", "-p", "syncmesh-operator"]);
     run_to_its_end(operator)?;
     let mut command = repository::cargo();
-    command.args(["run", "--quiet", "--release", "-p", "syncmesh-e2e", "--"]);
-    for name in &options.story {
-        command.args(["--story", name]);
-    }
-    if options.all {
-        command.arg("--all");
-    }
-    if options.keep {
-        command.arg("--keep");
-    }
+    command.args(["run", "--quiet", "--release", "-p", "syncmesh-e2e", "--"]).args(&options.flags);
     run_to_its_end(command)
 }
 

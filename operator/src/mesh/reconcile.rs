@@ -41,13 +41,7 @@ pub async fn reconcile(mesh: &SyncMesh, operator: &Operator) -> Result<Option<Du
         refused: refused.as_deref(),
         now: &now(),
     });
-    if mesh.status.as_ref() != Some(&status) {
-        writes.apply_status(mesh, &status).await?;
-        let before = mesh.status.as_ref().and_then(|before| before.state);
-        if let Some(state) = status.state.filter(|state| Some(*state) != before) {
-            writes.tell(mesh, state, status.message.as_deref()).await?;
-        }
-    }
+    writes.show(mesh, mesh.status.as_ref(), &status, |status| status.state, status.message.as_deref()).await?;
     Ok(None)
 }
 

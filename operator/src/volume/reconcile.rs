@@ -257,17 +257,11 @@ async fn let_go(volume: &SyncVolume, operator: &Operator) -> Result<(), Error> {
 
 /// Writes a status that is another one than before, and tells of another state.
 async fn write_status(volume: &SyncVolume, status: SyncVolumeStatus, operator: &Operator) -> Result<(), Error> {
-    let before = volume.status.as_ref();
     // A volume without its finalizer is gone, or about to be.
     let is_going = volume.metadata.deletion_timestamp.is_some() && !has_finalizer(volume);
-    if is_going || before == Some(&status) {
+    if is_going {
         return Ok(());
     }
-    operator.writes.apply_status(volume, &status).await?;
-    match status.state {
-        Some(state) if before.and_then(|before| before.state) != Some(state) => {
-            operator.writes.tell(volume, state, status.message.as_deref()).await
-        }
-        _ => Ok(()),
-    }
+    let (before, message) = (volume.status.as_ref(), status.message.as_deref());
+    operator.writes.show(volume, before, &status, |status| status.state, message).await
 }
