@@ -2,7 +2,7 @@
 
 use super::{World, refusal};
 use crate::mesh::desired::node_terms;
-use crate::{labels, names};
+use crate::{labels, names, provision};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::core::ObjectMeta;
@@ -15,13 +15,27 @@ const REQUEST: Size = Size(1 << 20);
 /// What a PersistentVolume shows whose volume has no limit: 1000Ti. It has to show something.
 const NO_LIMIT: Size = Size(1000 << 40);
 
+/// Who made a PersistentVolume for a claim, as Kubernetes' own provisioners say it.
+const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+
 /// A claim and its PersistentVolume.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mount {
     /// Made first, for the claim.
     pub volume: core::PersistentVolume,
-    /// Made second, for the volume.
+    /// Made second, for the volume, unless a user made it.
     pub claim: core::PersistentVolumeClaim,
+    /// Whose claim it is.
+    pub maker: Maker,
+}
+
+/// Whose a claim is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// The operator makes it for the volume, and deletes it with the volume.
+    Operator,
+    /// A user made it, of a StorageClass of ours, and the volume was made for it.
+    User,
 }
 
 impl Mount {
@@ -35,8 +49,12 @@ impl Mount {
         let Some(claim) = world.claims.iter().find(|claim| claim.metadata.name == self.claim.metadata.name) else {
             return Found::Nothing;
         };
-        let volume = |claim: &'a core::PersistentVolumeClaim| claim.spec.as_ref()?.volume_name.as_deref();
-        if volume(claim) != self.volume.metadata.name.as_deref() {
+        let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref());
+        let is_ours = match self.maker {
+            Maker::Operator => volume == self.volume.metadata.name.as_deref(),
+            Maker::User => claim.metadata.uid == self.claim.metadata.uid,
+        };
+        if !is_ours {
             return Found::Foreign;
         }
         let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -78,6 +96,16 @@ impl Access {
 /// All that pods of a volume may mount.
 pub fn mounts(world: &World<'_>) -> Vec<Mount> {
     let spec = &world.volume.spec;
+    if let Some(owner) = provision::claim_of(world.volume) {
+        let claim = world.claims.iter().find(|claim| claim.metadata.uid.as_ref() == Some(&owner.uid));
+        let provisioned = claim.map(|claim| provisioned(world, claim));
+        let readers = match spec.mode {
+            WriteMode::ReadWriteMany => None,
+            WriteMode::SingleWriter => Some(mount(world, &names::of_readers(&owner.name), Access::Read)),
+        };
+        // Without its claim a volume is about to go.
+        return provisioned.into_iter().flat_map(|mount| [Some(mount), readers.clone()]).flatten().collect();
+    }
     let mut claims: Vec<String> = spec.claims.iter().map(|claim| claim.name.clone()).collect();
     if claims.is_empty() {
         claims.push(world.name().to_owned());
@@ -90,6 +118,19 @@ pub fn mounts(world: &World<'_>) -> Vec<Mount> {
         }
     };
     claims.into_iter().flat_map(accesses).map(|(name, access)| mount(world, &name, access)).collect()
+}
+
+/// The claim is there already, and says how it is to be mounted; its PersistentVolume is made for it alone, so that it is bound at once.
+fn provisioned(world: &World<'_>, claim: &core::PersistentVolumeClaim) -> Mount {
+    let asks = claim.spec.clone().unwrap_or_default();
+    let Mount { mut volume, .. } = mount(world, claim.metadata.name.as_deref().unwrap_or_default(), Access::Write);
+    volume.metadata.name = Some(provision::name(claim));
+    volume.metadata.annotations = Some([(PROVISIONED_BY.to_owned(), provision::PROVISIONER.to_owned())].into());
+    let spec = volume.spec.get_or_insert_default();
+    spec.access_modes = asks.access_modes;
+    spec.storage_class_name = asks.storage_class_name;
+    spec.claim_ref.get_or_insert_default().uid.clone_from(&claim.metadata.uid);
+    Mount { volume, claim: claim.clone(), maker: Maker::User }
 }
 
 fn mount(world: &World<'_>, claim: &str, access: Access) -> Mount {
@@ -137,6 +178,7 @@ fn mount(world: &World<'_>, claim: &str, access: Access) -> Mount {
             }),
             status: None,
         },
+        maker: Maker::Operator,
     }
 }
 
@@ -244,15 +286,37 @@ mod tests {
     }
 
     #[test]
+    fn a_volume_for_a_claim_of_a_class_is_mounted_by_that_claim_as_it_asks() {
+        let mut cluster = Cluster::with_nodes(&["a"]);
+        let claim = provision::tests::claim(|_| ());
+        let class = k8s_openapi::api::storage::v1::StorageClass {
+            provisioner: provision::PROVISIONER.into(),
+            ..Default::default()
+        };
+        cluster.volume = provision::volume(&claim, Some(&class)).unwrap();
+        assert_eq!(mounts(&cluster.world()), [], "its claim is gone");
+        cluster.claims = vec![claim.clone().into()];
+        let mount = first(&cluster);
+        assert_eq!((mount.maker, &mount.claim), (Maker::User, &claim));
+        let spec = mount.volume.spec.clone().unwrap();
+        assert_eq!(spec.claim_ref.unwrap().uid, claim.metadata.uid);
+        assert_eq!(spec.storage_class_name.as_deref(), Some("syncmesh"));
+        assert_eq!(spec.access_modes, Some(vec!["ReadWriteOnce".to_owned()]));
+        let path = format!("/var/lib/syncmesh/volumes/{}/data", provision::name(&claim));
+        assert_eq!(spec.host_path.unwrap().path, path);
+        assert!(matches!(mount.found(&cluster.world()), Found::Unbound(_)));
+    }
+
+    #[test]
     fn a_claim_of_somebody_else_is_foreign_whatever_its_labels_say() {
         let mut cluster = Cluster::with_nodes(&["a"]);
         let ours = first(&cluster);
         assert_eq!(ours.found(&cluster.world()), Found::Nothing);
         let mut claim = ours.claim.clone();
-        cluster.claims = vec![claim.clone()];
+        cluster.claims = vec![claim.clone().into()];
         assert!(matches!(ours.found(&cluster.world()), Found::Unbound(_)));
         claim.spec.as_mut().unwrap().volume_name = Some("pvc-1".into());
-        cluster.claims = vec![claim];
+        cluster.claims = vec![claim.into()];
         assert_eq!(ours.found(&cluster.world()), Found::Foreign);
     }
 }

@@ -6,6 +6,7 @@ use super::{Place, World};
 use crate::{labels, names};
 use kube::core::ObjectMeta;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use syncmesh_crds::SyncReplica;
 use syncmesh_crds::replica::{Data, Desired as Wish, Member, Start, SyncReplicaSpec};
 use syncmesh_crds::volume::WriteMode;
@@ -40,6 +41,7 @@ pub fn desired(world: &World<'_>) -> Desired {
     let (staying, going): (Vec<&SyncReplica>, Vec<&SyncReplica>) = world
         .replicas
         .iter()
+        .map(Arc::as_ref)
         .filter(|replica| places.iter().all(|place| place.node != replica.spec.node))
         // That no node fits is more likely a mistake, or a list that wasn't read to its end, than a wish.
         .partition(|replica| places.is_empty() || has_only_copies(replica));
@@ -67,7 +69,7 @@ fn has_only_copies(replica: &SyncReplica) -> bool {
 /// A node that leaves is a member until others have its files.
 fn members(world: &World<'_>, places: &[Place], staying: &[&SyncReplica]) -> Vec<Member> {
     let known: BTreeMap<&str, &SyncReplica> =
-        world.replicas.iter().map(|replica| (replica.spec.node.as_str(), replica)).collect();
+        world.replicas.iter().map(|replica| (replica.spec.node.as_str(), &**replica)).collect();
     let replica_id = |node: &str| known.get(node).and_then(|replica| replica.status.as_ref()?.replica_id.clone());
     let wanted = places.iter().map(|place| Member {
         node: place.node.clone(),
