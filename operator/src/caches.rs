@@ -1,5 +1,7 @@
 //! What there is in the cluster, kept up to date by watches, and who is told of changes.
 
+mod users;
+
 use crate::identity::SIGNER;
 use crate::labels;
 use futures::StreamExt;
@@ -24,6 +26,7 @@ use std::sync::{Arc, OnceLock};
 use syncmesh_crds::{SyncConflict, SyncMesh, SyncReplica, SyncVolume};
 use tokio::task::JoinSet;
 use tracing::warn;
+use users::Users;
 
 /// What there is in the cluster.
 pub struct Caches {
@@ -59,6 +62,8 @@ pub struct Caches {
     pub classes: Store<StorageClass>,
     /// Requests to our signer.
     pub requests: Store<CertificateSigningRequest>,
+    /// Pods that use claims where one node writes.
+    pub users: Users,
     /// Refused pods of the DaemonSets in the operator's namespace.
     pub refusals: Store<ClusterEvent>,
 }
@@ -250,6 +255,7 @@ pub fn follow_all(client: &Client, home: &str) -> (Caches, Arc<Bell>, JoinSet<()
             all().labels(labels::OURS),
             |bell, bundle: &ConfigMap| bell.labelled(bundle),
         ),
+        users: Users::new(client, &bell),
         refusals: watch.cache(
             Api::namespaced(client.clone(), home),
             all().fields("involvedObject.kind=DaemonSet,reason=FailedCreate"),

@@ -18,6 +18,8 @@ pub const DIGEST: &str = "syncmesh.io/desired";
 pub const TOUCHED: &str = "syncmesh.io/touched";
 /// Asks for new roots of a mesh, as an annotation of a SyncMesh: each value does so once.
 pub const ROTATE_CA: &str = "syncmesh.io/rotate-ca";
+/// Machines whose files are given up, as an annotation of a SyncMesh: uids that their Node objects had, with commas.
+pub const FORGET_NODE: &str = "syncmesh.io/forget-node";
 /// The finalizer of a SyncVolume.
 pub const FINALIZER: &str = "syncmesh.io/volume";
 /// The finalizer of a SyncMesh.

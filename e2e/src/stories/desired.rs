@@ -46,8 +46,17 @@ async fn of_volume(
     namespace: &Namespace,
 ) -> Outcome<usize> {
     let writer = nodes.first().map(|node| Grant { node: node.name_any(), epoch: 1 });
-    let world =
-        World { volume, mesh, namespace, nodes, replicas: &[], claims: &[], others: &[], writer: writer.as_ref() };
+    let world = World {
+        volume,
+        mesh,
+        namespace,
+        nodes,
+        replicas: &[],
+        claims: &[],
+        others: &[],
+        writer: writer.as_ref(),
+        granted_seconds: 0,
+    };
     let desired = volume::desired::desired(&world);
     if let Some(refusal) = desired.refusal {
         return Err(Failure::new(format!("the operator itself refuses the volume: {refusal}")));

@@ -2,7 +2,7 @@
 
 use crate::conditions::{self, Finding};
 use crate::mesh::authority::Standing;
-use crate::mesh::nodes;
+use crate::mesh::members::{members, wanted};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +39,7 @@ pub struct World<'a> {
 pub fn status(world: &World<'_>) -> SyncMeshStatus {
     let before = world.mesh.status.clone().unwrap_or_default();
     let members = members(world, &before.members);
-    let wanted: BTreeSet<&str> = wanted(world).keys().copied().collect();
+    let wanted: BTreeSet<&str> = wanted(world).into_keys().collect();
     let is_ready = |member: &&MeshMember| member.state == MemberState::Ready && wanted.contains(member.node.as_str());
     let ready = members.iter().filter(is_ready).count();
     let lost: Vec<&str> = members
@@ -96,52 +96,6 @@ fn of_volumes(volumes: &[State]) -> (State, Option<String>) {
     }
 }
 
-/// Nodes that should have an agent, with their uids.
-fn wanted<'a>(world: &World<'a>) -> BTreeMap<&'a str, Option<&'a str>> {
-    let fitting = world.nodes.iter().filter(|node| nodes::should_run(world.mesh, node));
-    fitting.filter_map(|node| Some((node.metadata.name.as_deref()?, node.metadata.uid.as_deref()))).collect()
-}
-
-/// All nodes that should have an agent, and those that had one and took files with them which no other node has.
-fn members(world: &World<'_>, before: &[MeshMember]) -> Vec<MeshMember> {
-    let wanted = wanted(world);
-    let ready = ready_nodes(world.pods);
-    let member = |(node, uid): (&&str, &Option<&str>)| {
-        let told = told_by(world.replicas, node);
-        fresh(
-            world.now,
-            before,
-            MeshMember {
-                node: (*node).to_owned(),
-                node_uid: uid.map(Into::into),
-                replica_id: told.replica_id,
-                state: if ready.contains(node) { MemberState::Ready } else { MemberState::NotReady },
-                since: None,
-                only_copy_files: Some(told.only_copy_files),
-            },
-        )
-    };
-    let mut members: Vec<MeshMember> = wanted.iter().map(member).collect();
-    for old in before {
-        let is_another = wanted.get(old.node.as_str()).is_some_and(|uid| old.node_uid.as_deref() != *uid);
-        let is_gone = !wanted.contains_key(old.node.as_str());
-        let had_only_copies = old.only_copy_files.unwrap_or(0) > 0;
-        if (is_gone || is_another) && had_only_copies {
-            members.retain(|member| member.node != old.node);
-            members.push(fresh(world.now, before, MeshMember { state: MemberState::LostWithData, ..old.clone() }));
-        }
-    }
-    members.sort_by(|one, other| one.node.cmp(&other.node));
-    members
-}
-
-/// With the time since when it is what it is.
-fn fresh(now: &Time, before: &[MeshMember], member: MeshMember) -> MeshMember {
-    let same = before.iter().find(|old| old.node == member.node && old.state == member.state);
-    let since = same.and_then(|old| old.since.clone()).unwrap_or_else(|| now.clone());
-    MeshMember { since: Some(since), ..member }
-}
-
 /// Nodes whose agent's pod is ready.
 pub fn ready_nodes(pods: &[Arc<Pod>]) -> BTreeSet<&str> {
     let is_ready = |pod: &&Arc<Pod>| {
@@ -150,22 +104,6 @@ pub fn ready_nodes(pods: &[Arc<Pod>]) -> BTreeSet<&str> {
             && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
     };
     pods.iter().filter(is_ready).filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref()).collect()
-}
-
-/// What a node's replicas have told of it.
-#[derive(Default)]
-struct Told {
-    replica_id: Option<String>,
-    only_copy_files: u64,
-}
-
-fn told_by(replicas: &[Arc<SyncReplica>], node: &str) -> Told {
-    let statuses =
-        replicas.iter().filter(|replica| replica.spec.node == node).filter_map(|replica| replica.status.as_ref());
-    statuses.fold(Told::default(), |told, status| Told {
-        replica_id: told.replica_id.or_else(|| status.replica_id.clone()),
-        only_copy_files: told.only_copy_files + status.only_copy_files.unwrap_or(0),
-    })
 }
 
 /// Each node counts once, however many of its replicas tell.
@@ -371,41 +309,5 @@ mod tests {
         let blocked = with(SyncMeshStatus::default(), &[node("a", "1")], &[], Some("violates PodSecurity"));
         assert_eq!(blocked.state, Some(State::Failed));
         assert!(blocked.message.unwrap().contains("pod-security.kubernetes.io/enforce=privileged"));
-    }
-
-    #[test]
-    fn a_node_that_went_with_the_only_copies_stays_a_member_and_one_without_is_forgotten() {
-        let member = |node: &str, files| MeshMember {
-            node: node.into(),
-            node_uid: Some("1".into()),
-            replica_id: None,
-            state: MemberState::Ready,
-            since: Some(at(1)),
-            only_copy_files: Some(files),
-        };
-        let before = SyncMeshStatus { members: vec![member("a", 0), member("b", 3)], ..SyncMeshStatus::default() };
-        let after = with(before, &[node("c", "1")], &[pod("c", "True")], None);
-        let names: Vec<&str> = after.members.iter().map(|member| member.node.as_str()).collect();
-        assert_eq!(names, ["b", "c"]);
-        assert_eq!((after.members[0].state, after.members[0].since.clone()), (MemberState::LostWithData, Some(at(9))));
-        assert_eq!(after.agents.as_deref(), Some("1/1"));
-        let again = with(after.clone(), &[node("c", "1")], &[pod("c", "True")], None);
-        assert_eq!(again, after);
-    }
-
-    #[test]
-    fn another_machine_under_the_name_of_one_with_only_copies_is_not_taken_for_it() {
-        let lost = MeshMember {
-            node: "a".into(),
-            node_uid: Some("old".into()),
-            replica_id: None,
-            state: MemberState::Ready,
-            since: Some(at(1)),
-            only_copy_files: Some(1),
-        };
-        let before = SyncMeshStatus { members: vec![lost], ..SyncMeshStatus::default() };
-        let after = with(before, &[node("a", "new")], &[pod("a", "True")], None);
-        assert_eq!(after.members[0].state, MemberState::LostWithData);
-        assert!(after.message.unwrap().contains("forget-node"));
     }
 }

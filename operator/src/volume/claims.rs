@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::core::ObjectMeta;
 use std::collections::BTreeMap;
+use syncmesh_crds::SyncVolume;
 use syncmesh_crds::units::Size;
 use syncmesh_crds::volume::WriteMode;
 
@@ -108,7 +109,7 @@ pub fn mounts(world: &World<'_>) -> Vec<Mount> {
     }
     let mut claims: Vec<String> = spec.claims.iter().map(|claim| claim.name.clone()).collect();
     if claims.is_empty() {
-        claims.push(world.name().to_owned());
+        claims.push(first(world.volume));
     }
     let accesses = |name: String| match spec.mode {
         WriteMode::ReadWriteMany => vec![(name, Access::Write)],
@@ -118,6 +119,12 @@ pub fn mounts(world: &World<'_>) -> Vec<Mount> {
         }
     };
     claims.into_iter().flat_map(accesses).map(|(name, access)| mount(world, &name, access)).collect()
+}
+
+/// The first claim of a volume: that whose pod writes, where one does.
+pub fn first(volume: &SyncVolume) -> String {
+    let named = volume.spec.claims.first().map(|claim| claim.name.clone());
+    named.or_else(|| volume.metadata.name.clone()).unwrap_or_default()
 }
 
 /// The claim is there already, and says how it is to be mounted; its PersistentVolume is made for it alone, so that it is bound at once.
@@ -217,7 +224,7 @@ mod tests {
         mounts(&cluster.world()).into_iter().map(shown).collect()
     }
 
-    fn first(cluster: &Cluster) -> Mount {
+    fn first_of(cluster: &Cluster) -> Mount {
         mounts(&cluster.world()).remove(0)
     }
 
@@ -240,7 +247,7 @@ mod tests {
 
     #[test]
     fn claim_and_volume_are_made_for_each_other_and_belong_to_no_object() {
-        let mount = first(&Cluster::with_nodes(&["a"]));
+        let mount = first_of(&Cluster::with_nodes(&["a"]));
         let claim = mount.claim.spec.clone().unwrap();
         let volume = mount.volume.spec.clone().unwrap();
         assert_eq!(claim.volume_name, mount.volume.metadata.name);
@@ -252,7 +259,7 @@ mod tests {
     #[test]
     fn pods_mount_the_data_below_the_root_or_a_listed_directory_and_only_if_it_is_there() {
         let mut cluster = Cluster::with_nodes(&["a"]);
-        let host_path = |cluster: &Cluster| first(cluster).volume.spec.unwrap().host_path.unwrap();
+        let host_path = |cluster: &Cluster| first_of(cluster).volume.spec.unwrap().host_path.unwrap();
         assert_eq!(host_path(&cluster).path, "/var/lib/syncmesh/volumes/volume-uid/data");
         assert_eq!(host_path(&cluster).type_.as_deref(), Some("Directory"));
         cluster.volume.spec.directory = Some("media".into());
@@ -264,7 +271,7 @@ mod tests {
     #[test]
     fn a_volume_is_where_its_mesh_and_itself_are_meant_to_be() {
         let mut cluster = Cluster::with_nodes(&["a"]);
-        let affinity = |cluster: &Cluster| first(cluster).volume.spec.unwrap().node_affinity;
+        let affinity = |cluster: &Cluster| first_of(cluster).volume.spec.unwrap().node_affinity;
         assert_eq!(affinity(&cluster), None);
         let selector =
             |key: &str| Selector { match_labels: [(key.to_owned(), "x".to_owned())].into(), ..Selector::default() };
@@ -278,11 +285,11 @@ mod tests {
     #[test]
     fn a_volume_that_is_made_again_under_its_id_gets_the_persistent_volume_that_it_had() {
         let mut cluster = Cluster::with_nodes(&["a"]);
-        let before = first(&cluster).volume.metadata.name;
+        let before = first_of(&cluster).volume.metadata.name;
         cluster.volume.metadata.uid = Some("another-uid".into());
-        assert_ne!(first(&cluster).volume.metadata.name, before);
+        assert_ne!(first_of(&cluster).volume.metadata.name, before);
         cluster.volume.spec.volume_id = Some("volume-uid".into());
-        assert_eq!(first(&cluster).volume.metadata.name, before);
+        assert_eq!(first_of(&cluster).volume.metadata.name, before);
     }
 
     #[test]
@@ -296,7 +303,7 @@ mod tests {
         cluster.volume = provision::volume(&claim, Some(&class)).unwrap();
         assert_eq!(mounts(&cluster.world()), [], "its claim is gone");
         cluster.claims = vec![claim.clone().into()];
-        let mount = first(&cluster);
+        let mount = first_of(&cluster);
         assert_eq!((mount.maker, &mount.claim), (Maker::User, &claim));
         let spec = mount.volume.spec.clone().unwrap();
         assert_eq!(spec.claim_ref.unwrap().uid, claim.metadata.uid);
@@ -310,7 +317,7 @@ mod tests {
     #[test]
     fn a_claim_of_somebody_else_is_foreign_whatever_its_labels_say() {
         let mut cluster = Cluster::with_nodes(&["a"]);
-        let ours = first(&cluster);
+        let ours = first_of(&cluster);
         assert_eq!(ours.found(&cluster.world()), Found::Nothing);
         let mut claim = ours.claim.clone();
         cluster.claims = vec![claim.clone().into()];

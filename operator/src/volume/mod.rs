@@ -4,6 +4,7 @@ mod binding;
 pub mod claims;
 pub mod desired;
 pub mod farewell;
+pub mod grant;
 pub(crate) mod reconcile;
 pub mod refusal;
 pub mod status;
@@ -33,6 +34,8 @@ pub struct World<'a> {
     pub others: &'a [Arc<SyncVolume>],
     /// Which node may write, where only one may.
     pub writer: Option<&'a Grant>,
+    /// Since when that one is to write, in seconds.
+    pub granted_seconds: i64,
 }
 
 /// A node that should have a volume.
@@ -116,6 +119,7 @@ pub(crate) mod example {
         pub claims: Vec<Arc<PersistentVolumeClaim>>,
         pub others: Vec<Arc<SyncVolume>>,
         pub writer: Option<Grant>,
+        pub granted_seconds: i64,
     }
 
     impl Cluster {
@@ -138,6 +142,7 @@ pub(crate) mod example {
                 claims: Vec::new(),
                 others: Vec::new(),
                 writer: None,
+                granted_seconds: 0,
             }
         }
 
@@ -151,6 +156,7 @@ pub(crate) mod example {
                 claims: &self.claims,
                 others: &self.others,
                 writer: self.writer.as_ref(),
+                granted_seconds: self.granted_seconds,
             }
         }
 

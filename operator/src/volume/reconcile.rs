@@ -1,11 +1,11 @@
 //! Carries out what a volume should have, and writes how it is.
 
 use super::binding;
-use super::claims::Mount;
+use super::claims::{self, Mount};
 use super::desired::{Desired, desired};
 use super::farewell::{self, PATIENCE_SECONDS};
 use super::status::{status, without_mesh};
-use super::{World, volume_id};
+use super::{World, grant, volume_id};
 use crate::difference;
 use crate::error::Error;
 use crate::finalizer;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use syncmesh_crds::mesh::SyncMeshSpec;
 use syncmesh_crds::replica::SyncReplicaSpec;
-use syncmesh_crds::volume::SyncVolumeStatus;
+use syncmesh_crds::volume::{Grant, SyncVolumeStatus, WriteMode};
 use syncmesh_crds::{SyncConflict, SyncMesh, SyncReplica, SyncVolume};
 use tracing::info;
 
@@ -34,6 +34,7 @@ struct Gathered {
     claims: Vec<Arc<PersistentVolumeClaim>>,
     others: Vec<Arc<SyncVolume>>,
     persistent_volumes: Vec<Arc<PersistentVolume>>,
+    writer: Option<Grant>,
 }
 
 impl Gathered {
@@ -43,12 +44,23 @@ impl Gathered {
         let (name, own) = (volume.name_any(), volume.namespace()?);
         let namespace = caches.namespaces.get(&ObjectRef::new(&own))?;
         let is_here = |namespace: Option<String>| namespace.as_ref() == Some(&own);
+        let replicas =
+            caches.replicas.state_filter(|replica| replica.spec.volume == name && is_here(replica.namespace()));
+        let writer = match volume.spec.mode {
+            WriteMode::ReadWriteMany => None,
+            WriteMode::SingleWriter => {
+                let before = grant::latest(volume.status.as_ref(), &replicas);
+                match caches.users.of(&own) {
+                    Some(pods) => grant::decide(before, &claims::first(volume), &pods),
+                    None => before.cloned(),
+                }
+            }
+        };
         Some(Self {
             namespace,
             nodes: caches.nodes.state(),
-            replicas: caches
-                .replicas
-                .state_filter(|replica| replica.spec.volume == name && is_here(replica.namespace())),
+            replicas,
+            writer,
             claims: caches.claims.state_filter(|claim| is_here(claim.namespace())),
             others: caches
                 .volumes
@@ -70,7 +82,8 @@ impl Gathered {
             replicas: &self.replicas,
             claims: &self.claims,
             others: &self.others,
-            writer: volume.status.as_ref().and_then(|status| status.writer.as_ref()),
+            writer: self.writer.as_ref(),
+            granted_seconds: granted_seconds(volume, self.writer.as_ref()),
         }
     }
 }
@@ -104,7 +117,17 @@ pub async fn reconcile(volume: &SyncVolume, operator: &Operator) -> Result<Optio
     let pods = operator.caches.pods.state_filter(|pod| pod.labels().get(labels::MESH) == Some(&volume.spec.mesh));
     write_status(volume, status(&world, &desired, &ready_nodes(&pods), &now()), operator).await?;
     // The status comes first, because after the last step there is no object to write it into.
-    if is_deleted { part(&world, &gathered.persistent_volumes, operator).await } else { Ok(None) }
+    if is_deleted {
+        return part(&world, &gathered.persistent_volumes, operator).await;
+    }
+    Ok(grant::waiting(&world).map(|seconds| Duration::from_secs(seconds + 1)))
+}
+
+/// Since when a node is to write, in seconds; none as long as the status doesn't say so.
+fn granted_seconds(volume: &SyncVolume, writer: Option<&Grant>) -> i64 {
+    let status = volume.status.as_ref().filter(|status| status.writer.as_ref() == writer);
+    let since = status.and_then(|status| status.writer_since.as_ref());
+    since.map_or(0, |since| now().0.as_second() - since.0.as_second())
 }
 
 fn has_finalizer(volume: &SyncVolume) -> bool {

@@ -50,6 +50,11 @@ pub fn status(world: &World<'_>, desired: &Desired, agents: &BTreeSet<&str>, now
             WriteMode::ReadWriteMany => None,
             WriteMode::SingleWriter => world.writer.cloned(),
         },
+        writer_since: match world.volume.spec.mode {
+            WriteMode::ReadWriteMany => None,
+            WriteMode::SingleWriter if before.writer.as_ref() == world.writer => before.writer_since,
+            WriteMode::SingleWriter => Some(now.clone()),
+        },
         claim: desired.mounts.first().map(|mount| mount.name().to_owned()).or(before.claim),
         engine: engine(&told),
         last_sync: told.iter().filter_map(|status| status.last_sync.clone()).max(),
