@@ -34,8 +34,9 @@ pub async fn tell(cluster: &Cluster) -> Outcome<()> {
     cluster.stores(HOME, &mesh()).await?;
     let told = with_mesh(cluster).await;
     cluster.delete(HOME, &mesh()).await?;
-    told?;
-    goes(cluster).await?;
+    // The operator has to let it go, also after a failure.
+    let gone = goes(cluster).await;
+    told.and(gone)?;
     agent::take_rights(cluster).await?;
     cluster.close_namespace(HOME).await
 }
@@ -145,13 +146,13 @@ async fn are_refused(cluster: &Cluster, agent: &Agent, pod: &Pod, node: &str) ->
     }
 }
 
-/// A pod under the agents' account that somebody made by hand.
+/// A pod under the agents' account that somebody made by hand. With an agent's labels the DaemonSet would adopt it.
 async fn stranger(cluster: &Cluster, node: &str) -> Outcome<Pod> {
     let pods: Api<Pod> = Api::namespaced(cluster.client(), HOME);
     let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": { "name": STRANGER, "labels": syncmesh_operator::labels::of_agents(MESH) },
+        "metadata": { "name": STRANGER },
         "spec": {
             "nodeName": node,
             "serviceAccountName": ACCOUNT,
@@ -220,8 +221,10 @@ async fn goes(cluster: &Cluster) -> Outcome<()> {
     cluster.see_gone::<ConfigMap>(&Api::namespaced(client.clone(), HOME), AUTHORITY).await?;
     println!("the mesh is gone, with its agents and its authority");
     let pods: Api<Pod> = Api::namespaced(client, HOME);
-    let deleted = pods.delete(STRANGER, &DeleteParams::default()).await;
-    deleted.map(drop).map_err(Failure::to("delete the stranger's pod"))
+    match pods.delete(STRANGER, &DeleteParams::default()).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        deleted => deleted.map(drop).map_err(Failure::to("delete the stranger's pod")),
+    }
 }
 
 fn mesh() -> Value {
