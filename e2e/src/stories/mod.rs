@@ -1,9 +1,11 @@
 //! The stories, one file each.
 
+mod claims;
 mod desired;
 mod identity;
 mod operator;
 mod schema;
+mod writer;
 
 use crate::cluster::Cluster;
 use crate::failure::Outcome;
@@ -19,10 +21,15 @@ pub enum Story {
     Operator,
     /// Who gets a certificate.
     Identity,
+    /// Claims of a StorageClass.
+    Claims,
+    /// Which node may write where one may.
+    Writer,
 }
 
 /// All of them, in the order in which they are told.
-pub const STORIES: &[Story] = &[Story::Schema, Story::Desired, Story::Operator, Story::Identity];
+pub const STORIES: &[Story] =
+    &[Story::Schema, Story::Desired, Story::Operator, Story::Identity, Story::Claims, Story::Writer];
 
 impl Story {
     /// What `--story` calls it.
@@ -32,6 +39,8 @@ impl Story {
             Self::Desired => "desired",
             Self::Operator => "operator",
             Self::Identity => "identity",
+            Self::Claims => "claims",
+            Self::Writer => "writer",
         }
     }
 
@@ -41,6 +50,8 @@ impl Story {
             Self::Schema => "the API server takes our kinds, and accepts and refuses the examples as they say",
             Self::Desired => "the API server takes what the operator wants for meshes and volumes",
             Self::Identity => "an agent gets a certificate for its own node, and nobody gets another one",
+            Self::Claims => "a claim of a StorageClass gets a volume of its own, grows, and takes the volume with it",
+            Self::Writer => "the right to write follows the pod, the old writer being told first",
             Self::Operator => {
                 "a volume gets replicas and a bound claim, one operator follows another, and nothing goes by absence"
             }
@@ -50,7 +61,7 @@ impl Story {
     /// Whether it belongs to a run that names no story.
     pub fn is_quick(self) -> bool {
         match self {
-            Self::Schema | Self::Desired | Self::Operator | Self::Identity => true,
+            Self::Schema | Self::Desired | Self::Operator | Self::Identity | Self::Claims | Self::Writer => true,
         }
     }
 
@@ -61,6 +72,8 @@ impl Story {
             Self::Desired => desired::tell(cluster).await,
             Self::Operator => operator::tell(cluster).await,
             Self::Identity => identity::tell(cluster).await,
+            Self::Claims => claims::tell(cluster).await,
+            Self::Writer => writer::tell(cluster).await,
         }
     }
 }
