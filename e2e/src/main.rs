@@ -8,6 +8,7 @@ mod cluster;
 mod evidence;
 mod failure;
 mod process;
+mod rights;
 mod stories;
 
 use clap::Parser;

@@ -31,7 +31,7 @@ pub async fn tell(cluster: &Cluster) -> Outcome<()> {
         let by = PatchParams::apply("syncmesh-e2e").force();
         classes.patch(&name, &by, &Patch::Apply(class)).await.map_err(Failure::to("make a StorageClass"))?;
     }
-    let _operator = Operator::start("claims", HOME)?;
+    let _operator = Operator::start(cluster, "claims", HOME).await?;
     let mesh =
         json!({ "apiVersion": "syncmesh.io/v1alpha1", "kind": "SyncMesh", "metadata": { "name": MESH }, "spec": {} });
     cluster.stores(HOME, &mesh).await?;

@@ -4,6 +4,7 @@ use crate::agent::{self, Agent, Wish, condition};
 use crate::cluster::Cluster;
 use crate::failure::{Failure, Outcome};
 use crate::process::Operator;
+use crate::rights;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
@@ -30,15 +31,14 @@ const STRANGER: &str = "stranger";
 pub async fn tell(cluster: &Cluster) -> Outcome<()> {
     cluster.install_kinds().await?;
     cluster.open_namespace(HOME).await?;
-    agent::give_rights(cluster, HOME).await?;
-    let _operator = Operator::start("identity", HOME)?;
+    rights::of_agents(cluster, HOME).await?;
+    let _operator = Operator::start(cluster, "identity", HOME).await?;
     cluster.stores(HOME, &mesh()).await?;
     let told = with_mesh(cluster).await;
     cluster.delete(HOME, &mesh()).await?;
     // The operator has to let it go, also after a failure.
     let gone = goes(cluster).await;
     told.and(gone)?;
-    agent::take_rights(cluster).await?;
     cluster.close_namespace(HOME).await
 }
 

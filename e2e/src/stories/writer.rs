@@ -21,7 +21,7 @@ pub async fn tell(cluster: &Cluster) -> Outcome<()> {
     cluster.install_kinds().await?;
     cluster.open_namespace(HOME).await?;
     cluster.open_namespace(WEB).await?;
-    let _operator = Operator::start("writer", HOME)?;
+    let _operator = Operator::start(cluster, "writer", HOME).await?;
     let mesh =
         json!({ "apiVersion": "syncmesh.io/v1alpha1", "kind": "SyncMesh", "metadata": { "name": MESH }, "spec": {} });
     cluster.stores(HOME, &mesh).await?;
