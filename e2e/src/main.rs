@@ -3,6 +3,7 @@
 // Everything here waits for the real world.
 #![allow(clippy::disallowed_types)]
 
+mod agent;
 mod cluster;
 mod evidence;
 mod failure;

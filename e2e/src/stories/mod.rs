@@ -1,6 +1,7 @@
 //! The stories, one file each.
 
 mod desired;
+mod identity;
 mod operator;
 mod schema;
 
@@ -16,10 +17,12 @@ pub enum Story {
     Desired,
     /// What operators make of a mesh and a volume.
     Operator,
+    /// Who gets a certificate.
+    Identity,
 }
 
 /// All of them, in the order in which they are told.
-pub const STORIES: &[Story] = &[Story::Schema, Story::Desired, Story::Operator];
+pub const STORIES: &[Story] = &[Story::Schema, Story::Desired, Story::Operator, Story::Identity];
 
 impl Story {
     /// What `--story` calls it.
@@ -28,6 +31,7 @@ impl Story {
             Self::Schema => "schema",
             Self::Desired => "desired",
             Self::Operator => "operator",
+            Self::Identity => "identity",
         }
     }
 
@@ -36,6 +40,7 @@ impl Story {
         match self {
             Self::Schema => "the API server takes our kinds, and accepts and refuses the examples as they say",
             Self::Desired => "the API server takes what the operator wants for meshes and volumes",
+            Self::Identity => "an agent gets a certificate for its own node, and nobody gets another one",
             Self::Operator => {
                 "a volume gets replicas and a bound claim, one operator follows another, and nothing goes by absence"
             }
@@ -45,7 +50,7 @@ impl Story {
     /// Whether it belongs to a run that names no story.
     pub fn is_quick(self) -> bool {
         match self {
-            Self::Schema | Self::Desired | Self::Operator => true,
+            Self::Schema | Self::Desired | Self::Operator | Self::Identity => true,
         }
     }
 
@@ -55,6 +60,7 @@ impl Story {
             Self::Schema => schema::tell(cluster).await,
             Self::Desired => desired::tell(cluster).await,
             Self::Operator => operator::tell(cluster).await,
+            Self::Identity => identity::tell(cluster).await,
         }
     }
 }
