@@ -6,7 +6,10 @@
 mod cluster;
 mod evidence;
 mod failure;
+mod kind;
 mod process;
+mod program;
+mod release;
 mod stories;
 
 use clap::Parser;

@@ -18,5 +18,6 @@ mod metrics;
 pub mod names;
 mod operator;
 mod run;
+mod uninstall;
 pub mod volume;
 mod writes;

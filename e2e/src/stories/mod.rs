@@ -1,6 +1,7 @@
 //! The stories, one file each.
 
 mod desired;
+mod install;
 mod operator;
 mod schema;
 
@@ -16,10 +17,12 @@ pub enum Story {
     Desired,
     /// What operators make of a mesh and a volume.
     Operator,
+    /// The chart, installed, upgraded and uninstalled.
+    Install,
 }
 
 /// All of them, in the order in which they are told.
-pub const STORIES: &[Story] = &[Story::Schema, Story::Desired, Story::Operator];
+pub const STORIES: &[Story] = &[Story::Schema, Story::Desired, Story::Operator, Story::Install];
 
 impl Story {
     /// What `--story` calls it.
@@ -28,6 +31,7 @@ impl Story {
             Self::Schema => "schema",
             Self::Desired => "desired",
             Self::Operator => "operator",
+            Self::Install => "install",
         }
     }
 
@@ -39,6 +43,7 @@ impl Story {
             Self::Operator => {
                 "a volume gets replicas and a bound claim, one operator follows another, and nothing goes by absence"
             }
+            Self::Install => "the chart installs without values, guards what it should, and leaves nothing behind",
         }
     }
 
@@ -46,6 +51,8 @@ impl Story {
     pub fn is_quick(self) -> bool {
         match self {
             Self::Schema | Self::Desired | Self::Operator => true,
+            // It builds an image and needs a kind cluster.
+            Self::Install => false,
         }
     }
 
@@ -55,6 +62,7 @@ impl Story {
             Self::Schema => schema::tell(cluster).await,
             Self::Desired => desired::tell(cluster).await,
             Self::Operator => operator::tell(cluster).await,
+            Self::Install => install::tell(cluster).await,
         }
     }
 }
