@@ -6,6 +6,7 @@
 mod cluster;
 mod evidence;
 mod failure;
+mod guide;
 mod kind;
 mod process;
 mod program;
@@ -46,7 +47,7 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments) -> Outcome<()> {
     if arguments.story == ["list"] {
-        STORIES.iter().for_each(|story| println!("{:10} {}", story.name(), story.about()));
+        STORIES.iter().for_each(|story| println!("{:17} {}", story.name(), story.about()));
         return Ok(());
     }
     let chosen = chosen(arguments)?;

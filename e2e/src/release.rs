@@ -55,7 +55,9 @@ fn release_all(kind: &str) -> Outcome<()> {
         let mut words = line.split_whitespace();
         if let (Some(namespace), Some(name)) = (words.next(), words.next()) {
             let inside = if namespace == "<none>" { String::new() } else { format!("-n {namespace}") };
-            kubectl(&format!("patch {kind}.syncmesh.io {name} {inside} --type=merge -p {{\"metadata\":{{\"finalizers\":null}}}}"))?;
+            kubectl(&format!(
+                "patch {kind}.syncmesh.io {name} {inside} --type=merge -p {{\"metadata\":{{\"finalizers\":null}}}}"
+            ))?;
         }
     }
     Ok(())
@@ -64,7 +66,8 @@ fn release_all(kind: &str) -> Outcome<()> {
 /// All objects of the cluster, but for those that come and go by themselves.
 pub fn objects() -> Outcome<BTreeSet<String>> {
     let kinds = kubectl("api-resources --verbs=list -o name")?;
-    let kinds: Vec<&str> = kinds.lines().filter(|kind| !kind.starts_with("events") && !kind.starts_with("componentstatuses")).collect();
+    let kinds: Vec<&str> =
+        kinds.lines().filter(|kind| !kind.starts_with("events") && !kind.starts_with("componentstatuses")).collect();
     let columns = "-o custom-columns=K:.kind,N:.metadata.namespace,M:.metadata.name --no-headers";
     let all = kubectl(&format!("get {} -A {columns}", kinds.join(",")))?;
     let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -143,7 +143,12 @@ fn places(volumes: &[SyncVolume], meshes: &[SyncMesh]) -> Vec<String> {
         });
         let root = mesh.map_or("the mesh's storage.root", |mesh| mesh.spec.storage.root.as_str());
         let path = listed.unwrap_or_else(|| format!("{root}/volumes/{id}/data"));
-        format!("  {}/{}: {path} on the nodes of mesh {}", volume.namespace().unwrap_or_default(), volume.name_any(), volume.spec.mesh)
+        format!(
+            "  {}/{}: {path} on the nodes of mesh {}",
+            volume.namespace().unwrap_or_default(),
+            volume.name_any(),
+            volume.spec.mesh
+        )
     };
     volumes.iter().map(place).collect()
 }

@@ -7,8 +7,8 @@ use crate::program::{apply, kubectl, refused};
 use crate::release::{self, HOME};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams};
 use kube::ResourceExt;
+use kube::api::{Api, ListParams};
 use std::time::Instant;
 use syncmesh_crds::{SyncMesh, SyncReplica, SyncVolume};
 
@@ -56,7 +56,8 @@ async fn installs(cluster: &Cluster) -> Outcome<()> {
     let agents: Api<DaemonSet> = Api::namespaced(cluster.client(), HOME);
     let is_scheduled = |set: &DaemonSet| {
         let status = set.status.as_ref();
-        status.is_some_and(|s| s.desired_number_scheduled > 0 && s.current_number_scheduled == s.desired_number_scheduled)
+        status
+            .is_some_and(|s| s.desired_number_scheduled > 0 && s.current_number_scheduled == s.desired_number_scheduled)
     };
     let set = cluster.see(&agents, "syncmesh-default", "agents on all nodes", is_scheduled).await?;
     let scheduled = set.status.map_or(0, |status| status.desired_number_scheduled);
@@ -71,7 +72,8 @@ async fn installs(cluster: &Cluster) -> Outcome<()> {
 
 /// What each admission policy refuses, and what it lets pass.
 async fn guards(cluster: &Cluster) -> Outcome<()> {
-    let volume = "{apiVersion: syncmesh.io/v1alpha1, kind: SyncVolume, metadata: {name: docs}, spec: {reclaimPolicy: Delete}}";
+    let volume =
+        "{apiVersion: syncmesh.io/v1alpha1, kind: SyncVolume, metadata: {name: docs}, spec: {reclaimPolicy: Delete}}";
     apply(&format!("-n {WEB}"), volume)?;
     let replicas: Api<SyncReplica> = Api::namespaced(cluster.client(), WEB);
     let volumes: Api<SyncVolume> = Api::namespaced(cluster.client(), WEB);
@@ -82,7 +84,11 @@ async fn guards(cluster: &Cluster) -> Outcome<()> {
     let pods = pods.list(&of_agents).await.map_err(Failure::to("list the agents' pods"))?.items;
     let node_of = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
     let (Some(pod), [first, second, ..]) = (pods.first(), &all[..]) else {
-        return Err(Failure::new(format!("two replicas and an agent are needed, there are {} and {}", all.len(), pods.len())));
+        return Err(Failure::new(format!(
+            "two replicas and an agent are needed, there are {} and {}",
+            all.len(),
+            pods.len()
+        )));
     };
     let own = if node_of(pod).as_deref() == Some(&first.spec.node) { (first, second) } else { (second, first) };
     let token = kubectl(&format!(
@@ -92,22 +98,39 @@ async fn guards(cluster: &Cluster) -> Outcome<()> {
     ))?;
     let as_agent = |replica: &SyncReplica| {
         let patch = "{\"status\":{\"pending\":1}}";
-        let what = format!("patch srep {} -n {WEB} --subresource=status --type=merge --dry-run=server -p {patch}", replica.name_any());
+        let what = format!(
+            "patch srep {} -n {WEB} --subresource=status --type=merge --dry-run=server -p {patch}",
+            replica.name_any()
+        );
         kubectl(&format!("{what} --token={} --kubeconfig={}", token.trim(), without_user()?))
     };
     as_agent(own.0)?;
     told("an agent about another node", as_agent(own.1), "node of its own pod only")?;
     let replica = first.name_any();
     let spec = "{\"spec\":{\"paused\":true}}";
-    told("a person's change of a replica", kubectl(&format!("patch srep {replica} -n {WEB} --type=merge -p {spec}")), "only the operator")?;
+    told(
+        "a person's change of a replica",
+        kubectl(&format!("patch srep {replica} -n {WEB} --type=merge -p {spec}")),
+        "only the operator",
+    )?;
     let status = "{\"status\":{\"nodes\":\"9/9\"}}";
     let status = kubectl(&format!("patch svol docs -n {WEB} --subresource=status --type=merge -p {status}"));
     told("a person's change of a status", status, "only the operator")?;
-    told("an unconfirmed deletion", kubectl(&format!("delete svol docs -n {WEB} --wait=false")), "syncmesh.io/confirm-delete=docs")?;
+    told(
+        "an unconfirmed deletion",
+        kubectl(&format!("delete svol docs -n {WEB} --wait=false")),
+        "syncmesh.io/confirm-delete=docs",
+    )?;
     let operator = format!("--as=system:serviceaccount:{HOME}:syncmesh-operator --dry-run=server");
     apply(&operator, &persistent_volume("/var/lib/syncmesh/volumes/x/data"))?;
-    told("an operator's volume of the node's /etc", apply(&operator, &persistent_volume("/etc")), "neither a volume below the root")?;
-    kubectl(&format!("delete svol docs -n {WEB} --dry-run=server --as=system:serviceaccount:kube-system:namespace-controller --as-group=system:masters"))?;
+    told(
+        "an operator's volume of the node's /etc",
+        apply(&operator, &persistent_volume("/etc")),
+        "neither a volume below the root",
+    )?;
+    kubectl(&format!(
+        "delete svol docs -n {WEB} --dry-run=server --as=system:serviceaccount:kube-system:namespace-controller --as-group=system:masters"
+    ))?;
     Ok(())
 }
 

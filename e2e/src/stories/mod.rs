@@ -1,6 +1,7 @@
 //! The stories, one file each.
 
 mod desired;
+mod first_ten_minutes;
 mod install;
 mod operator;
 mod schema;
@@ -19,10 +20,12 @@ pub enum Story {
     Operator,
     /// The chart, installed, upgraded and uninstalled.
     Install,
+    /// The guide, word for word.
+    FirstTenMinutes,
 }
 
 /// All of them, in the order in which they are told.
-pub const STORIES: &[Story] = &[Story::Schema, Story::Desired, Story::Operator, Story::Install];
+pub const STORIES: &[Story] = &[Story::Schema, Story::Desired, Story::Operator, Story::Install, Story::FirstTenMinutes];
 
 impl Story {
     /// What `--story` calls it.
@@ -32,6 +35,7 @@ impl Story {
             Self::Desired => "desired",
             Self::Operator => "operator",
             Self::Install => "install",
+            Self::FirstTenMinutes => "first_ten_minutes",
         }
     }
 
@@ -44,6 +48,9 @@ impl Story {
                 "a volume gets replicas and a bound claim, one operator follows another, and nothing goes by absence"
             }
             Self::Install => "the chart installs without values, guards what it should, and leaves nothing behind",
+            Self::FirstTenMinutes => {
+                "the guide's first ten minutes, word for word: two pods, a dead agent, a file that comes back"
+            }
         }
     }
 
@@ -51,8 +58,8 @@ impl Story {
     pub fn is_quick(self) -> bool {
         match self {
             Self::Schema | Self::Desired | Self::Operator => true,
-            // It builds an image and needs a kind cluster.
-            Self::Install => false,
+            // They build an image and need a kind cluster.
+            Self::Install | Self::FirstTenMinutes => false,
         }
     }
 
@@ -63,6 +70,7 @@ impl Story {
             Self::Desired => desired::tell(cluster).await,
             Self::Operator => operator::tell(cluster).await,
             Self::Install => install::tell(cluster).await,
+            Self::FirstTenMinutes => first_ten_minutes::tell(cluster).await,
         }
     }
 }

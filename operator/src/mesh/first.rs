@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn a_spec_with_a_misspelt_field_is_refused_with_the_fields_path() {
-        let spec = read_spec(r#"{"storage":{"root":"/data"},"nodes":{"matchLabels":{"tier":"web"}},"agent":{}}"#).unwrap();
+        let spec =
+            read_spec(r#"{"storage":{"root":"/data"},"nodes":{"matchLabels":{"tier":"web"}},"agent":{}}"#).unwrap();
         assert_eq!(spec.storage.root, "/data");
         let refused = read_spec(r#"{"storage":{"roots":"/data"}}"#).unwrap_err();
         assert!(refused.contains("spec.storage.roots"), "{refused}");
