@@ -35,6 +35,11 @@ pub fn apply(flags: &str, text: &str) -> Outcome<String> {
     feed("kubectl", ["apply", "-f", "-"].into_iter().chain(flags.split_whitespace()), text)
 }
 
+/// Makes an object of this text, or only asks whether that could be.
+pub fn create(flags: &str, text: &str) -> Outcome<String> {
+    feed("kubectl", ["create", "-f", "-"].into_iter().chain(flags.split_whitespace()), text)
+}
+
 /// A step that has to be refused. The result is what was said.
 pub fn refused(what: &str, outcome: Outcome<String>) -> Outcome<String> {
     match outcome {

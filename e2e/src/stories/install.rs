@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::failure::{Failure, Outcome};
 use crate::kind::Kind;
-use crate::program::{apply, kubectl, refused};
+use crate::program::{apply, create, kubectl, refused};
 use crate::release::{self, HOME};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Pod;
@@ -122,10 +122,10 @@ async fn guards(cluster: &Cluster) -> Outcome<()> {
         "syncmesh.io/confirm-delete=docs",
     )?;
     let operator = format!("--as=system:serviceaccount:{HOME}:syncmesh-operator --dry-run=server");
-    apply(&operator, &persistent_volume("/var/lib/syncmesh/volumes/x/data"))?;
+    create(&operator, &persistent_volume("/var/lib/syncmesh/volumes/x/data"))?;
     told(
         "an operator's volume of the node's /etc",
-        apply(&operator, &persistent_volume("/etc")),
+        create(&operator, &persistent_volume("/etc")),
         "neither a volume below the root",
     )?;
     kubectl(&format!(
