@@ -61,9 +61,6 @@ struct Uninstall {
     /// The release's name, for commands that are printed
     #[arg(long, value_name = "NAME", env = "HELM_RELEASE", default_value = "syncmesh")]
     release: String,
-    /// Goes on while there are volumes; they stay, with their files and claims
-    #[arg(long)]
-    force: bool,
 }
 
 /// Runs the command that the process was called with.
@@ -71,8 +68,8 @@ pub fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Run(arguments) => run(arguments).map_err(|failure| failure.to_string()),
         Command::Uninstall(arguments) => {
-            let Uninstall { namespace, release, force } = arguments;
-            uninstall::main(&uninstall::Settings { namespace, release, force }).map_err(|stopped| stopped.to_string())
+            let Uninstall { namespace, release } = arguments;
+            uninstall::main(&uninstall::Settings { namespace, release }).map_err(|stopped| stopped.to_string())
         }
     };
     match ended {

@@ -2,8 +2,9 @@
 
 use crate::error::Error;
 use crate::labels::{ALL_AGENTS, FINALIZER};
+use crate::mesh::first::MEMORY;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -13,6 +14,8 @@ use std::time::Duration;
 use syncmesh_crds::{SyncMesh, SyncVolume};
 use tokio::time::{Instant, sleep};
 
+/// The key of that ConfigMap, and its value, by which volumes are no reason to refuse.
+const FORCE: (&str, &str) = ("uninstall", "force");
 /// The operators' Deployment.
 const OPERATOR: &str = "syncmesh-operator";
 /// Selects the operators' pods.
@@ -28,8 +31,6 @@ pub struct Settings {
     pub namespace: String,
     /// The release, for commands that are printed.
     pub release: String,
-    /// Whether volumes are no reason to refuse.
-    pub force: bool,
 }
 
 /// Why an uninstallation ended early.
@@ -60,9 +61,12 @@ impl fmt::Display for Stopped {
             Self::Volumes { places, namespace, release } => write!(
                 f,
                 "nothing was uninstalled, because there are volumes:\n{}\nDelete them first (`kubectl delete svol NAME`), or leave \
-                 them and their files where they are:\n  helm upgrade {release} CHART -n {namespace} --reuse-values --set \
-                 uninstall.force=true\n  helm uninstall {release} -n {namespace}",
-                places.join("\n")
+                 them and their files where they are:\n  kubectl patch configmap {MEMORY} -n {namespace} --type merge -p \
+                 '{{\"data\":{{\"{}\":\"{}\"}}}}'\n  helm uninstall {release} -n {namespace}\nTo go on as before: helm rollback \
+                 {release} REVISION -n {namespace}",
+                places.join("\n"),
+                FORCE.0,
+                FORCE.1
             ),
             Self::Call(error) => error.fmt(f),
         }
@@ -86,7 +90,7 @@ async fn uninstall(settings: &Settings) -> Result<(), Stopped> {
     let read_meshes = all(&meshes, "SyncMesh").await?;
     let read_volumes = all(&volumes, "SyncVolume").await?;
     let places = places(&read_volumes, &read_meshes);
-    if !places.is_empty() && !settings.force {
+    if !places.is_empty() && !is_forced(&client, settings).await? {
         let (namespace, release) = (settings.namespace.clone(), settings.release.clone());
         return Err(Stopped::Volumes { places, namespace, release });
     }
@@ -117,6 +121,13 @@ async fn uninstall(settings: &Settings) -> Result<(), Stopped> {
         println!("done: files, claims and SyncVolume objects stay as they are, here:\n{}", places.join("\n"));
     }
     Ok(())
+}
+
+async fn is_forced(client: &Client, settings: &Settings) -> Result<bool, Error> {
+    let memories: Api<ConfigMap> = Api::namespaced(client.clone(), &settings.namespace);
+    let memory = memories.get_opt(MEMORY).await.map_err(Error::call(format!("read ConfigMap {MEMORY}")))?;
+    let data = memory.and_then(|memory| memory.data).unwrap_or_default();
+    Ok(data.get(FORCE.0).is_some_and(|value| value == FORCE.1))
 }
 
 /// All objects of a kind; none where the kind itself was deleted.

@@ -34,7 +34,9 @@ pub fn run(options: &Options) -> Outcome<()> {
     fs::create_dir_all(&folder).map_err(Failure::io("make", &folder))?;
     for binary in BINARIES {
         let built = root.join("target").join(&target).join("release").join(binary);
-        fs::copy(&built, folder.join(binary)).map_err(Failure::io("copy", &built))?;
+        // Two thirds of it are for debuggers. Every linker's package has this program.
+        let mut strip = Command::new("strip");
+        finish(strip.arg("--strip-debug").arg("-o").arg(folder.join(binary)).arg(&built))?;
     }
     pack(&root, &folder, &options.tag)?;
     println!("{}", options.tag);

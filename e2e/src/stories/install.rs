@@ -190,11 +190,14 @@ async fn upgrades(cluster: &Cluster) -> Outcome<()> {
 async fn uninstalls(cluster: &Cluster) -> Outcome<()> {
     let said = refused("uninstalling with a volume", release::uninstall())?;
     let logs = kubectl(&format!("logs -n {HOME} job/syncmesh-uninstall"))?;
-    if !logs.contains(&format!("{WEB}/docs: /var/lib/syncmesh/volumes/")) || !logs.contains("uninstall.force=true") {
+    if !logs.contains(&format!("{WEB}/docs: /var/lib/syncmesh/volumes/")) || !logs.contains("kubectl patch configmap") {
         return Err(Failure::new(format!("the hook doesn't say where files are and how to go on: {logs}\n{said}")));
     }
     println!("refused: uninstalling with a volume:\n{logs}");
-    release::upgrade(&["--set", "uninstall.force=true"])?;
+    // Helm takes no upgrade once an uninstallation was refused, so this is what the hook says.
+    kubectl(&format!(
+        "patch configmap syncmesh-operator -n {HOME} --type merge -p {{\"data\":{{\"uninstall\":\"force\"}}}}"
+    ))?;
     release::uninstall()?;
     let volumes: Api<SyncVolume> = Api::namespaced(cluster.client(), WEB);
     let volume = volumes.get("docs").await.map_err(Failure::to("read the volume, which has to stay"))?;

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 /// The ConfigMap in which operators remember that it was made. The chart makes it, and takes it away with itself.
-const MEMORY: &str = "syncmesh-operator";
+pub const MEMORY: &str = "syncmesh-operator";
 /// Its key. The value is the mesh's name.
 const KEY: &str = "defaultMesh";
 /// The pause after a call that failed.
