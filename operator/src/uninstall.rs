@@ -1,10 +1,10 @@
 //! Ends an installation before its objects go: the chart's pre-delete hook. Files are never touched, and neither are claims.
 
 use crate::error::Error;
-use crate::labels::{ALL_AGENTS, FINALIZER};
+use crate::labels::{ALL_AGENTS, OURS};
 use crate::mesh::first::MEMORY;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -114,6 +114,11 @@ async fn uninstall(settings: &Settings) -> Result<(), Stopped> {
         }
         println!("SyncMesh {} is deleted; its agents end", mesh.name_any());
     }
+    // What operators have made for meshes, in their own namespace.
+    delete_ours::<DaemonSet>(&client, settings, "DaemonSets").await?;
+    delete_ours::<Service>(&client, settings, "Services").await?;
+    delete_ours::<ConfigMap>(&client, settings, "ConfigMaps").await?;
+    delete_ours::<Secret>(&client, settings, "Secrets").await?;
     see_pods_end(&client, settings, ALL_AGENTS, "agents").await?;
     if places.is_empty() {
         println!("done: there were no volumes");
@@ -167,7 +172,6 @@ fn places(volumes: &[SyncVolume], meshes: &[SyncMesh]) -> Vec<String> {
 /// What takes our finalizer away, if the list of finalizers is what was read. None where it isn't in it.
 fn without_ours(finalizers: &[String]) -> Option<Vec<Value>> {
     let left: Vec<&String> = finalizers.iter().filter(|one| !one.starts_with("syncmesh.io/")).collect();
-    debug_assert!(FINALIZER.starts_with("syncmesh.io/"));
     (left.len() < finalizers.len()).then(|| {
         vec![
             json!({ "op": "test", "path": "/metadata/finalizers", "value": finalizers }),
@@ -184,6 +188,16 @@ where
     let patch = patch.map_err(kube::Error::SerdeError).map_err(Error::call(what.clone()))?;
     let patched = api.patch(&object.name_any(), &PatchParams::default(), &Patch::Json::<()>(patch)).await;
     patched.map(drop).map_err(Error::call(what))
+}
+
+async fn delete_ours<K>(client: &Client, settings: &Settings, what: &str) -> Result<(), Error>
+where
+    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    K: Clone + fmt::Debug + serde::de::DeserializeOwned,
+{
+    let all: Api<K> = Api::namespaced(client.clone(), &settings.namespace);
+    let deleted = all.delete_collection(&DeleteParams::background(), &ListParams::default().labels(OURS)).await;
+    deleted.map(drop).map_err(Error::call(format!("delete {what} of meshes")))
 }
 
 /// They would make again what is deleted here.
@@ -244,7 +258,7 @@ mod tests {
 
     #[test]
     fn finalizers_of_others_stay() {
-        let finalizers = [FINALIZER.to_owned(), "other.io/x".to_owned()];
+        let finalizers = ["syncmesh.io/volume".to_owned(), "other.io/x".to_owned()];
         assert_eq!(without_ours(&finalizers).unwrap()[1]["value"], json!(["other.io/x"]));
         assert_eq!(without_ours(&finalizers[1..]), None);
     }
