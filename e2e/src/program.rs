@@ -30,14 +30,19 @@ pub fn kubectl(line: &str) -> Outcome<String> {
     run("kubectl", line.split_whitespace())
 }
 
-/// Applies objects of this text, as whoever kubectl's flags say.
+/// Applies an object of this text, as whoever kubectl's flags say.
 pub fn apply(flags: &str, text: &str) -> Outcome<String> {
-    feed("kubectl", ["apply", "-f", "-"].into_iter().chain(flags.split_whitespace()), text)
+    feed("kubectl", ["apply", "-f", "-"].into_iter().chain(flags.split_whitespace()), &yaml(text))
+}
+
+/// kubectl takes what begins with a brace for JSON.
+fn yaml(text: &str) -> String {
+    format!("---\n{text}")
 }
 
 /// Makes an object of this text, or only asks whether that could be.
 pub fn create(flags: &str, text: &str) -> Outcome<String> {
-    feed("kubectl", ["create", "-f", "-"].into_iter().chain(flags.split_whitespace()), text)
+    feed("kubectl", ["create", "-f", "-"].into_iter().chain(flags.split_whitespace()), &yaml(text))
 }
 
 /// A step that has to be refused. The result is what was said.
