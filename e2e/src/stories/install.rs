@@ -8,7 +8,8 @@ use crate::release::{self, HOME};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde_json::json;
 use std::time::Instant;
 use syncmesh_crds::{SyncMesh, SyncReplica, SyncVolume};
 
@@ -96,16 +97,9 @@ async fn guards(cluster: &Cluster) -> Outcome<()> {
         pod.name_any(),
         pod.uid().unwrap_or_default()
     ))?;
-    let as_agent = |replica: &SyncReplica| {
-        let patch = "{\"status\":{\"pending\":1}}";
-        let what = format!(
-            "patch srep {} -n {WEB} --subresource=status --type=merge --dry-run=server -p {patch}",
-            replica.name_any()
-        );
-        kubectl(&format!("{what} --token={} --kubeconfig={}", token.trim(), without_user()?))
-    };
-    as_agent(own.0)?;
-    told("an agent about another node", as_agent(own.1), "node of its own pod only")?;
+    let agent: Api<SyncReplica> = Api::namespaced(cluster.client_of(token.trim()).await?, WEB);
+    writes_status(&agent, own.0).await?;
+    told("an agent about another node", writes_status(&agent, own.1).await, "node of its own pod only")?;
     let replica = first.name_any();
     let spec = "{\"spec\":{\"paused\":true}}";
     told(
@@ -143,13 +137,12 @@ fn told(what: &str, outcome: Outcome<String>, part: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// A kubeconfig without the administrator's certificate, which would come before a token.
-fn without_user() -> Outcome<String> {
-    let path = crate::program::repository().join("target/e2e/no-user.kubeconfig");
-    let text = kubectl("config view --raw --minify --flatten")?;
-    let until = text.find("\nusers:").unwrap_or(text.len());
-    std::fs::write(&path, &text[..until]).map_err(Failure::to(format!("write {}", path.display())))?;
-    Ok(path.to_string_lossy().into_owned())
+/// Whether somebody may write a replica's status.
+async fn writes_status(replicas: &Api<SyncReplica>, replica: &SyncReplica) -> Outcome<String> {
+    let only_asked = PatchParams { dry_run: true, ..PatchParams::default() };
+    let patch = Patch::Merge(json!({ "status": { "pending": 1 } }));
+    let written = replicas.patch_status(&replica.name_any(), &only_asked, &patch).await;
+    written.map(|_| "it was written".into()).map_err(Failure::to("write a replica's status"))
 }
 
 fn persistent_volume(path: &str) -> String {
