@@ -21,5 +21,6 @@ pub mod names;
 mod operator;
 pub mod provision;
 mod run;
+mod uninstall;
 pub mod volume;
 mod writes;
