@@ -57,6 +57,8 @@ pub enum Configured {
     InForce,
     /// The engine ends and starts again by it.
     StartsAgain,
+    /// The agent is stopping: the next one begins with it.
+    IsStopping,
 }
 
 /// A path as somebody named it.

@@ -17,6 +17,7 @@ pub mod stamp;
 pub mod wait;
 mod watchdog;
 
+use crate::kubernetes::Cluster;
 use crate::run::CurrentIdentity;
 use crate::threads;
 use limits::{RESTART, SOUND};
@@ -25,7 +26,7 @@ use stamp::Stamps;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -51,8 +52,8 @@ pub struct Control {
     pub node: NodeName,
     /// The identity's files.
     pub files: IdentityFiles,
-    /// The configuration's file.
-    pub configuration: PathBuf,
+    /// Where the configuration comes from.
+    pub source: Source,
     /// What the files looked like before they were read.
     pub stamps: Stamps,
     /// The identity that sessions are made with.
@@ -61,15 +62,33 @@ pub struct Control {
     pub agent: Loop,
 }
 
+/// Where an agent's configuration comes from.
+#[derive(Clone)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// The objects of a Kubernetes cluster.
+    Cluster(Arc<Cluster>),
+}
+
+impl Source {
+    fn ready(&self) -> http::Ready {
+        match self {
+            Self::File(_) => http::Ready::WithAllVolumes,
+            Self::Cluster(_) => http::Ready::Running,
+        }
+    }
+}
+
 impl Control {
-    /// For the agent of `config`, read from a file after `stamps` were taken, as was its `identity`.
-    pub fn new(config: &Config, file: &Path, stamps: Stamps, identity: CurrentIdentity, agent: Loop) -> Self {
+    /// For the agent of `config`, read after `stamps` were taken, as was its `identity`.
+    pub fn new(config: &Config, source: Source, stamps: Stamps, identity: CurrentIdentity, agent: Loop) -> Self {
         Self {
             socket: config.state_dir.join(SOCKET),
             metrics: config.metrics_listen,
             node: config.node.clone(),
             files: config.identity.clone(),
-            configuration: file.to_owned(),
+            source,
             stamps,
             identity,
             agent,
@@ -103,24 +122,30 @@ impl Control {
             let hangups = [Arc::new(Notify::new()), Arc::new(Notify::new())];
             let signals = signals::Signals { agent: self.agent.clone(), hangups: hangups.clone() };
             let [reload, renewal] = hangups;
-            let reload = reload::Reload::new(self, reload);
+            let renew = renewal.clone();
             let renewal = renewal::Renewal::new(self, renewal);
             let (socket, agent) = (self.socket.clone(), self.agent.clone());
-            let part = |name, part: Part| tokio::spawn(supervise(name, part));
             let mut parts = vec![
-                part("signals", boxed(move || signals.clone().run())),
-                part("configuration", boxed(move || reload.clone().run())),
-                part("identity", boxed(move || renewal.clone().run())),
-                part("admin socket", boxed(move || admin::serve(socket.clone(), agent.clone()))),
+                part("signals", move || signals.clone().run()),
+                part("identity", move || renewal.clone().run()),
+                part("admin socket", move || admin::serve(socket.clone(), agent.clone())),
             ];
+            match &self.source {
+                Source::File(file) => {
+                    let reload = reload::Reload::new(self, file, reload);
+                    parts.push(part("configuration", move || reload.clone().run()));
+                }
+                Source::Cluster(cluster) => parts.extend(cluster.parts(&self.agent, &self.identity, &renew)),
+            }
             if let Some(address) = self.metrics {
                 let (agent, identity) = (self.agent.clone(), self.identity.clone());
-                let serve = move || http::serve(address, agent.clone(), identity.clone());
-                parts.push(part("metrics", boxed(serve)));
+                let ready = self.source.ready();
+                let serve = move || http::serve(address, agent.clone(), identity.clone(), ready);
+                parts.push(part("metrics", serve));
             }
             if let Some(every) = watchdog::interval() {
                 let agent = self.agent.clone();
-                parts.push(part("watchdog", boxed(move || watchdog::run(agent.clone(), every))));
+                parts.push(part("watchdog", move || watchdog::run(agent.clone(), every)));
             }
             for part in parts {
                 if let Err(error) = part.await {
@@ -130,6 +155,17 @@ impl Control {
             "all of its parts ended".into()
         })
     }
+}
+
+/// A part of the control thread, and its name.
+pub type Supervised = tokio::task::JoinHandle<()>;
+
+/// Runs something as a part of the control thread: again whenever it fails.
+pub fn part<F>(name: &'static str, make: impl Fn() -> F + Send + 'static) -> Supervised
+where
+    F: Future<Output = Result<(), String>> + Send + 'static,
+{
+    tokio::spawn(supervise(name, boxed(make)))
 }
 
 type PartFuture = std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;

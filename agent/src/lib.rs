@@ -24,6 +24,7 @@ pub mod identity;
 pub mod inquiry;
 pub mod job;
 pub mod journal;
+pub mod kubernetes;
 pub mod limits;
 pub mod linger;
 pub mod link;

@@ -3,12 +3,12 @@
 use crate::acknowledge::Incoming;
 use crate::compare::Comparing;
 use crate::limits::PENDING_KNOWLEDGE;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use syncmesh_core::summary::Sum;
-use syncmesh_core::version::Knowledge;
+use syncmesh_core::version::{Knowledge, ReplicaId};
 use syncmesh_protocol::limits::ENTRIES_CREDIT_BYTES;
-use syncmesh_protocol::message::Progress;
+use syncmesh_protocol::message::{self, Progress};
 
 /// A volume that both sides of a session keep.
 pub struct Link {
@@ -22,6 +22,34 @@ pub struct Link {
     pub comparing: Comparing,
     /// The peer has paused the volume.
     pub paused_there: bool,
+    /// The peer's copy is being filled for the first time.
+    pub filling_there: bool,
+    /// Runs of agents with which the peer exchanges the volume.
+    pub runs_there: BTreeSet<ReplicaId>,
+    /// Runs with which we do, as we told it last.
+    pub runs_told: BTreeSet<ReplicaId>,
+}
+
+impl Link {
+    /// A volume that both sides have named, whose streams go on after these positions: ours to the peer, and the peer's.
+    pub fn new(message: message::Volume, ours: u64, theirs: u64, number: u16) -> Self {
+        Self {
+            theirs: number,
+            outgoing: Stream::new(ours, message.knowledge),
+            incoming: Incoming::new(theirs),
+            comparing: Comparing::default(),
+            paused_there: message.paused,
+            filling_there: message.filling,
+            runs_there: BTreeSet::new(),
+            runs_told: BTreeSet::new(),
+        }
+    }
+
+    /// Replicas whose versions the peer has from themselves: its own present incarnation, and those with which it exchanges
+    /// the volume. Versions of earlier incarnations aren't among them: a crash may have lost them there.
+    pub fn makers(&self, own: Option<ReplicaId>) -> BTreeSet<ReplicaId> {
+        self.runs_there.iter().copied().chain(own).collect()
+    }
 }
 
 /// What goes to the peer.

@@ -20,7 +20,7 @@ mod reuse;
 pub mod suspects;
 pub mod unsynced;
 
-pub use inspect::{PeerStatus, Status, VolumeStatus};
+pub use inspect::{LeftOut, PeerStatus, Status, VolumeStatus};
 
 use crate::connection::Connection;
 use crate::epoch::Commit;
@@ -58,8 +58,6 @@ pub struct Peer {
     last_error: Option<String>,
     /// When the last session ended, on the loop's clock; the start before that.
     away_since: u64,
-    /// Runs of agents with which it has sessions.
-    sessions: BTreeSet<ReplicaId>,
     /// Its replica in the current or last session.
     replica: Option<ReplicaId>,
     /// Round trip of the last heartbeat.
@@ -185,6 +183,7 @@ pub struct Node<I: Io> {
     broken: Option<String>,
     /// Why the configuration's file can't be used as it is now.
     misconfigured: Option<String>,
+    left_out: Vec<LeftOut>,
     buffers: Vec<Vec<u8>>,
     counters: Counters,
 }
@@ -313,7 +312,6 @@ impl Peer {
             attempt: 0,
             last_error: None,
             away_since: now,
-            sessions: BTreeSet::new(),
             replica: None,
             rtt: None,
             clock_behind: None,
@@ -388,6 +386,7 @@ impl<I: Io> Node<I> {
             stopping: None,
             broken: None,
             misconfigured: None,
+            left_out: Vec::new(),
             buffers: Vec::new(),
             counters: Counters::default(),
             io,

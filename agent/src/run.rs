@@ -7,10 +7,10 @@ use crate::epoch::Durability;
 use crate::history;
 use crate::identity::Identity;
 use crate::inquiry;
-use crate::node::{Node, Sessions};
+use crate::node::{LeftOut, Node, Sessions};
 use crate::session::Session;
-use crate::settings::{Settings, Tuning};
-use crate::start::{Start, VolumeSpec, start};
+use crate::settings::{Members, Settings, Tuning};
+use crate::start::{Start, StartError, VolumeSpec, start};
 use crate::threads::Workers;
 use crate::tls::TlsSession;
 use crate::versions::{self, Restored};
@@ -20,6 +20,7 @@ use redb::backends::FileBackend;
 use std::fs::{DirBuilder, OpenOptions};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use syncmesh_config::{Change, Config, Engine, NodeName};
@@ -50,28 +51,53 @@ pub struct Started {
     pub listen: SocketAddr,
 }
 
-/// The current identity; whoever replaces it changes what the next sessions use.
-pub type CurrentIdentity = Arc<Mutex<Arc<Identity>>>;
+/// The current identity, if there is one yet; whoever replaces it changes what the next sessions use.
+pub type CurrentIdentity = Arc<Mutex<Option<Arc<Identity>>>>;
+
+/// What becomes of a volume that can't be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unopened {
+    /// The agent doesn't start, or goes on by the configuration before.
+    IsRefused,
+    /// It is left out, and the status says why.
+    IsLeftOut,
+}
+
+/// Why an agent can't start.
+enum NoStart {
+    Volume { name: String, why: String },
+    Agent(String),
+}
+
+impl From<NoStart> for String {
+    fn from(why: NoStart) -> Self {
+        match why {
+            NoStart::Volume { name, why } => format!("volume {name}: {why}"),
+            NoStart::Agent(why) => why,
+        }
+    }
+}
 
 struct TlsSessions {
     identity: CurrentIdentity,
 }
 
 impl TlsSessions {
-    fn identity(&self) -> Arc<Identity> {
-        self.identity.lock().expect("nobody panics while holding the identity").clone()
+    fn identity(&self) -> Result<Arc<Identity>, String> {
+        let identity = self.identity.lock().expect("nobody panics while holding the identity").clone();
+        identity.ok_or_else(|| "this node has no certificate yet: the log says what it waits for".into())
     }
 }
 
 impl Sessions for TlsSessions {
     fn client(&self, node: &str) -> Result<Box<dyn Session>, String> {
         let node = NodeName::new(node).map_err(|error| error.to_string())?;
-        let session = TlsSession::client(&self.identity(), &node, unix_now());
+        let session = TlsSession::client(&*self.identity()?, &node, unix_now());
         session.map(|session| Box::new(session) as _).map_err(|error| error.to_string())
     }
 
     fn server(&self) -> Result<Box<dyn Session>, String> {
-        let session = TlsSession::server(&self.identity(), unix_now());
+        let session = TlsSession::server(&*self.identity()?, unix_now());
         session.map(|session| Box::new(session) as _).map_err(|error| error.to_string())
     }
 }
@@ -85,13 +111,14 @@ pub fn run(
     config: &Config,
     identity: &CurrentIdentity,
     asks: &Receiver<Ask>,
+    unopened: Unopened,
     mut started: impl FnMut(Started),
 ) -> Result<(), String> {
     let mut config = config.clone();
     let mut before: Option<Config> = None;
     let mut refused = None;
     loop {
-        let (mut node, workers) = match (prepare(&config, identity.clone()), before.take()) {
+        let (mut node, workers) = match (open(&config, identity, unopened), before.take()) {
             (Ok(ready), _) => ready,
             (Err(why), None) => return Err(why),
             (Err(why), Some(old)) => {
@@ -117,14 +144,34 @@ pub fn run(
 
 type Ready = (Node<LinuxIo>, Workers);
 
+/// Everything up to the moment in which it listens, with all volumes or those that can be opened.
+fn open(config: &Config, identity: &CurrentIdentity, unopened: Unopened) -> Result<Ready, String> {
+    let mut config = config.clone();
+    let mut left_out = Vec::new();
+    loop {
+        match prepare(&config, identity.clone()) {
+            Err(NoStart::Volume { name, why }) if unopened == Unopened::IsLeftOut => {
+                tracing::error!(volume = %name, %why, "a volume can't be opened and is left out");
+                config.volumes.retain(|volume| volume.name.as_str() != name);
+                left_out.push(LeftOut { name, why });
+            }
+            Err(why) => return Err(why.into()),
+            Ok((mut node, workers)) => {
+                node.left_out(left_out);
+                return Ok((node, workers));
+            }
+        }
+    }
+}
+
 /// Everything up to the moment in which it listens.
-fn prepare(config: &Config, identity: CurrentIdentity) -> Result<Ready, String> {
+fn prepare(config: &Config, identity: CurrentIdentity) -> Result<Ready, NoStart> {
     let directory = &config.state_dir;
-    let failed = |error: &dyn std::fmt::Display| format!("stateDir {}: {error}", directory.display());
+    let failed = |error: &dyn std::fmt::Display| NoStart::Agent(format!("stateDir {}: {error}", directory.display()));
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| failed(&error))?;
     let state = LinuxStateFiles::open(directory).map_err(|error| failed(&error))?;
     state.lock().map_err(|error| failed(&error))?;
-    let mut io = on_engine(config.engine)?;
+    let mut io = on_engine(config.engine).map_err(NoStart::Agent)?;
     let registry = OpenOptions::new()
         .read(true)
         .write(true)
@@ -134,7 +181,7 @@ fn prepare(config: &Config, identity: CurrentIdentity) -> Result<Ready, String> 
         .open(directory.join("registry.redb"))
         .map_err(|error| failed(&error))?;
     let registry = FileBackend::new(registry).map_err(|error| failed(&error))?;
-    let volumes = config.volumes.iter().map(volume).collect::<Result<Vec<_>, String>>()?;
+    let volumes = config.volumes.iter().map(volume).collect::<Result<Vec<_>, NoStart>>()?;
     let setup = Start {
         node: config.node.to_string(),
         peers: peers(config),
@@ -147,9 +194,12 @@ fn prepare(config: &Config, identity: CurrentIdentity) -> Result<Ready, String> 
         replica: ReplicaId(io.random()),
         random: io.random(),
     };
-    let (context, setup) = start(registry, setup).map_err(|error| error.to_string())?;
+    let (context, setup) = start(registry, setup).map_err(|error| match error {
+        StartError::Volume { name, why } => NoStart::Volume { name, why },
+        other => NoStart::Agent(other.to_string()),
+    })?;
     let workers = Workers::start(context, &io.waker());
-    let listener = listen(&mut io, config.listen)?;
+    let listener = listen(&mut io, config.listen).map_err(NoStart::Agent)?;
     Ok((Node::new(io, Box::new(TlsSessions { identity }), setup, listener), workers))
 }
 
@@ -257,19 +307,23 @@ fn turn(
                 },
                 Ask::Resolve(order, reply) => drop(reply.try_send(node.resolve(&order))),
                 Ask::Configure(new, reply) => {
-                    let change = config.change_to(&new);
-                    let answer = match change {
-                        Change::Nothing => Ok(Configured::AsBefore),
+                    let answer = match config.change_to(&new) {
                         Change::Refused(fields) => Err(format!(
                             "{} can't change while the agent runs: restart it, or take that back",
                             fields.join(", ")
                         )),
+                        _ if node.is_stopping() && next.is_none() => Ok(Configured::IsStopping),
+                        // It is about to start again by another one.
+                        _ if node.is_stopping() => {
+                            next = Some(*new);
+                            Ok(Configured::StartsAgain)
+                        }
+                        Change::Nothing => Ok(Configured::AsBefore),
                         Change::Live => {
                             node.configure(tuning(&new));
                             *config = *new;
                             Ok(Configured::InForce)
                         }
-                        Change::Anew if node.is_stopping() => Err("the agent is stopping".into()),
                         Change::Anew => {
                             node.stop();
                             stop_at.get_or_insert(now + STOP.as_nanos() as u64);
@@ -308,9 +362,14 @@ fn restore(node: &mut Node<LinuxIo>, order: Restore, reply: Sender<Result<Restor
     }
 }
 
-fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, String> {
-    let at = |error: &dyn std::fmt::Display| format!("volume {}: {}: {error}", config.name, config.path.display());
-    let fs = LinuxFs::open(&config.path).map_err(|error| match error {
+fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, NoStart> {
+    let at = |error: &dyn std::fmt::Display| {
+        let why = format!("{}: {error}", config.path.display());
+        NoStart::Volume { name: config.name.to_string(), why }
+    };
+    let places = [Some(&config.path), config.incoming.as_ref()];
+    let places: Vec<&Path> = places.into_iter().flatten().map(PathBuf::as_path).collect();
+    let fs = LinuxFs::open(&places, config.meta.as_deref()).map_err(|error| match error {
         syncmesh_io::FsError::NotFound => at(&"the directory isn't there: create it, or mount its disk"),
         error => at(&error),
     })?;
@@ -333,6 +392,9 @@ fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, String> {
             syncmesh_config::Durability::Strict => Durability::Strict,
         },
         seed: config.seed.as_ref().map(ToString::to_string),
+        members: members(config),
+        // Whoever made its meta directory made the volume's, too.
+        renews: config.meta.is_some(),
     })
 }
 
@@ -348,6 +410,14 @@ fn settings(config: &syncmesh_config::Volume) -> Settings {
         },
         guard: Limits { files: config.deletion_guard.files, percent: config.deletion_guard.percent },
         paused: config.paused,
+        filling: config.filling,
+    }
+}
+
+fn members(config: &syncmesh_config::Volume) -> Members {
+    match &config.members {
+        None => Members::All,
+        Some(members) => Members::Only(members.iter().map(ToString::to_string).collect()),
     }
 }
 
@@ -357,12 +427,16 @@ fn tuning(config: &Config) -> Tuning {
         peers: peers(config),
         connections: config.connections as usize,
         max_clock_skew_millis: millis(config.max_clock_skew),
-        volumes: config.volumes.iter().map(|volume| (volume.name.to_string(), settings(volume))).collect(),
+        volumes: config
+            .volumes
+            .iter()
+            .map(|volume| (volume.name.to_string(), (settings(volume), members(volume))))
+            .collect(),
     }
 }
 
 fn peers(config: &Config) -> Vec<(String, Option<String>)> {
-    config.peers.iter().map(|peer| (peer.node.to_string(), Some(peer.address.to_string()))).collect()
+    config.peers.iter().map(|peer| (peer.node.to_string(), peer.address.as_ref().map(ToString::to_string))).collect()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,6 +1,6 @@
 //! What may change of a running agent: its members, and limits and waits of its volumes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use syncmesh_core::guard;
 use syncmesh_core::retention;
@@ -18,6 +18,27 @@ pub struct Settings {
     pub guard: guard::Limits,
     /// It doesn't run, whatever was ordered.
     pub paused: bool,
+    /// It is being filled for the first time.
+    pub filling: bool,
+}
+
+/// The peers that keep a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Members {
+    /// All peers.
+    All,
+    /// These. Others are told nothing of it, and not listened to.
+    Only(BTreeSet<String>),
+}
+
+impl Members {
+    /// Does a peer keep it?
+    pub fn has(&self, peer: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(peers) => peers.contains(peer),
+        }
+    }
 }
 
 /// A volume's settings, for the loop, which changes them, and its jobs. A job that asks twice may see a change in between.
@@ -50,5 +71,5 @@ pub struct Tuning {
     /// How far a peer's clock may be ahead, in milliseconds.
     pub max_clock_skew_millis: u64,
     /// Volumes by name. One that isn't named stays as it is.
-    pub volumes: BTreeMap<String, Settings>,
+    pub volumes: BTreeMap<String, (Settings, Members)>,
 }

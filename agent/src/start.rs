@@ -12,7 +12,7 @@ use crate::node::unsynced::Unsynced;
 use crate::recover::{RecoverError, recover};
 use crate::registry::{Last, Registry, RegistryError, VolumeState};
 use crate::second_names::SecondNames;
-use crate::settings::{Current, Settings};
+use crate::settings::{Current, Members, Settings};
 use crate::store;
 use crate::suspect::{Doubt, Suspicion};
 use crate::unsynced;
@@ -47,6 +47,10 @@ pub struct VolumeSpec {
     pub seed: Option<String>,
     /// When versions are told and shown.
     pub durability: Durability,
+    /// The peers that keep it.
+    pub members: Members,
+    /// An empty directory without a marker is a new copy, whatever was known of the one before.
+    pub renews: bool,
 }
 
 /// What a start needs besides the volumes.
@@ -122,7 +126,7 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
         let refuse = |why: String| StartError::Volume { name: spec.name.clone(), why };
         let disk = |error: FsError| refuse(format!("its directory can't be used: {error}"));
         // Nothing is written to a directory that isn't the one that is known: it may be an empty mount point.
-        let known = stored.volumes.get(&spec.name).cloned();
+        let known = stored.volumes.get(&spec.name).cloned().filter(|_| !(spec.renews && is_new(&*spec.fs)));
         let was_known = known.is_some();
         if known.as_ref().is_some_and(|state| spec.fs.read_marker().ok().flatten().as_ref() != Some(&state.marker)) {
             return Err(refuse(NOT_OURS.into()));
@@ -156,6 +160,7 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
             if unsynced {
                 members.extend(start.peers.iter().map(|(name, _)| name.clone()));
             }
+            members.retain(|name| spec.members.has(name));
             let suspicion = Suspicion::new(state.synced_millis, members, state.suspicion.take());
             tracing::warn!(
                 volume = %spec.name,
@@ -243,6 +248,12 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
     Ok((Arc::new(context), setup))
 }
 
+/// Has nobody put anything into a directory, this agent included?
+fn is_new(fs: &dyn Fs) -> bool {
+    let is_empty = || fs.open_directory(&[]).and_then(|root| root.list()).is_ok_and(|names| names.is_empty());
+    fs.read_marker() == Ok(None) && is_empty()
+}
+
 /// What the first scan of a new registry finds. A directory with a marker met the mesh before: its seed has no say any more.
 fn finds(was_replica: bool, seed: Option<&str>, node: &str) -> Origin {
     match (was_replica, seed) {
@@ -264,9 +275,11 @@ fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_mi
         open: OpenFiles::default(),
         second_names: SecondNames::default(),
         policies: spec.policies.clone(),
+        members: spec.members.clone(),
         counter: 0,
         journalled: state.sequence,
         durability: spec.durability,
+        copied: 0,
         durable: state.sequence,
         closing: state.sequence,
         made: 0,

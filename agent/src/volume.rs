@@ -13,7 +13,7 @@ use crate::node::unsynced::Unsynced;
 use crate::publish::Item;
 use crate::registry::{Key, VolumeState};
 use crate::second_names::SecondNames;
-use crate::settings::Current;
+use crate::settings::{Current, Members};
 use crate::store::Stock;
 use crate::suspect::Doubt;
 use crate::watch::{Dirty, Watches};
@@ -48,6 +48,8 @@ pub struct Volume {
     pub second_names: SecondNames,
     /// Its conflict policies.
     pub policies: Policies,
+    /// The peers that keep it.
+    pub members: Members,
     /// What the registry keeps of it.
     pub state: VolumeState,
     /// The counter of the last version that this replica made.
@@ -56,6 +58,8 @@ pub struct Volume {
     pub journalled: u64,
     /// When versions are told and shown.
     pub durability: Durability,
+    /// A peer has everything up to this sequence number, durably.
+    pub copied: u64,
     /// Rows up to this sequence number belong to durable epochs.
     pub durable: u64,
     /// Its last sequence number when the last epoch closed.

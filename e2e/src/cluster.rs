@@ -7,7 +7,7 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams
 use kube::core::{ApiResource, GroupVersionKind, Status};
 use kube::runtime::conditions;
 use kube::runtime::wait::{await_condition, delete::delete_and_finalize};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, Config, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -62,6 +62,13 @@ impl Cluster {
     /// For what no story says in words of its own.
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// For whoever has this token, and nothing else.
+    pub async fn client_of(&self, token: &str) -> Outcome<Client> {
+        let mut config = Config::infer().await.map_err(Failure::to("read $KUBECONFIG"))?;
+        config.auth_info = serde_json::from_value(json!({ "token": token })).map_err(Failure::to("use a token"))?;
+        Client::try_from(config).map_err(Failure::to("use a token"))
     }
 
     /// Applies our kinds, and waits until the API server serves them.

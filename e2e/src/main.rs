@@ -7,7 +7,12 @@ mod agent;
 mod cluster;
 mod evidence;
 mod failure;
+mod guide;
+mod kind;
 mod process;
+mod product;
+mod program;
+mod release;
 mod rights;
 mod stories;
 
@@ -45,7 +50,7 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments) -> Outcome<()> {
     if arguments.story == ["list"] {
-        STORIES.iter().for_each(|story| println!("{:10} {}", story.name(), story.about()));
+        STORIES.iter().for_each(|story| println!("{:17} {}", story.name(), story.about()));
         return Ok(());
     }
     let chosen = chosen(arguments)?;

@@ -22,5 +22,6 @@ mod operator;
 pub mod provision;
 pub mod rights;
 mod run;
+mod uninstall;
 pub mod volume;
 mod writes;

@@ -11,7 +11,8 @@ const READ: &[&str] = &["list", "watch"];
 
 /// In all namespaces, and of what has none.
 const OPERATOR: &[Line] = &[
-    ("syncmesh.io", &["syncmeshes"], &["list", "patch", "watch"]),
+    // `create` is for the first mesh.
+    ("syncmesh.io", &["syncmeshes"], &["create", "list", "patch", "watch"]),
     ("syncmesh.io", &["syncvolumes"], &["create", "get", "list", "patch", "watch"]),
     ("syncmesh.io", &["syncreplicas", "syncconflicts"], MAKE),
     ("syncmesh.io", &["syncmeshes/status", "syncvolumes/status", "syncconflicts/status"], &["patch"]),
@@ -35,8 +36,13 @@ const OPERATOR_AT_HOME: &[Line] = &[
     ("", &["secrets"], &["create", "delete", "list", "update", "watch"]),
     ("", &["pods"], &["get", "list", "watch"]),
     ("", &["events"], READ),
-    ("coordination.k8s.io", &["leases"], &["create", "get", "update"]),
+    ("coordination.k8s.io", &["leases"], &["create"]),
 ];
+
+/// The same, of objects with this name.
+const OPERATORS_OWN: &[Line] =
+    &[("coordination.k8s.io", &["leases"], &["get", "update"]), ("", &["configmaps"], &["get"])];
+const NAME: &str = "syncmesh-operator";
 
 /// In all namespaces, and of what has none.
 const AGENT: &[Line] = &[
@@ -62,7 +68,9 @@ pub fn of_operator() -> Vec<PolicyRule> {
 
 /// What the operator may do in its own namespace: a Role's rules.
 pub fn of_operator_at_home() -> Vec<PolicyRule> {
-    rules(OPERATOR_AT_HOME)
+    let own = rules(OPERATORS_OWN).into_iter();
+    let own = own.map(|rule| PolicyRule { resource_names: Some(vec![NAME.into()]), ..rule });
+    rules(OPERATOR_AT_HOME).into_iter().chain(own).collect()
 }
 
 /// What agents may do everywhere: a ClusterRole's rules.
@@ -89,6 +97,8 @@ fn rules(table: &[Line]) -> Vec<PolicyRule> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::api::rbac::v1::ClusterRole;
+    use std::collections::BTreeSet;
 
     fn allows(rules: &[PolicyRule], resource: &str, verb: &str) -> bool {
         let has = |list: &Option<Vec<String>>, one: &str| list.iter().flatten().any(|each| each == one);
@@ -108,6 +118,35 @@ mod tests {
         let all = [operator, of_operator_at_home(), agent, of_agent_at_home()].concat();
         let is_star = |list: &Option<Vec<String>>| list.iter().flatten().any(|one| one == "*");
         assert!(all.iter().all(|rule| !is_star(&rule.resources) && !rule.verbs.iter().any(|verb| verb == "*")));
+    }
+
+    #[test]
+    fn the_chart_gives_these_rights_and_no_others() {
+        let manifests = include_str!("../../deploy/kubernetes.yaml");
+        let of = |kind: &str, name: &str| {
+            let head = format!("kind: {kind}\nmetadata:\n  name: {name}\n");
+            let document = manifests.split("\n---\n").find(|one| one.contains(&head)).unwrap();
+            let role: ClusterRole = serde_saphyr::from_str(document).unwrap();
+            each(&role.rules.unwrap())
+        };
+        assert_eq!(of("ClusterRole", "syncmesh-operator"), each(&of_operator()));
+        assert_eq!(of("Role", "syncmesh-operator"), each(&of_operator_at_home()));
+        assert_eq!(of("ClusterRole", "syncmesh-agent"), each(&of_agent()));
+        assert_eq!(of("Role", "syncmesh-agent"), each(&of_agent_at_home()));
+    }
+
+    /// Each right alone: which lines of a table they stand in doesn't matter.
+    fn each(rules: &[PolicyRule]) -> BTreeSet<String> {
+        let mut all = BTreeSet::new();
+        for rule in rules {
+            let names = rule.resource_names.clone().unwrap_or_default().join(",");
+            for group in rule.api_groups.iter().flatten() {
+                for resource in rule.resources.iter().flatten() {
+                    all.extend(rule.verbs.iter().map(|verb| format!("{verb} {group}/{resource} {names}")));
+                }
+            }
+        }
+        all
     }
 
     #[test]

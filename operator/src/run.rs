@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::health;
 use crate::lease::Leadership;
 use crate::mesh::desired::Home;
+use crate::mesh::first::{self, FirstMesh};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::writes::Writes;
@@ -21,6 +22,8 @@ pub struct Settings {
     pub home: Home,
     /// This operator among others.
     pub name: String,
+    /// The mesh that a new installation begins with, if it shall have one.
+    pub first_mesh: Option<FirstMesh>,
     /// Where metrics and health are served.
     pub metrics: SocketAddr,
 }
@@ -39,11 +42,11 @@ async fn run(settings: Settings) -> Result<(), Error> {
     let metrics = Arc::new(Metrics::default());
     let (caches, bell, _watches) = caches::follow_all(&client, &home.namespace);
     let mut leadership = Leadership::new(client.clone(), &home.namespace, settings.name.clone());
-    let writes = Writes::new(client, &settings.name, metrics.clone());
+    let writes = Writes::new(client.clone(), &settings.name, metrics.clone());
     let operator = Arc::new(Operator { caches, writes, home, metrics: metrics.clone() });
     // Whatever ends first ends the others: nothing is called after a lease that may be lost, or after it was given up.
     let ended = tokio::select! {
-        error = lead(operator, &bell, &mut leadership) => Err(error),
+        error = lead(operator, &bell, &mut leadership, settings.first_mesh.as_ref(), client) => Err(error),
         error = health::serve(settings.metrics, metrics) => Err(error),
         _ = terminated.recv() => Ok(()),
         _ = interrupted.recv() => Ok(()),
@@ -57,7 +60,13 @@ async fn run(settings: Settings) -> Result<(), Error> {
 }
 
 /// Waits for its turn with caches that are kept up to date, then works for as long as it leads.
-async fn lead(operator: Arc<Operator>, bell: &Bell, leadership: &mut Leadership) -> Error {
+async fn lead(
+    operator: Arc<Operator>,
+    bell: &Bell,
+    leadership: &mut Leadership,
+    first_mesh: Option<&FirstMesh>,
+    client: Client,
+) -> Error {
     operator.caches.are_complete().await;
     operator.metrics.read_all();
     let deadline = leadership.win().await;
@@ -66,6 +75,16 @@ async fn lead(operator: Arc<Operator>, bell: &Bell, leadership: &mut Leadership)
         // The lease is looked at first, so that a process which was stopped for longer than its deadline makes no call when it goes on.
         biased;
         error = leadership.keep(deadline) => error,
-        () = controllers::run(operator.clone(), bell) => Error::LeadershipLost,
+        () = work(&operator, bell, first_mesh, client) => Error::LeadershipLost,
     }
+}
+
+/// Works until it is dropped.
+async fn work(operator: &Arc<Operator>, bell: &Bell, first_mesh: Option<&FirstMesh>, client: Client) {
+    let beginning = async {
+        if let Some(first_mesh) = first_mesh {
+            first::make_once(first_mesh, operator, client).await;
+        }
+    };
+    tokio::join!(controllers::run(operator.clone(), bell), beginning);
 }

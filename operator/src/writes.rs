@@ -18,6 +18,8 @@ use tracing::info;
 /// Who writes, in objects' managed fields: each applies the whole of what it owns, and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manager {
+    /// The mesh that a new installation begins with.
+    FirstMesh,
     /// What a mesh's agents need.
     Agents,
     /// Replicas, but for people's decisions.
@@ -41,6 +43,7 @@ pub enum Manager {
 impl Manager {
     fn as_str(self) -> &'static str {
         match self {
+            Self::FirstMesh => "syncmesh-operator-first-mesh",
             Self::Agents => "syncmesh-operator-agents",
             Self::Replicas => "syncmesh-operator-replicas",
             Self::Decisions => "syncmesh-operator-decisions",

@@ -1,6 +1,7 @@
-//! `cargo xtask codegen`: writes the files that are made from types. They are committed; a test in `crds` fails when they
-//! differ from what would be written.
+//! `cargo xtask codegen`: writes the files that are made from others. They are committed; a test in `crds` and a step of
+//! `cargo xtask test` fail when they differ from what would be written.
 
+use crate::chart;
 use crate::failure::{Failure, Outcome};
 use crate::repository;
 
@@ -14,9 +15,8 @@ pub fn run() -> Outcome<()> {
         .args(["run", "--quiet", "--release", "-p", "syncmesh-crds", "--bin", "codegen", "--", DEFINITIONS])
         .status()
         .map_err(|reason| Failure::new(format!("could not run cargo: {reason}")))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Failure::new("the definitions weren't all written: the lines above say why"))
+    if !status.success() {
+        return Err(Failure::new("the definitions weren't all written: the lines above say why"));
     }
+    chart::write()
 }

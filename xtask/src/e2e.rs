@@ -16,10 +16,10 @@ pub struct Options {
 
 /// Tells the stories; their words go through.
 pub fn run(options: &Options) -> Outcome<()> {
-    // Stories start the operator from beside their own binary.
-    let mut operator = repository::cargo();
-    operator.args(["build", "--quiet", "--release", "-p", "syncmesh-operator"]);
-    run_to_its_end(operator)?;
+    // Stories start the operator and kubectl's plugin from beside their own binary.
+    let mut programs = repository::cargo();
+    programs.args(["build", "--quiet", "--release", "-p", "syncmesh-operator", "-p", "syncmesh-cli"]);
+    run_to_its_end(programs)?;
     let mut command = repository::cargo();
     command.args(["run", "--quiet", "--release", "-p", "syncmesh-e2e", "--"]).args(&options.flags);
     run_to_its_end(command)

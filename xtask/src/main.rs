@@ -5,11 +5,13 @@
 
 mod agents;
 mod bench;
+mod chart;
 mod checks;
 mod codegen;
 mod demo;
 mod e2e;
 mod failure;
+mod image;
 mod interrupt;
 mod repository;
 mod sim;
@@ -45,8 +47,12 @@ enum Command {
     ///
     /// Example: KUBECONFIG=kind.config cargo xtask e2e --story schema
     E2e(e2e::Options),
-    /// Write the definitions of our kinds, for the chart, from their types.
+    /// Write what is made from something else: the kinds' definitions from their types, plain manifests from the chart.
     Codegen,
+    /// Build the image of agent and operator with Docker, from static binaries.
+    ///
+    /// Example: cargo xtask image && kind load docker-image syncmesh:0.1.0
+    Image(image::Options),
     /// Run simulated meshes from seeds.
     ///
     /// Example: cargo xtask sim --seeds 500, then for a failing one: cargo xtask sim --seed 17 --trace
@@ -61,6 +67,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(options),
         Command::E2e(options) => e2e::run(options),
         Command::Codegen => codegen::run(),
+        Command::Image(options) => image::run(options),
         Command::Sim(options) => sim::run(options),
     };
     match outcome {

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check and test, one after another, all of them even when one fails, and a summary.
 
+use crate::chart;
 use crate::checks::{self, Allowed};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
@@ -69,6 +70,11 @@ pub fn run() -> Outcome<()> {
     });
     step(&mut steps, "links in documents", |_| complaints(checks::links::check()));
     step(&mut steps, "tests that documents name", |_| complaints(checks::named_tests::check()));
+    step(&mut steps, "chart: lint, and rendered manifests as committed", |_| match chart::check() {
+        Ok(Some(found)) => complaints(Ok(found)),
+        Ok(None) => Verdict::NotRun("needs helm on PATH".into()),
+        Err(failure) => Verdict::Failed(failure.to_string()),
+    });
     step(&mut steps, "unit, property and backend tests", |log| match metadata {
         Some(metadata) => tests(&mut everything_but_black_box(metadata), log),
         None => Verdict::NotRun("needs the crate graph".into()),

@@ -3,6 +3,7 @@
 use crate::names::{Address, NodeName, VolumeName};
 use crate::problem::Problems;
 use crate::units::{Share, Size};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,8 +71,8 @@ impl IdentityFiles {
 pub struct Peer {
     /// Its name, which its certificate must show.
     pub node: NodeName,
-    /// Where it listens.
-    pub address: Address,
+    /// Where it listens; none means that this isn't known yet, and that it calls us.
+    pub address: Option<Address>,
 }
 
 /// What is logged, and how.
@@ -127,6 +128,16 @@ pub struct Volume {
     pub name: VolumeName,
     /// Its directory; in no other volume's directory.
     pub path: PathBuf,
+    /// The directory's place until somebody renames it to `path`, which may happen while the agent runs. None means that it
+    /// is always there. Default none.
+    pub incoming: Option<PathBuf>,
+    /// The directory of stage, store and marker, on the same file system; none means `.syncmesh` in the volume's own.
+    /// Default none.
+    pub meta: Option<PathBuf>,
+    /// The peers that keep it, too; none means all. Others are told nothing of it. Default none.
+    pub members: Option<BTreeSet<NodeName>>,
+    /// It is filled from peers for the first time, and peers don't take its contents for all there is. Default false.
+    pub filling: bool,
     /// Who wins where contents were changed on two nodes at once.
     pub conflicts: Conflicts,
     /// Patterns in gitignore syntax of what stays on this node alone; the last that fits decides. Default none.
@@ -147,6 +158,35 @@ pub struct Volume {
     pub paused: bool,
     /// When a version may be told and shown. Default epoch.
     pub durability: Durability,
+}
+
+impl Volume {
+    /// How long a file that is being written must be quiet, if nothing else is said.
+    pub const SETTLE: Duration = Duration::from_millis(50);
+    /// How long a version waits for a program that has the old one open, if nothing else is said.
+    pub const OPEN_WAIT: Duration = Duration::from_secs(10);
+
+    /// A volume of which nothing else is said.
+    pub fn new(name: VolumeName, path: PathBuf) -> Self {
+        Self {
+            name,
+            path,
+            incoming: None,
+            meta: None,
+            members: None,
+            filling: false,
+            conflicts: Conflicts { policy: ConflictPolicy::KeepBoth, rules: Vec::new() },
+            exclude: Vec::new(),
+            versions: Versions::default(),
+            reserve: None,
+            deletion_guard: DeletionGuard::default(),
+            settle: Self::SETTLE,
+            open_wait: Self::OPEN_WAIT,
+            seed: None,
+            paused: false,
+            durability: Durability::Epoch,
+        }
+    }
 }
 
 /// When a version may be told to others, and get its name here.

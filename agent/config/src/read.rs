@@ -191,7 +191,7 @@ fn peer(
     }
     let name = node.value.clone();
     seen.push(node);
-    Some(Peer { node: name, address: address? })
+    Some(Peer { node: name, address: Some(address?) })
 }
 
 fn metrics(field: &Field<'_>, report: &mut Report) -> Option<SocketAddr> {

@@ -11,7 +11,6 @@ use crate::read::{self, Placed};
 use crate::tree::Value;
 use crate::units::Share;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// A volume as far as it could be read; name and path are compared with others even where the rest is wrong.
 pub(crate) struct Draft {
@@ -92,8 +91,8 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
         }),
         None => Some(Durability::Epoch),
     };
-    let settle = read::duration(&mut fields, "settle", limits::SETTLE, Duration::from_millis(50), report);
-    let open_wait = read::duration(&mut fields, "openWait", limits::OPEN_WAIT, Duration::from_secs(10), report);
+    let settle = read::duration(&mut fields, "settle", limits::SETTLE, Volume::SETTLE, report);
+    let open_wait = read::duration(&mut fields, "openWait", limits::OPEN_WAIT, Volume::OPEN_WAIT, report);
     if let Some(field) = fields.take("bandwidth")
         && let Some(mut below) = field.fields(report)
     {
@@ -115,6 +114,10 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
         Some(Volume {
             name: name.as_ref()?.value.clone(),
             path: path.as_ref()?.value.clone(),
+            incoming: None,
+            meta: None,
+            members: None,
+            filling: false,
             conflicts: conflicts?,
             exclude: exclude?,
             versions: versions?,

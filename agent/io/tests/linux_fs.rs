@@ -25,7 +25,7 @@ struct LinuxWorld {
 impl LinuxWorld {
     fn new(parent: &Path) -> Self {
         let root = tempfile::tempdir_in(parent).unwrap();
-        Self { volume: LinuxFs::open(root.path()).unwrap(), root }
+        Self { volume: LinuxFs::open(&[root.path()], None).unwrap(), root }
     }
 
     fn path(&self, path: &[u8]) -> PathBuf {
@@ -176,7 +176,7 @@ fn a_root_that_is_moved_away_or_replaced_isnt_in_its_place_until_it_is_back() {
     let home = tempfile::tempdir().unwrap();
     let (root, away) = (home.path().join("root"), home.path().join("away"));
     fs::create_dir(&root).unwrap();
-    let volume = LinuxFs::open(&root).unwrap();
+    let volume = LinuxFs::open(&[&root], None).unwrap();
     assert_eq!(volume.is_in_place(), Ok(true));
     fs::rename(&root, &away).unwrap();
     assert_eq!(volume.is_in_place(), Ok(false));
@@ -204,7 +204,7 @@ fn a_volume_that_is_opened_again_has_its_slots_and_private_directories() {
     // As a killed probe leaves them.
     world.write(b".syncmesh/stage/trial-a", b"");
     world.chmod(b".syncmesh", 0o770);
-    let again = LinuxFs::open(world.root.path()).unwrap();
+    let again = LinuxFs::open(&[world.root.path()], None).unwrap();
     assert_eq!(again.list_slots(), Ok(vec![5]));
     assert_eq!(world.stat(b".syncmesh").unwrap().mode, 0o700);
     assert!(again.probe().unwrap().exchange);

@@ -50,6 +50,8 @@ pub struct Volume {
     pub files: u64,
     /// The sender has paused it: it takes nothing and sends nothing.
     pub paused: bool,
+    /// The sender's copy is being filled for the first time: nobody can rely on it yet.
+    pub filling: bool,
 }
 
 /// One row of the sender.
@@ -202,6 +204,8 @@ pub enum Farewell {
     Twin,
     /// It goes on under a new incarnation.
     Renewed,
+    /// Who keeps which volume has changed.
+    Members,
 }
 
 impl Farewell {
@@ -218,6 +222,7 @@ impl Farewell {
             Self::Protocol => "it broke the protocol",
             Self::Twin => "two agents run under its name: stop one of them, and issue it an identity of its own",
             Self::Renewed => "this agent goes on under a new incarnation",
+            Self::Members => "a volume's members have changed",
         }
     }
 }
@@ -235,6 +240,7 @@ impl fmt::Display for Farewell {
                 "another agent with this node's name has a session there: two copies of one machine run, stop one of them and issue it an identity of its own"
             }
             Self::Renewed => "it goes on under a new incarnation",
+            Self::Members => "a volume's members have changed",
         })
     }
 }
@@ -262,7 +268,7 @@ pub enum Message<'a> {
     Ping(u64),
     /// The number of a [`Message::Ping`].
     Pong(u64),
-    /// Runs of agents with which the sender has a session. Sent after the hello and whenever it changes.
+    /// Runs of agents with which the sender exchanges the volume. Sent once both sides have named it, and whenever it changes.
     Sessions(Vec<ReplicaId>),
     /// Which node a replica belongs to. Sent before the first entry that names the replica.
     Replicas(Vec<(ReplicaId, String)>),
@@ -276,6 +282,8 @@ pub enum Message<'a> {
     Repair(Repair),
     /// The sender has paused a volume, or it goes on.
     Paused(bool),
+    /// The sender's copy of a volume is being filled for the first time, or has been.
+    Filling(bool),
 }
 
 /// Why a body is no message.
@@ -329,6 +337,7 @@ impl<'a> Message<'a> {
             Self::Rows(_) => 16,
             Self::Repair(_) => 17,
             Self::Paused(_) => 18,
+            Self::Filling(_) => 19,
         }
     }
 
@@ -358,7 +367,7 @@ impl<'a> Message<'a> {
             Self::Compare(body) => append(body, out),
             Self::Rows(body) => append(body, out),
             Self::Repair(body) => append(body, out),
-            Self::Paused(paused) => append(paused, out),
+            Self::Paused(yes) | Self::Filling(yes) => append(yes, out),
         }
     }
 
@@ -387,6 +396,7 @@ impl<'a> Message<'a> {
             16 => Self::Rows(read(kind, body)?),
             17 => Self::Repair(read(kind, body)?),
             18 => Self::Paused(read(kind, body)?),
+            19 => Self::Filling(read(kind, body)?),
             _ => return Err(MessageError::Kind(kind)),
         };
         message.check()?;
@@ -434,7 +444,7 @@ impl<'a> Message<'a> {
     }
 }
 
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 20] = [
     "", "hello", "volume", "entries", "covers", "progress", "request", "block", "refused", "ping", "pong", "sessions",
-    "replicas", "goodbye", "", "compare", "rows", "repair", "paused",
+    "replicas", "goodbye", "", "compare", "rows", "repair", "paused", "filling",
 ];

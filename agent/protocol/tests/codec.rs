@@ -50,6 +50,7 @@ proptest! {
             Message::Replicas(vec![(ReplicaId(id), "a".into())]),
             Message::Goodbye(Farewell::Stopping),
             Message::Paused(true),
+            Message::Filling(false),
         ];
         let mut wire = Vec::new();
         for message in &messages {

@@ -18,7 +18,7 @@ use syncmesh_agent::guard::Verdict;
 use syncmesh_agent::job::{Context, Done, Job};
 use syncmesh_agent::node::{Counters, Node, Status};
 use syncmesh_agent::registry::{Key, Registry};
-use syncmesh_agent::settings::{Settings, Tuning};
+use syncmesh_agent::settings::{Members, Settings, Tuning};
 use syncmesh_agent::start::{Start, VolumeSpec, start};
 use syncmesh_core::entry::Row;
 use syncmesh_core::guard::Limits;
@@ -50,6 +50,10 @@ pub struct Shape {
     pub nodes: u32,
     /// Nodes that the others don't have among their peers, and that have no peers: they aren't members yet, or any more.
     pub outside: Vec<u32>,
+    /// Nodes that keep the volume; none means all. The others have one of the same name, which is nobody's business.
+    pub keepers: Option<Vec<u32>>,
+    /// Nodes whose copies are being filled for the first time.
+    pub filling: Vec<u32>,
     /// The policy for concurrent contents.
     pub policy: Policy,
     /// Patterns that are excluded everywhere.
@@ -73,6 +77,8 @@ impl Default for Shape {
         Self {
             nodes: 2,
             outside: Vec::new(),
+            keepers: None,
+            filling: Vec::new(),
             policy: Policy::KeepBoth,
             exclude: Vec::new(),
             guard: Limits::default(),
@@ -157,8 +163,23 @@ fn peers(shape: &Shape, node: u32) -> Vec<(String, Option<String>)> {
     peers.map(|peer| (name(peer), Some(World::address(peer, PORT).to_string()))).collect()
 }
 
-fn settings(shape: &Shape) -> Settings {
-    Settings { settle: 50_000_000, open_wait: shape.open_wait, limits: shape.limits, guard: shape.guard, paused: false }
+fn settings(shape: &Shape, node: u32) -> Settings {
+    Settings {
+        settle: 50_000_000,
+        open_wait: shape.open_wait,
+        limits: shape.limits,
+        guard: shape.guard,
+        paused: false,
+        filling: shape.filling.contains(&node),
+    }
+}
+
+/// Which of its peers a node exchanges the volume with.
+fn members(shape: &Shape) -> Members {
+    match &shape.keepers {
+        None => Members::All,
+        Some(keepers) => Members::Only(keepers.iter().map(|id| name(*id)).collect()),
+    }
 }
 
 /// The registry's key of a path of the volume.
@@ -272,7 +293,9 @@ impl Mesh {
                 fs,
                 selection,
                 policies,
-                settings: settings(&shape),
+                settings: settings(&shape, node),
+                members: members(&shape),
+                renews: false,
                 durability: shape.durability,
                 seed: shape.seed.map(name),
             }],
@@ -573,7 +596,7 @@ impl Mesh {
             peers: peers(&shape, node),
             connections: CONNECTIONS,
             max_clock_skew_millis: MAX_CLOCK_SKEW_MILLIS,
-            volumes: [("v".to_owned(), settings(&shape))].into(),
+            volumes: [("v".to_owned(), (settings(&shape, node), members(&shape)))].into(),
         });
     }
 

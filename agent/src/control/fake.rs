@@ -89,6 +89,8 @@ pub fn status(in_sync: bool, sequence: u64) -> Status {
             bytes: 3_500,
             pending_files: if in_sync { 0 } else { 3 },
             pending_bytes: if in_sync { 0 } else { 900 },
+            filled: true,
+            copied: in_sync,
             lag_ms: 1_500,
             durable_lag_ms: 250,
             conflicts: 0,
@@ -105,6 +107,7 @@ pub fn status(in_sync: bool, sequence: u64) -> Status {
             sum: "00".into(),
             differences: 0,
         }],
+        left_out: Vec::new(),
         warnings: Vec::new(),
     }
 }

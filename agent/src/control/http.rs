@@ -21,15 +21,15 @@ use tracing::{debug, info};
 ///
 /// # Errors
 /// The address can't be listened on, or no connections can be accepted.
-pub async fn serve(address: SocketAddr, agent: Loop, identity: CurrentIdentity) -> Result<(), String> {
+pub async fn serve(address: SocketAddr, agent: Loop, identity: CurrentIdentity, ready: Ready) -> Result<(), String> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
         format!("can't listen on {address} for metrics: {error}; change metrics.listen, or stop who listens there")
     })?;
     info!(%address, "metrics and health are served");
-    accept(listener, agent, identity).await
+    accept(listener, agent, identity, ready).await
 }
 
-async fn accept(listener: TcpListener, agent: Loop, identity: CurrentIdentity) -> Result<(), String> {
+async fn accept(listener: TcpListener, agent: Loop, identity: CurrentIdentity, ready: Ready) -> Result<(), String> {
     let room = Arc::new(Semaphore::new(HTTP_CONNECTIONS));
     loop {
         let permit = room.clone().acquire_owned().await.map_err(|error| error.to_string())?;
@@ -37,7 +37,7 @@ async fn accept(listener: TcpListener, agent: Loop, identity: CurrentIdentity) -
         let (agent, identity) = (agent.clone(), identity.clone());
         tokio::spawn(async move {
             let _permit = permit;
-            let service = service_fn(|request| reply(request, &agent, &identity));
+            let service = service_fn(|request| reply(request, &agent, &identity, ready));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HTTP_HEAD)
@@ -56,6 +56,7 @@ async fn reply(
     request: Request<Incoming>,
     agent: &Loop,
     identity: &CurrentIdentity,
+    ready: Ready,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Ok(text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".into()));
@@ -63,7 +64,9 @@ async fn reply(
     Ok(match request.uri().path() {
         "/metrics" => match agent.status_within(ANSWER).await {
             Ok((status, counters)) => {
-                let not_after = identity.lock().unwrap_or_else(PoisonError::into_inner).not_after;
+                let identity = identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                // Without one it has ended as it is.
+                let not_after = identity.map_or(0, |identity| identity.not_after);
                 let own = metrics::Process {
                     cpu_seconds: process::cpu_seconds(),
                     certificate_seconds: not_after as f64 - process::unix_now() as f64,
@@ -79,15 +82,27 @@ async fn reply(
             Err(no_answer) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{no_answer}\n")),
         },
         "/readyz" => match agent.status_within(ANSWER).await {
-            Ok((status, _)) => readiness(&status),
+            Ok((status, _)) => readiness(&status, ready),
             Err(no_answer) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{no_answer}\n")),
         },
         _ => text(StatusCode::NOT_FOUND, "ask for /metrics, /livez or /readyz\n".into()),
     })
 }
 
-/// Ready is who runs and has no failed volume. Why one failed may name paths, so it is left to `status`.
-fn readiness(status: &Status) -> Response<Full<Bytes>> {
+/// Who is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// Who runs and has no failed volume.
+    WithAllVolumes,
+    /// Who runs: each volume has a state of its own elsewhere.
+    Running,
+}
+
+/// Why a volume failed may name paths, so it is left to `status`.
+fn readiness(status: &Status, ready: Ready) -> Response<Full<Bytes>> {
+    if ready == Ready::Running {
+        return text(StatusCode::OK, "ok\n".into());
+    }
     let failed: Vec<&str> =
         status.volumes.iter().filter(|volume| volume.state == "Failed").map(|volume| volume.name.as_str()).collect();
     if failed.is_empty() {
@@ -118,12 +133,12 @@ mod tests {
         let (_dir, files, node) = issued();
         let now = process::unix_now();
         let identity = crate::identity::Identity::load(&files, &node, now).unwrap();
-        let identity: CurrentIdentity = Arc::new(Mutex::new(Arc::new(identity)));
+        let identity: CurrentIdentity = Arc::new(Mutex::new(Some(Arc::new(identity))));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            tokio::spawn(accept(listener, agent, identity));
+            tokio::spawn(accept(listener, agent, identity, Ready::WithAllVolumes));
             let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
             client.write_all(request).await.unwrap();
             let mut reply = Vec::new();

@@ -60,6 +60,9 @@ pub const IDENTITY_POLL: Duration = Duration::from_secs(10);
 /// Warnings that the identity ends begin this many days before.
 pub const IDENTITY_WARN_DAYS: u64 = 30;
 
+/// The same where a certificate is renewed daily and lives for two weeks.
+pub const CLUSTER_WARN_DAYS: u64 = 7;
+
 /// Time between two such warnings.
 pub const IDENTITY_WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
 

@@ -78,9 +78,21 @@ impl Loop {
         limit: Duration,
         ask: impl FnOnce(Sender<Result<T, String>>) -> Ask,
     ) -> Result<T, String> {
+        self.order(limit, ask).await.map_err(|error| error.to_string())?
+    }
+
+    /// The same, for those who want to know whether it was answered at all.
+    ///
+    /// # Errors
+    /// Nobody answers within `limit`.
+    pub async fn order<T>(
+        &self,
+        limit: Duration,
+        ask: impl FnOnce(Sender<Result<T, String>>) -> Ask,
+    ) -> Result<Result<T, String>, NoAnswer> {
         let (answer, answered) = bounded(1);
-        self.ask(ask(answer)).map_err(|error| error.to_string())?;
-        answer_within(&answered, limit).await.map_err(|error| error.to_string())?
+        self.ask(ask(answer))?;
+        answer_within(&answered, limit).await
     }
 
     /// Tells the loop to say goodbye, end the epoch, and return.

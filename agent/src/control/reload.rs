@@ -25,9 +25,9 @@ pub struct Reload {
 
 impl Reload {
     /// For the agent of `control`; `hangup` is notified to read at once.
-    pub fn new(control: &Control, hangup: Arc<Notify>) -> Self {
+    pub fn new(control: &Control, file: &Path, hangup: Arc<Notify>) -> Self {
         let stamp = control.stamps.configuration.clone();
-        Self { file: control.configuration.clone(), stamp, agent: control.agent.clone(), hangup }
+        Self { file: file.to_owned(), stamp, agent: control.agent.clone(), hangup }
     }
 
     /// Looks for as long as the process lives.
@@ -48,7 +48,7 @@ impl Reload {
             self.stamp = stamp;
             let refused = match self.take_over().await {
                 // Whether it can be run says the engine that starts by it.
-                Ok(Configured::StartsAgain) => continue,
+                Ok(Configured::StartsAgain | Configured::IsStopping) => continue,
                 Ok(Configured::AsBefore | Configured::InForce) => None,
                 Err(why) => {
                     error!(%why, "the configuration isn't taken over, the agent goes on as it was");
@@ -69,6 +69,7 @@ impl Reload {
         match configured {
             Configured::AsBefore => info!("the configuration says what it said before"),
             Configured::InForce => info!("the configuration was read again and is in force"),
+            Configured::IsStopping => info!("the configuration was read again; the agent is stopping"),
             Configured::StartsAgain => {
                 info!("the configuration was read again; the engine ends and starts again by it")
             }

@@ -1,14 +1,20 @@
 //! Loads the identity again when its files change, and warns before it ends.
 
-use super::limits::{IDENTITY_POLL, IDENTITY_WARN_DAYS, IDENTITY_WARN_EVERY};
+use super::limits::{CLUSTER_WARN_DAYS, IDENTITY_POLL, IDENTITY_WARN_DAYS, IDENTITY_WARN_EVERY};
 use super::stamp::Stamp;
-use super::{Control, CurrentIdentity, process};
+use super::{Control, CurrentIdentity, Source, process};
 use crate::identity::Identity;
 use std::sync::{Arc, PoisonError};
 use syncmesh_config::{IdentityFiles, NodeName};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
+
+/// What to do where people issue certificates.
+const ISSUE: &str =
+    "issue a new one with \"syncmesh-agent ca issue\" and put it in its place; it is loaded without a restart";
+/// What to do where the operator signs them each day.
+const SIGN: &str = "it is renewed each day, so the operator hasn't signed for a while: see its log";
 
 /// Keeps one node's identity current.
 #[derive(Clone)]
@@ -19,6 +25,10 @@ pub struct Renewal {
     identity: CurrentIdentity,
     /// Somebody asks for a reload whether or not the files look changed.
     reload: Arc<Notify>,
+    /// Warnings begin this many days before the end.
+    warn_days: u64,
+    /// What they say to do.
+    advice: &'static str,
 }
 
 impl Renewal {
@@ -30,6 +40,14 @@ impl Renewal {
             stamp: control.stamps.identity.clone(),
             identity: control.identity.clone(),
             reload,
+            warn_days: match control.source {
+                Source::File(_) => IDENTITY_WARN_DAYS,
+                Source::Cluster(_) => CLUSTER_WARN_DAYS,
+            },
+            advice: match control.source {
+                Source::File(_) => ISSUE,
+                Source::Cluster(_) => SIGN,
+            },
         }
     }
 
@@ -65,7 +83,7 @@ impl Renewal {
         match Identity::load(&self.files, &self.node, now) {
             Ok(identity) => {
                 info!(days = identity.days_left(now), "the identity was loaded again; new sessions use it");
-                *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(identity);
+                *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(identity));
                 true
             }
             Err(why) => {
@@ -79,14 +97,11 @@ impl Renewal {
     fn warn(&self) -> bool {
         let now = process::unix_now();
         let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let soon = identity.not_after.saturating_sub(now) < IDENTITY_WARN_DAYS * 24 * 3600;
+        let Some(identity) = identity else { return false };
+        let soon = identity.not_after.saturating_sub(now) < self.warn_days * 24 * 3600;
         if soon {
-            warn!(
-                days = identity.days_left(now),
-                "the certificate {} or its CA ends soon: issue a new one with \"syncmesh-agent ca issue\" and put it in \
-                 its place; it is loaded without a restart",
-                self.files.certificate.display()
-            );
+            let (days, file) = (identity.days_left(now), self.files.certificate.display());
+            warn!(days, "the certificate {file} or its CA ends soon: {}", self.advice);
         }
         soon
     }
@@ -119,14 +134,16 @@ pub(crate) mod tests {
         let (dir, files, node) = issued();
         let now = process::unix_now();
         let first = Arc::new(Identity::load(&files, &node, now).unwrap());
-        let identity: CurrentIdentity = Arc::new(Mutex::new(first.clone()));
-        let current = || identity.lock().unwrap().clone();
+        let identity: CurrentIdentity = Arc::new(Mutex::new(Some(first.clone())));
+        let current = || identity.lock().unwrap().clone().unwrap();
         let mut renewal = Renewal {
             stamp: Stamp::of(&files.paths()),
             node: node.clone(),
             files: files.clone(),
             identity: identity.clone(),
             reload: Arc::new(Notify::new()),
+            warn_days: IDENTITY_WARN_DAYS,
+            advice: ISSUE,
         };
         assert!(!renewal.look(false) && Arc::ptr_eq(&current(), &first), "nothing changed");
         assert!(!renewal.warn());

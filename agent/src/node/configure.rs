@@ -1,11 +1,11 @@
 //! Another configuration, as far as it can be taken over by a running engine.
 
-use super::{Node, Peer, PeerState};
-use crate::connection::Connection;
-use crate::settings::{Settings, Tuning};
+use super::{LeftOut, Node, Peer, PeerState};
+use crate::connection::{Connection, Lane, Phase};
+use crate::settings::{Members, Settings, Tuning};
 use std::collections::BTreeMap;
 use syncmesh_io::Io;
-use syncmesh_protocol::message::Farewell;
+use syncmesh_protocol::message::{Farewell, Message};
 
 impl<I: Io> Node<I> {
     /// Goes on with other members and settings.
@@ -13,17 +13,37 @@ impl<I: Io> Node<I> {
         self.connection_limit = tuning.connections;
         self.max_clock_skew_millis = tuning.max_clock_skew_millis;
         self.set_members(tuning.peers.into_iter().collect());
-        for (name, settings) in tuning.volumes {
+        for (name, (settings, members)) in tuning.volumes {
             let found = self.volumes.values().find(|volume| volume.name == name).map(|volume| volume.number);
             if let Some(number) = found {
                 self.set_settings(number, settings);
+                self.set_keepers(number, members);
             }
         }
+    }
+
+    /// Other peers keep a volume from now on. With each of them a new session names it, or doesn't any more.
+    fn set_keepers(&mut self, number: u16, members: Members) {
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        let before = std::mem::replace(&mut volume.members, members);
+        let now = &volume.members;
+        let is_other = |peer: &str| before.has(peer) != now.has(peer);
+        let is_concerned = |connection: &Connection| {
+            connection.phase == Phase::Ready && connection.peer.as_deref().is_some_and(is_other)
+        };
+        let concerned = self.connections.iter().filter(|(_, connection)| is_concerned(connection));
+        let concerned: Vec<u64> = concerned.map(|(id, _)| *id).collect();
+        concerned.into_iter().for_each(|id| self.farewell(id, Farewell::Members));
     }
 
     /// The status warns of a configuration that can't be used.
     pub fn misconfigured(&mut self, why: Option<String>) {
         self.misconfigured = why;
+    }
+
+    /// The status names volumes that couldn't be opened.
+    pub fn left_out(&mut self, volumes: Vec<LeftOut>) {
+        self.left_out = volumes;
     }
 
     /// Who isn't a member any more is told so. What it made stays known: see `peers forget`.
@@ -60,11 +80,18 @@ impl<I: Io> Node<I> {
 
     fn set_settings(&mut self, number: u16, settings: Settings) {
         let Some(volume) = self.volumes.get_mut(&number) else { return };
-        let was_paused = volume.is_paused();
+        let (was_paused, was_filling) = (volume.is_paused(), volume.settings.get().filling);
         volume.settings.set(settings);
         volume.guard.limits = settings.guard;
         if volume.is_paused() != was_paused {
             self.stands_or_goes_on(number);
+        }
+        if settings.filling != was_filling {
+            for connection in self.connections.values_mut().filter(|connection| connection.phase == Phase::Ready) {
+                if connection.links.contains_key(&number) {
+                    connection.send(Lane::Control, number, &Message::Filling(settings.filling));
+                }
+            }
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Starting what is due: epochs, scans, applies, collections, fetches, retries.
 
 use super::follow::heard;
-use super::messages::elsewhere;
 use super::unsynced::Unsynced;
 use super::{Closing, Fetch, Node, PeerState};
 use crate::announce::Collect;
@@ -253,7 +252,7 @@ impl<I: Io> Node<I> {
                     replicas: Arc::clone(&self.replicas),
                     now_millis: wall,
                     overdue,
-                    heard: heard(&self.connections, &self.peers, volume.number),
+                    heard: heard(&self.connections, &self.peers, volume),
                 }));
             }
         }
@@ -266,10 +265,10 @@ impl<I: Io> Node<I> {
             if connection.phase != Phase::Ready {
                 continue;
             }
-            let Some(name) = connection.peer.as_deref() else { continue };
-            let elsewhere = Arc::new(elsewhere(&self.peers, name));
+            let own = connection.peer.as_deref().and_then(|name| self.peers.get(name)?.replica);
             for (&number, link) in &mut connection.links {
                 let Some(volume) = self.volumes.get(&number).filter(|volume| !volume.stands_still()) else { continue };
+                let makers = link.makers(own);
                 let out = &mut link.outgoing;
                 if out.collecting
                     || out.position >= volume.tellable()
@@ -285,7 +284,7 @@ impl<I: Io> Node<I> {
                     position: out.position,
                     tellable: volume.tellable(),
                     knowledge: Arc::clone(&out.knowledge),
-                    elsewhere: Arc::clone(&elsewhere),
+                    elsewhere: Arc::new(makers),
                 }));
             }
         }

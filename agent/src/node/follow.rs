@@ -10,7 +10,7 @@ use crate::publish::{Errand, Item};
 use crate::record::version;
 use crate::registry::Key;
 use crate::stage::Source;
-use crate::volume::FetchWanted;
+use crate::volume::{FetchWanted, Volume};
 use std::collections::BTreeMap;
 use syncmesh_core::decide::joined;
 use syncmesh_core::entry::{Body, Entry, MovedTo, Row, Stamp};
@@ -131,9 +131,12 @@ impl<I: Io> Node<I> {
 }
 
 /// Have the connected members told all that they had of a volume? Without any member there is nobody to tell.
-pub(super) fn heard(connections: &BTreeMap<u64, Connection>, peers: &BTreeMap<String, Peer>, volume: u16) -> Heard {
-    let mut ready = connections.values().filter(|connection| connection.phase == Phase::Ready).peekable();
-    let anybody = peers.is_empty() || ready.peek().is_some();
-    let has_told = |connection: &Connection| connection.links.get(&volume).is_some_and(|link| link.incoming.has_told);
+pub(super) fn heard(connections: &BTreeMap<u64, Connection>, peers: &BTreeMap<String, Peer>, volume: &Volume) -> Heard {
+    let keeps_it = |connection: &&Connection| connection.peer.as_deref().is_some_and(|name| volume.members.has(name));
+    let ready = connections.values().filter(|connection| connection.phase == Phase::Ready);
+    let mut ready = ready.filter(keeps_it).peekable();
+    let anybody = ready.peek().is_some() || !peers.keys().any(|name| volume.members.has(name));
+    let number = volume.number;
+    let has_told = |connection: &Connection| connection.links.get(&number).is_some_and(|link| link.incoming.has_told);
     if anybody && ready.all(has_told) { Heard::All } else { Heard::NotAll }
 }

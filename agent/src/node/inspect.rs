@@ -7,6 +7,7 @@ use crate::guard::State;
 use crate::inquiry::Place;
 use crate::job::{Job, Look};
 use crate::limits::SYNC_NOTED;
+use crate::link::Link;
 use crate::registry::Counts;
 use crate::volume::{Reading, Volume};
 use crate::worst::{Troubles, Worst};
@@ -35,8 +36,21 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// Volumes.
     pub volumes: Vec<VolumeStatus>,
+    /// Volumes that couldn't be opened when the agent started, and are left out.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
     /// What is wrong with the node as a whole, and what to do.
     pub warnings: Vec<String>,
+}
+
+/// A volume that couldn't be opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftOut {
+    /// Its name.
+    pub name: String,
+    /// Why, and what to do.
+    pub why: String,
 }
 
 /// A peer, as seen from here.
@@ -77,6 +91,12 @@ pub struct VolumeStatus {
     pub pending_files: u64,
     /// Bytes of those.
     pub pending_bytes: u64,
+    /// It isn't being filled for the first time, or has everything that a full copy had.
+    #[serde(default)]
+    pub filled: bool,
+    /// A peer has everything that is here, durably.
+    #[serde(default)]
+    pub copied: bool,
     /// Age of the oldest known version that isn't visible here.
     pub lag_ms: u64,
     /// Age of the oldest recorded change that isn't durable here.
@@ -158,6 +178,7 @@ impl<I: Io> Node<I> {
             memory_bytes: 0,
             peers,
             volumes,
+            left_out: self.left_out.clone(),
             warnings: self.warnings(now),
         }
     }
@@ -166,6 +187,8 @@ impl<I: Io> Node<I> {
         let wall = self.wall_millis();
         let away: Vec<&str> =
             peers.iter().filter(|peer| peer.state != "connected").map(|peer| peer.node.as_str()).collect();
+        let members = &self.volumes[&number].members;
+        let away: Vec<&str> = away.into_iter().filter(|peer| members.has(peer)).collect();
         let waiting = self.waiting_for(number);
         let ready = self.connections.values().filter(|connection| connection.phase == Phase::Ready);
         let paused_there = ready
@@ -247,6 +270,8 @@ impl<I: Io> Node<I> {
             bytes: counts.bytes,
             pending_files: counts.wanted,
             pending_bytes: counts.wanted_bytes,
+            filled: self.is_filled(volume),
+            copied: volume.copied >= volume.state.sequence,
             lag_ms: volume.wanted_since.map_or(0, |since| wall.saturating_sub(since)),
             durable_lag_ms: durable_lag,
             conflicts: counts.conflicts,
@@ -267,6 +292,21 @@ impl<I: Io> Node<I> {
             sum: volume.state.sum.to_string(),
             differences: volume.differences,
         }
+    }
+
+    /// Is a volume filled? If it is being filled, a peer whose copy is full must have told everything, and all of it be here.
+    fn is_filled(&self, volume: &Volume) -> bool {
+        let has_all_of = |link: &Link| {
+            let incoming = &link.incoming;
+            !link.filling_there
+                && incoming.has_told
+                && incoming.is_idle()
+                && incoming.recorded() == incoming.journalled
+                && volume.state.knowledge.covers_all(&link.outgoing.knowledge)
+        };
+        let ready = || self.connections.values().filter(|connection| connection.phase == Phase::Ready);
+        let of_full_copy = || ready().any(|connection| connection.links.get(&volume.number).is_some_and(has_all_of));
+        !volume.settings.get().filling || (volume.is_settled() && of_full_copy())
     }
 
     /// What keeps a volume from being in sync with the peers that are connected; `None` if nothing does.
@@ -310,6 +350,9 @@ impl<I: Io> Node<I> {
         }
         for connection in self.connections.values().filter(|connection| connection.phase == Phase::Ready) {
             let peer = connection.peer.as_deref().unwrap_or("a peer");
+            if !volume.members.has(peer) {
+                continue;
+            }
             let Some(link) = connection.links.get(&number) else {
                 return Some(format!("{peer} doesn't have this volume: add it there, or remove {peer} from `peers`"));
             };
@@ -345,12 +388,12 @@ impl<I: Io> Node<I> {
             PeerState::Session(id) => self.connections.get(&id).is_some_and(|c| c.phase == Phase::Ready),
             PeerState::Waiting(_) | PeerState::Calling => false,
         };
-        if !self.peers.values().all(is_ready) {
-            return;
-        }
+        let away: Vec<&str> =
+            self.peers.iter().filter(|(_, peer)| !is_ready(peer)).map(|(name, _)| name.as_str()).collect();
         let wall = self.wall_millis();
+        let all_there = self.volumes.values().filter(|volume| !away.iter().any(|peer| volume.members.has(peer)));
         let in_sync: Vec<u16> =
-            self.volumes.keys().copied().filter(|&number| self.waiting_for(number).is_none()).collect();
+            all_there.map(|volume| volume.number).filter(|&number| self.waiting_for(number).is_none()).collect();
         for number in in_sync {
             if let Some(volume) = self.volumes.get_mut(&number) {
                 volume.last_sync = Some(wall);

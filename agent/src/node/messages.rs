@@ -1,17 +1,16 @@
 //! What peers say, and what is said to them.
 
-use super::{Node, Peer, PeerState};
-use crate::acknowledge::Incoming;
-use crate::compare::{Comparing, Question};
+use super::{Node, PeerState};
+use crate::compare::Question;
 use crate::connection::{Lane, Phase};
 use crate::fetch::ReadBlock;
 use crate::limits::{COVERS_DELAY, HEARTBEAT, REPLICAS};
-use crate::link::{Link, Stream};
+use crate::link::Link;
 use crate::moved::Moved;
 use crate::publish::{Errand, Item};
 use crate::stage::Source;
 use crate::volume::Volume;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use syncmesh_core::entry::{Body, Entry};
 use syncmesh_core::path::RelativePath;
@@ -20,13 +19,6 @@ use syncmesh_core::version::{Knowledge, ReplicaId};
 use syncmesh_io::Io;
 use syncmesh_protocol::frame;
 use syncmesh_protocol::message::{self, Announced, Covers, Farewell, Hello, Message, Progress, Refusal, VERSIONS};
-
-/// Replicas whose versions a peer has from themselves: its own present incarnation, and those of nodes with which it has a
-/// session. Versions of earlier incarnations aren't among them: a crash may have lost them there.
-pub(super) fn elsewhere(peers: &BTreeMap<String, Peer>, name: &str) -> BTreeSet<ReplicaId> {
-    let Some(peer) = peers.get(name) else { return BTreeSet::new() };
-    peer.sessions.iter().copied().chain(peer.replica).collect()
-}
 
 /// Why a session must end; the text goes to the log and the status.
 type Ended = Option<String>;
@@ -107,7 +99,7 @@ impl<I: Io> Node<I> {
                 let name = self.connections.get(&id)?.peer.clone()?;
                 self.peers.get_mut(&name)?.rtt = Some(now.saturating_sub(sent));
             }
-            (Phase::Ready, Message::Sessions(runs)) => self.sessions_message(id, runs),
+            (Phase::Ready, Message::Sessions(runs)) => self.sessions_message(id, number?, runs),
             (Phase::Ready, Message::Replicas(list)) => self.replicas_message(list),
             // From here on messages are about a volume; ours may have gone, or theirs may be unknown here.
             (Phase::Ready, Message::Entries(entries)) => {
@@ -123,11 +115,16 @@ impl<I: Io> Node<I> {
                     self.connections.get_mut(&id)?.links.get_mut(&number)?.paused_there = paused;
                 }
             }
+            (Phase::Ready, Message::Filling(filling)) => {
+                self.connections.get_mut(&id)?.links.get_mut(&number?)?.filling_there = filling;
+            }
             (Phase::Ready, Message::Progress(progress)) => {
                 let link = self.connections.get_mut(&id)?.links.get_mut(&number?)?;
                 if !link.outgoing.advance(progress) {
                     return Some("the peer broke the protocol: it took more than it was sent".into());
                 }
+                let volume = self.volumes.get_mut(&number?)?;
+                volume.copied = volume.copied.max(progress.visible.min(progress.durable));
             }
             (Phase::Ready, Message::Compare(compare)) => self.asked(id, number?, Question::Parts(compare)),
             (Phase::Ready, Message::Rows(rows)) => self.asked(id, number?, Question::Rows(rows)),
@@ -227,7 +224,7 @@ impl<I: Io> Node<I> {
         for part in replicas.chunks(syncmesh_protocol::limits::LIST_ITEMS) {
             connection.send(Lane::Control, 0, &Message::Replicas(part.to_vec()));
         }
-        for volume in self.volumes.values() {
+        for volume in self.volumes.values().filter(|volume| volume.members.has(&verified)) {
             let peer = self.peers.get(&verified);
             let resume = peer.and_then(|peer| peer.resume.get(&volume.name)).copied();
             let message = Message::Volume(message::Volume {
@@ -238,6 +235,7 @@ impl<I: Io> Node<I> {
                 resume,
                 files: volume.state.counts.files,
                 paused: volume.is_paused(),
+                filling: volume.settings.get().filling,
             });
             connection.send(Lane::Control, volume.number, &message);
         }
@@ -256,7 +254,6 @@ impl<I: Io> Node<I> {
             peer.told_of_twin = false;
         }
         self.replicas_message(vec![(hello.replica, verified)]);
-        self.tell_sessions();
         None
     }
 
@@ -268,6 +265,10 @@ impl<I: Io> Node<I> {
         if connection.links.contains_key(&number) {
             // Its stream would start again, and again.
             return Some("the peer broke the protocol: it named a volume a second time".into());
+        }
+        if !volume.members.has(&name) {
+            tracing::debug!(volume = %volume.name, peer = %name, "a peer that doesn't keep a volume has named it");
+            return None;
         }
         let path = syncmesh_core::path::RelativePath::root();
         if message.policies != volume.policies.digest() {
@@ -285,36 +286,28 @@ impl<I: Io> Node<I> {
         let position = resume.map_or(0, |(_, at)| at);
         let peer = self.peers.get(&name);
         let resume = peer.and_then(|peer| peer.resume.get(&volume.name).copied().filter(|r| Some(r.0) == peer.replica));
-        let link = Link {
-            theirs,
-            outgoing: Stream::new(position, message.knowledge),
-            incoming: Incoming::new(resume.map_or(0, |(_, position)| position)),
-            comparing: Comparing::default(),
-            paused_there: message.paused,
-        };
+        let link = Link::new(message, position, resume.map_or(0, |(_, position)| position), theirs);
         connection.numbers.insert(theirs, number);
         connection.links.insert(number, link);
         if volume.state.counts.wanted > 0 {
             volume.retry.attempt = 0;
             volume.retry.at(self.io.now());
         }
+        self.tell_sessions();
         None
     }
 
-    fn sessions_message(&mut self, id: u64, runs: Vec<ReplicaId>) {
-        let Some(name) = self.connections.get(&id).and_then(|connection| connection.peer.clone()) else { return };
+    fn sessions_message(&mut self, id: u64, number: u16, runs: Vec<ReplicaId>) {
         let own = self.replica;
-        let Some(peer) = self.peers.get_mut(&name) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(link) = connection.links.get_mut(&number) else { return };
         // It hears from us what is ours.
         let runs: BTreeSet<ReplicaId> = runs.into_iter().filter(|run| *run != own).collect();
-        let lost = peer.sessions.difference(&runs).next().is_some();
-        peer.sessions = runs;
-        if !lost {
-            return;
-        }
-        // What was left to a maker that is gone from there is ours to send now.
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.links.values_mut().for_each(|link| link.outgoing.start_again());
+        let lost = link.runs_there.difference(&runs).next().is_some();
+        link.runs_there = runs;
+        if lost {
+            // What was left to a maker that is gone from there is ours to send now.
+            link.outgoing.start_again();
         }
     }
 
@@ -419,8 +412,9 @@ impl<I: Io> Node<I> {
     pub(super) fn tell_knowledge(&mut self, now: u64) {
         for connection in self.connections.values_mut().filter(|connection| connection.phase == Phase::Ready) {
             let mut messages = Vec::new();
-            let elsewhere = connection.peer.as_ref().map(|name| elsewhere(&self.peers, name)).unwrap_or_default();
+            let own = connection.peer.as_ref().and_then(|name| self.peers.get(name)?.replica);
             for (&number, link) in &mut connection.links {
+                let makers = link.makers(own);
                 let Some(volume) = self.volumes.get(&number).filter(|volume| !volume.stands_still()) else { continue };
                 let out = &mut link.outgoing;
                 let end = volume.state.sequence;
@@ -446,7 +440,7 @@ impl<I: Io> Node<I> {
                 if !out.left_to_makers {
                     out.tell(end, knowledge.clone());
                 }
-                let left_out = if out.left_to_makers { elsewhere.iter().copied().collect() } else { Vec::new() };
+                let left_out = if out.left_to_makers { makers.into_iter().collect() } else { Vec::new() };
                 messages.push((number, Covers { sequence: end, knowledge: knowledge.clone(), left_out, sum }));
             }
             for (number, covers) in messages {

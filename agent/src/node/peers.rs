@@ -5,8 +5,10 @@ use crate::connection::{Connection, Lane, Phase};
 use crate::job::Job;
 use crate::limits::{HANDSHAKE, HEARTBEAT, RECONNECT, SILENCE, UNAUTHENTICATED};
 use crate::session::Session;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use syncmesh_core::backoff::backoff;
+use syncmesh_core::version::ReplicaId;
 use syncmesh_io::{Io, IoError, Operation, Socket};
 use syncmesh_protocol::message::{Farewell, Message};
 
@@ -157,7 +159,8 @@ impl<I: Io> Node<I> {
                 self.begin(id, socket, Some(address), session, false);
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection couldn't be served");
+                // Who has no certificate is told so where it is asked for, not at each knock.
+                tracing::debug!(%error, "a connection couldn't be served");
                 self.io.close(socket);
             }
         }
@@ -228,7 +231,6 @@ impl<I: Io> Node<I> {
                     peer.attempt = 0;
                 }
                 peer.last_error = Some(why);
-                peer.sessions.clear();
                 let wait = backoff(RECONNECT.0, RECONNECT.1, peer.attempt, random).as_nanos() as u64;
                 peer.attempt = peer.attempt.saturating_add(1);
                 peer.state = PeerState::Waiting(now + wait);
@@ -281,13 +283,25 @@ impl<I: Io> Node<I> {
         }
     }
 
-    /// Tells all peers with whom we have sessions.
+    /// Tells peers with which other runs we exchange the volumes that they keep, where that changed.
     pub(super) fn tell_sessions(&mut self) {
-        let ready = self.connections.values().filter(|connection| connection.phase == Phase::Ready);
-        let names = ready.filter_map(|connection| connection.peer.as_ref());
-        let sessions: Vec<_> = names.filter_map(|name| self.peers.get(name)?.replica).collect();
+        let mut runs: BTreeMap<u16, BTreeSet<ReplicaId>> = BTreeMap::new();
+        for connection in self.connections.values().filter(|connection| connection.phase == Phase::Ready) {
+            let Some(run) = connection.peer.as_ref().and_then(|name| self.peers.get(name)?.replica) else { continue };
+            for number in connection.links.keys() {
+                runs.entry(*number).or_default().insert(run);
+            }
+        }
         for connection in self.connections.values_mut().filter(|connection| connection.phase == Phase::Ready) {
-            connection.send(Lane::Control, 0, &Message::Sessions(sessions.clone()));
+            let mut news = Vec::new();
+            for (number, link) in &mut connection.links {
+                let Some(runs) = runs.get(number).filter(|runs| **runs != link.runs_told) else { continue };
+                link.runs_told.clone_from(runs);
+                news.push((*number, runs.iter().copied().collect()));
+            }
+            for (number, runs) in news {
+                connection.send(Lane::Control, number, &Message::Sessions(runs));
+            }
         }
     }
 

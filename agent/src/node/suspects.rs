@@ -147,9 +147,12 @@ impl<I: Io> Node<I> {
             self.replicas.get(&wanted.dot.replica) == Some(&self.node) && wanted.dot.replica != self.replica;
         made_here
             && self.volumes.get(&wanted.key.volume).is_some_and(|volume| volume.lost_power)
-            && self.peers.values().all(|peer| match peer.state {
-                PeerState::Session(id) => wanted.lacking.contains(&id),
-                PeerState::Waiting(_) | PeerState::Calling => false,
+            && self.volumes.get(&wanted.key.volume).is_some_and(|volume| {
+                let mut members = self.peers.iter().filter(|(name, _)| volume.members.has(name));
+                members.all(|(_, peer)| match peer.state {
+                    PeerState::Session(id) => wanted.lacking.contains(&id),
+                    PeerState::Waiting(_) | PeerState::Calling => false,
+                })
             })
     }
 

@@ -181,8 +181,8 @@ impl<I: Io> Node<I> {
     pub(super) fn has_read_back(&mut self, back: HasReadBack) {
         let (now, wall) = (self.io.now(), self.wall_millis());
         // Whoever heard of what is lost may tell it, whether it has a session now or not.
-        let members: BTreeSet<String> = self.peers.keys().cloned().collect();
         let Some(volume) = self.volumes.get_mut(&back.volume) else { return };
+        let members: BTreeSet<String> = self.peers.keys().filter(|name| volume.members.has(name)).cloned().collect();
         let Some(mut unsynced) = volume.unsynced.take() else { return };
         let torn = match back.outcome {
             Outcome::Unseen(error) => {

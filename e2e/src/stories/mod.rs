@@ -1,8 +1,14 @@
 //! The stories, one file each.
 
 mod claims;
+mod conflict;
+mod crash;
 mod desired;
+mod first_ten_minutes;
+mod held;
 mod identity;
+mod install;
+mod members;
 mod operator;
 mod schema;
 mod writer;
@@ -25,11 +31,35 @@ pub enum Story {
     Claims,
     /// Which node may write where one may.
     Writer,
+    /// Machines that are lost, given up, or replaced.
+    Members,
+    /// The chart, installed, upgraded and uninstalled.
+    Install,
+    /// The guide, word for word.
+    FirstTenMinutes,
+    /// One file, written on two nodes that are cut from each other.
+    Conflict,
+    /// Agents that die.
+    Crash,
+    /// Many deletions at once.
+    Held,
 }
 
 /// All of them, in the order in which they are told.
-pub const STORIES: &[Story] =
-    &[Story::Schema, Story::Desired, Story::Operator, Story::Identity, Story::Claims, Story::Writer];
+pub const STORIES: &[Story] = &[
+    Story::Schema,
+    Story::Desired,
+    Story::Operator,
+    Story::Identity,
+    Story::Claims,
+    Story::Writer,
+    Story::Members,
+    Story::Install,
+    Story::FirstTenMinutes,
+    Story::Conflict,
+    Story::Crash,
+    Story::Held,
+];
 
 impl Story {
     /// What `--story` calls it.
@@ -41,6 +71,12 @@ impl Story {
             Self::Identity => "identity",
             Self::Claims => "claims",
             Self::Writer => "writer",
+            Self::Members => "members",
+            Self::Install => "install",
+            Self::FirstTenMinutes => "first_ten_minutes",
+            Self::Conflict => "conflict",
+            Self::Crash => "crash",
+            Self::Held => "held",
         }
     }
 
@@ -49,11 +85,25 @@ impl Story {
         match self {
             Self::Schema => "the API server takes our kinds, and accepts and refuses the examples as they say",
             Self::Desired => "the API server takes what the operator wants for meshes and volumes",
-            Self::Identity => "an agent gets a certificate for its own node, and nobody gets another one",
             Self::Claims => "a claim of a StorageClass gets a volume of its own, grows, and takes the volume with it",
             Self::Writer => "the right to write follows the pod, the old writer being told first",
+            Self::Members => {
+                "a machine that took files with it is missed until it is given up; another one is filled first"
+            }
             Self::Operator => {
                 "a volume gets replicas and a bound claim, one operator follows another, and nothing goes by absence"
+            }
+            Self::Identity => "an agent gets a certificate for its own node, and nobody gets another one",
+            Self::Install => "the chart installs without values, guards what it should, and leaves nothing behind",
+            Self::FirstTenMinutes => {
+                "the guide's first ten minutes, word for word: two pods, a dead agent, a file that comes back"
+            }
+            Self::Conflict => {
+                "two pods write one file while their nodes are cut from each other; nothing is lost, and kubectl resolves it"
+            }
+            Self::Crash => "agents die in the middle of a sync, and one starts while the API server is away",
+            Self::Held => {
+                "600 of 900 files are deleted and a directory is emptied: peers keep all until somebody decides"
             }
         }
     }
@@ -61,7 +111,15 @@ impl Story {
     /// Whether it belongs to a run that names no story.
     pub fn is_quick(self) -> bool {
         match self {
-            Self::Schema | Self::Desired | Self::Operator | Self::Identity | Self::Claims | Self::Writer => true,
+            Self::Schema
+            | Self::Desired
+            | Self::Operator
+            | Self::Identity
+            | Self::Claims
+            | Self::Writer
+            | Self::Members => true,
+            // They build an image and need a kind cluster.
+            Self::Install | Self::FirstTenMinutes | Self::Conflict | Self::Crash | Self::Held => false,
         }
     }
 
@@ -74,6 +132,12 @@ impl Story {
             Self::Identity => identity::tell(cluster).await,
             Self::Claims => claims::tell(cluster).await,
             Self::Writer => writer::tell(cluster).await,
+            Self::Members => members::tell(cluster).await,
+            Self::Install => install::tell(cluster).await,
+            Self::FirstTenMinutes => first_ten_minutes::tell(cluster).await,
+            Self::Conflict => conflict::tell(cluster).await,
+            Self::Crash => crash::tell(cluster).await,
+            Self::Held => held::tell(cluster).await,
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod desired;
 pub mod farewell;
+pub(crate) mod first;
 pub mod members;
 pub mod nodes;
 pub(crate) mod reconcile;

@@ -1,11 +1,11 @@
 //! A volume on Linux: its root, and the meta directory beside the users' names.
 //!
 //! ```text
-//! ROOT/.syncmesh/          0700, never synchronised
-//!                stage/    slots, named by 16 hexadecimal digits
-//!                store/    versions that were kept
-//!                marker    what volume this is
-//!                stamp     touched to see the file system's time
+//! META/          0700: ROOT/.syncmesh, never synchronised; or a directory elsewhere on the file system
+//!      stage/    slots, named by 16 hexadecimal digits
+//!      store/    versions that were kept
+//!      marker    what volume this is
+//!      stamp     touched to see the file system's time
 //! ```
 //! The directories are held open, so that whoever renames things in the root can't turn us elsewhere.
 
@@ -21,6 +21,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +42,8 @@ const TRIAL_TIME: i64 = 1_000_000_000_123_456_789;
 /// A name, and other spellings of it: in case, and in Unicode form.
 const SPELLINGS: [&str; 3] = ["trial-\u{e9}", "TRIAL-\u{e9}", "trial-e\u{301}"];
 
+/// A directory that is followed to, links and all.
+const OPEN_ROOT: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const OPEN_META: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A volume on a local file system.
@@ -48,14 +51,24 @@ const OPEN_META: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 pub struct LinuxFs {
     /// Open since the start and not `O_PATH`: `syncfs` reports the errors since its descriptor was opened.
     root: OwnedFd,
-    /// Where it was opened.
-    path: PathBuf,
+    /// Where it may be.
+    places: Vec<PathBuf>,
+    /// Where the meta directory is, or is to be made.
+    meta_place: MetaPlace,
     /// Found at the start, or made by the probe.
     meta: OnceLock<Meta>,
     inotify: OwnedFd,
     walk: AtomicBool,
     /// It takes different names for the same. Found by the probe.
     folds: AtomicBool,
+}
+
+/// A directory, and the meta directory's name in it.
+#[derive(Debug)]
+struct MetaPlace {
+    /// None is the root.
+    parent: Option<OwnedFd>,
+    name: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -79,23 +92,35 @@ fn parse_slot(name: &[u8]) -> Option<u64> {
 }
 
 impl LinuxFs {
-    /// Opens a volume's root, the one place where a path of the system is followed, links and all. Makes nothing:
+    /// Opens a volume's root, the one place where paths of the system are followed, links and all: in the first of the places
+    /// where it is. Somebody may rename it from one to another. Its meta directory is `meta`, or in the root. Makes nothing:
     /// [`Fs::probe`] does, and until it did everything about slots, store and marker answers [`FsError::NotFound`].
-    pub fn open(root: &Path) -> Result<Self, FsError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let path = std::path::absolute(root).map_err(|error| FsError::Os(error.raw_os_error().unwrap_or_default()))?;
-        let root = openat(CWD, &path, flags, Mode::empty()).map_err(error)?;
+    pub fn open(places: &[&Path], meta: Option<&Path>) -> Result<Self, FsError> {
+        let absolute = |path: &Path| {
+            std::path::absolute(path).map_err(|error| FsError::Os(error.raw_os_error().unwrap_or_default()))
+        };
+        let places = places.iter().map(|path| absolute(path)).collect::<Result<Vec<_>, _>>()?;
+        let mut root = Err(FsError::NotFound);
+        for place in &places {
+            root = openat(CWD, place, OPEN_ROOT, Mode::empty()).map_err(error);
+            if root.as_ref().err() != Some(&FsError::NotFound) {
+                break;
+            }
+        }
+        let root = root?;
+        let meta_place = MetaPlace::open(meta.map(absolute).transpose()?.as_deref(), &root)?;
         // Not O_NONBLOCK: the ring reads it, and would get EAGAIN instead of waiting.
         let inotify = inotify::init(inotify::CreateFlags::CLOEXEC).map_err(error)?;
         let meta = OnceLock::new();
-        match Meta::open(root.as_fd()) {
+        match Meta::open(&meta_place, root.as_fd()) {
             Ok(found) => {
                 let _ = meta.set(found);
             }
             Err(FsError::NotFound) => {}
             Err(why) => return Err(why),
         }
-        Ok(Self { root, path, meta, inotify, walk: AtomicBool::new(false), folds: AtomicBool::new(false) })
+        let (walk, folds) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { root, places, meta_place, meta, inotify, walk, folds })
     }
 
     pub(super) fn meta(&self) -> Result<&Meta, FsError> {
@@ -110,11 +135,12 @@ impl LinuxFs {
         if let Some(meta) = self.meta.get() {
             return Ok(meta);
         }
-        make_directory(self.root.as_fd(), META)?;
-        let directory = open_own(self.root.as_fd(), META)?;
+        let parent = self.meta_place.parent(self.root.as_fd());
+        make_directory(parent, &self.meta_place.name)?;
+        let directory = open_own(parent, &self.meta_place.name)?;
         make_directory(directory.as_fd(), b"stage")?;
         make_directory(directory.as_fd(), b"store")?;
-        let meta = Meta::open(self.root.as_fd())?;
+        let meta = Meta::open(&self.meta_place, self.root.as_fd())?;
         Ok(self.meta.get_or_init(|| meta))
     }
 
@@ -211,9 +237,26 @@ impl LinuxFs {
     }
 }
 
+impl MetaPlace {
+    fn open(path: Option<&Path>, root: &OwnedFd) -> Result<Self, FsError> {
+        let Some(path) = path else { return Ok(Self { parent: None, name: META.to_vec() }) };
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(FsError::Outside) };
+        let parent = openat(CWD, parent, OPEN_ROOT, Mode::empty()).map_err(error)?;
+        // Files go to and from there by rename.
+        if stat_descriptor(&parent)?.id.device != stat_descriptor(root)?.id.device {
+            return Err(FsError::Outside);
+        }
+        Ok(Self { parent: Some(parent), name: name.as_bytes().to_vec() })
+    }
+
+    fn parent<'a>(&'a self, root: BorrowedFd<'a>) -> BorrowedFd<'a> {
+        self.parent.as_ref().map_or(root, OwnedFd::as_fd)
+    }
+}
+
 impl Meta {
-    fn open(root: BorrowedFd<'_>) -> Result<Self, FsError> {
-        let directory = open_own(root, META)?;
+    fn open(place: &MetaPlace, root: BorrowedFd<'_>) -> Result<Self, FsError> {
+        let directory = open_own(place.parent(root), &place.name)?;
         let stage = open_own(directory.as_fd(), b"stage")?;
         let store = open_own(directory.as_fd(), b"store")?;
         Ok(Self { directory, stage, store })
@@ -342,11 +385,14 @@ impl Fs for LinuxFs {
 
     fn is_in_place(&self) -> Result<bool, FsError> {
         let own = fstat(&self.root).map_err(error)?;
-        match statat(CWD, &self.path, AtFlags::empty()) {
-            Ok(shown) => Ok((shown.st_dev, shown.st_ino) == (own.st_dev, own.st_ino)),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
-            Err(errno) => Err(error(errno)),
+        for place in &self.places {
+            match statat(CWD, place, AtFlags::empty()) {
+                Ok(shown) if (shown.st_dev, shown.st_ino) == (own.st_dev, own.st_ino) => return Ok(true),
+                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(errno) => return Err(error(errno)),
+            }
         }
+        Ok(false)
     }
 
     fn read_marker(&self) -> Result<Option<Vec<u8>>, FsError> {
@@ -524,7 +570,7 @@ mod tests {
         std::fs::create_dir_all(root.path().join("a/b")).expect("a directory");
         std::fs::write(root.path().join("file"), b"x").expect("a file");
         std::os::unix::fs::symlink("a", root.path().join("link")).expect("a link");
-        let volume = LinuxFs::open(root.path()).expect("a volume");
+        let volume = LinuxFs::open(&[root.path()], None).expect("a volume");
         for walk in [false, true] {
             volume.walk.store(walk, Ordering::Relaxed);
             let open = |components: &[&[u8]]| volume.open_directory(components).map(|_| ()).err();
@@ -535,7 +581,7 @@ mod tests {
             assert_eq!(open(&[b"a", b".."]), Some(FsError::Outside));
             assert_eq!(open(&[b"a", b"gone"]), Some(FsError::NotFound));
         }
-        let proc = LinuxFs::open(Path::new("/")).expect("the root");
+        let proc = LinuxFs::open(&[Path::new("/")], None).expect("the root");
         for walk in [false, true] {
             proc.walk.store(walk, Ordering::Relaxed);
             assert_eq!(proc.open_directory(&[b"proc"]).map(|_| ()).err(), Some(FsError::Outside));
@@ -547,7 +593,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a temporary directory");
         let elsewhere = tempfile::tempdir().expect("another");
         std::os::unix::fs::symlink(elsewhere.path(), root.path().join(".syncmesh")).expect("a link");
-        assert_eq!(LinuxFs::open(root.path()).map(|_| ()).err(), Some(FsError::Outside));
+        assert_eq!(LinuxFs::open(&[root.path()], None).map(|_| ()).err(), Some(FsError::Outside));
     }
 
     #[test]

@@ -1,0 +1,149 @@
+//! What the operator tells a pod through its environment, and where things are in its container. The operator's `mesh::desired` says
+//! the same from the other side.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use syncmesh_config::{IdentityFiles, NodeName};
+
+/// Where things are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// The storage root.
+    pub root: PathBuf,
+    /// Below it each listed directory is mounted under its name.
+    pub directories: PathBuf,
+    /// The certificates of the CAs that the mesh trusts.
+    pub ca: PathBuf,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { root: "/var/lib/syncmesh".into(), directories: "/directories".into(), ca: "/etc/syncmesh/ca.pem".into() }
+    }
+}
+
+impl Places {
+    /// Registry, journal, identity, lock, admin socket.
+    pub fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+
+    /// The volumes, by their id.
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    /// A volume's directory, with all that belongs to it.
+    pub fn volume(&self, id: &str) -> PathBuf {
+        self.volumes().join(id)
+    }
+
+    /// A listed directory.
+    pub fn directory(&self, name: &str) -> PathBuf {
+        self.directories.join(name)
+    }
+
+    /// What proves who this node is. Certificate and key are one file, so that they change together.
+    pub fn identity(&self) -> IdentityFiles {
+        let own = self.state().join("identity.pem");
+        IdentityFiles { ca: self.ca.clone(), certificate: own.clone(), key: own }
+    }
+
+    /// A file in the state directory.
+    pub fn in_state(&self, name: &str) -> PathBuf {
+        self.state().join(name)
+    }
+}
+
+/// What the operator tells a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The node that the pod is on.
+    pub node: NodeName,
+    /// The namespace of the agents.
+    pub namespace: String,
+    /// The mesh.
+    pub mesh: String,
+    /// The headless Service of its agents.
+    pub service: String,
+    /// The port on which agents listen for each other.
+    pub port: u16,
+    /// The port of metrics and health.
+    pub metrics_port: u16,
+    /// Where things are.
+    pub places: Places,
+}
+
+impl Surroundings {
+    /// From the environment, by a function that gives a variable's value.
+    ///
+    /// # Errors
+    /// A variable is missing or can't be read: which, and who sets it.
+    pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let want = |name: &str| {
+            let value = get(name).filter(|value| !value.is_empty());
+            value.ok_or_else(|| {
+                format!("{name} isn't set: `run --kubernetes` is for the pods of the operator's DaemonSet, which sets it; elsewhere use `run --config FILE`")
+            })
+        };
+        let port = |name: &str| {
+            let value = want(name)?;
+            let port = value.parse::<u16>().ok().filter(|port| *port != 0);
+            port.ok_or_else(|| format!("{name} is {value:?}, and has to be a port from 1 to 65535"))
+        };
+        Ok(Self {
+            node: NodeName::new(&want("SYNCMESH_NODE")?).map_err(|why| format!("SYNCMESH_NODE: {why}"))?,
+            namespace: want("SYNCMESH_NAMESPACE")?,
+            mesh: want("SYNCMESH_MESH")?,
+            service: want("SYNCMESH_SERVICE")?,
+            port: port("SYNCMESH_LISTEN_PORT")?,
+            metrics_port: port("SYNCMESH_METRICS_PORT")?,
+            places: Places::default(),
+        })
+    }
+}
+
+/// The address for all of this machine: both families where there are two.
+pub fn anywhere(port: u16) -> SocketAddr {
+    let six = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
+    let has_six = TcpListener::bind(six).is_ok();
+    let all = if has_six { six.ip() } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    SocketAddr::new(all, port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(name: &str) -> Option<String> {
+        let value = match name {
+            "SYNCMESH_NODE" => "worker-1",
+            "SYNCMESH_NAMESPACE" => "syncmesh-system",
+            "SYNCMESH_MESH" => "default",
+            "SYNCMESH_SERVICE" => "syncmesh-default",
+            "SYNCMESH_LISTEN_PORT" => "7400",
+            "SYNCMESH_METRICS_PORT" => "9400",
+            _ => return None,
+        };
+        Some(value.into())
+    }
+
+    #[test]
+    fn what_the_operator_sets_is_read() {
+        let read = Surroundings::read(variables).unwrap();
+        assert_eq!((read.node.as_str(), read.port), ("worker-1", 7400));
+    }
+
+    #[test]
+    fn what_is_missing_or_odd_is_named() {
+        for (odd, value, part) in [
+            ("SYNCMESH_MESH", None, "SYNCMESH_MESH isn't set"),
+            ("SYNCMESH_LISTEN_PORT", Some("0"), "SYNCMESH_LISTEN_PORT is \"0\""),
+            ("SYNCMESH_NODE", Some("10.0.0.1"), "SYNCMESH_NODE: "),
+        ] {
+            let get = |name: &str| if name == odd { value.map(Into::into) } else { variables(name) };
+            let why = Surroundings::read(get).unwrap_err();
+            assert!(why.contains(part), "{why}");
+        }
+    }
+}

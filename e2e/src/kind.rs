@@ -1,0 +1,149 @@
+//! The kind cluster of $KUBECONFIG: its nodes are containers of this machine, and images come into it from here.
+
+use crate::failure::{Failure, Outcome};
+use crate::program::{kubectl, repository, run};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+/// Where agents keep everything on a node.
+const ROOT: &str = "/var/lib/syncmesh";
+/// The image of the guide's pods.
+const BUSYBOX: &str = "busybox:1.37";
+
+/// The nftables table that cuts nodes.
+const CUT: &str = "syncmesh-cut";
+
+/// A kind cluster.
+pub struct Kind {
+    name: String,
+}
+
+impl Kind {
+    /// The one of $KUBECONFIG. Its context tells its name.
+    pub fn of_kubeconfig() -> Outcome<Self> {
+        let context = kubectl("config current-context")?;
+        let name = context.trim().strip_prefix("kind-").ok_or_else(|| {
+            Failure::new(format!(
+                "$KUBECONFIG leads to {}, which is no kind cluster: this story loads images into nodes and mounts their disks, so \
+                 make one with `kind create cluster`",
+                context.trim()
+            ))
+        })?;
+        Ok(Self { name: name.to_owned() })
+    }
+
+    /// Its nodes' names.
+    pub fn nodes(&self) -> Outcome<Vec<String>> {
+        let nodes = run("kind", ["get", "nodes", "--name", &self.name])?;
+        Ok(nodes.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
+    }
+
+    /// Runs a shell's line on a node.
+    pub fn on(&self, node: &str, line: &str) -> Outcome<String> {
+        run("docker", ["exec", node, "sh", "-ec", line])
+    }
+
+    /// Gives each node 2 GiB of memory for the storage root, empty, so that the disk of this machine doesn't decide.
+    pub fn has_fresh_disks(&self) -> Outcome<()> {
+        for node in self.nodes()? {
+            // Lazily, since a pod that ends may still have it.
+            self.on(&node, &format!("while mountpoint -q {ROOT}; do umount -l {ROOT}; done"))?;
+            self.on(&node, &format!("mkdir -p {ROOT} && mount -t tmpfs -o size=2g,mode=0700 tmpfs {ROOT}"))?;
+        }
+        Ok(())
+    }
+
+    /// Builds the image of agent and operator under the name that the chart has, and loads it.
+    pub fn has_our_image(&self) -> Outcome<()> {
+        let tag = run("cargo", ["xtask", "image"])?;
+        let tag = tag.lines().last().unwrap_or_default().trim();
+        println!("image {tag} is built");
+        self.load(tag)
+    }
+
+    /// Loads the image of the guide's pods. Where nobody has pulled it, it is made of this machine's static busybox.
+    pub fn has_busybox(&self) -> Outcome<()> {
+        if run("docker", ["image", "inspect", BUSYBOX]).is_err() {
+            pack_busybox()?;
+        }
+        self.load(BUSYBOX)
+    }
+
+    /// Cuts two nodes, and the pods on them, from each other, until [`Kind::mend`]. Both reach the API server.
+    pub fn cut(&self, node: &str, other: &str) -> Outcome<()> {
+        let pods = kubectl(&format!("get node {other} -o jsonpath={{.spec.podCIDR}}"))?;
+        let address =
+            kubectl(&format!("get node {other} -o jsonpath={{.status.addresses[?(@.type==\"InternalIP\")].address}}"))?;
+        let rules = ["saddr", "daddr"].map(|side| {
+            format!("nft add rule inet {CUT} all ip {side} '{{ {}, {} }}' drop", pods.trim(), address.trim())
+        });
+        self.on(
+            node,
+            &format!(
+                "nft add table inet {CUT}; nft add chain inet {CUT} all '{{ type filter hook prerouting priority -300; }}'; {}",
+                rules.join("; ")
+            ),
+        )?;
+        println!("{node} is cut from {other}");
+        Ok(())
+    }
+
+    /// Ends a cut.
+    pub fn mend(&self, node: &str) -> Outcome<()> {
+        self.on(node, &format!("nft delete table inet {CUT}")).map(drop)
+    }
+
+    /// The agent's process on a node.
+    pub fn agent_on(&self, node: &str) -> Outcome<String> {
+        self.on(node, "pgrep -x syncmesh-agent | head -n 1")
+    }
+
+    /// Kills a node's agent without a warning. The kubelet starts another one.
+    pub fn kill_agent(&self, node: &str) -> Outcome<()> {
+        self.on(node, "until pkill -9 -x syncmesh-agent; do sleep 0.2; done").map(drop)
+    }
+
+    /// The API server and all else on its node stand still.
+    pub fn pause_control_plane(&self) -> Outcome<()> {
+        run("docker", ["pause", &format!("{}-control-plane", self.name)]).map(drop)
+    }
+
+    /// They go on.
+    pub fn resume_control_plane(&self) -> Outcome<()> {
+        run("docker", ["unpause", &format!("{}-control-plane", self.name)]).map(drop)
+    }
+
+    fn load(&self, image: &str) -> Outcome<()> {
+        run("kind", ["load", "docker-image", "--name", &self.name, image]).map(drop)
+    }
+}
+
+/// One binary, and a link for each program that it is.
+fn pack_busybox() -> Outcome<()> {
+    let programs = run("/bin/busybox", ["--list"]).map_err(|_| {
+        Failure::new(format!(
+            "the guide's pods need the image {BUSYBOX}: `docker pull {BUSYBOX}`, or install the package busybox-static (Debian, Ubuntu), \
+             of which it is made then"
+        ))
+    })?;
+    let folder = repository().join("target/e2e/busybox");
+    // What an earlier run left may be another release.
+    let _ = fs::remove_dir_all(&folder);
+    let made = fill_busybox(&folder, &programs);
+    made.map_err(Failure::to(format!("write {}", folder.display())))?;
+    run("docker", ["build", "--quiet", "--tag", BUSYBOX, &folder.to_string_lossy()])?;
+    run("docker", ["run", "--rm", BUSYBOX, "true"]).map(drop).map_err(|failure| {
+        Failure::new(format!("this machine's /bin/busybox needs libraries, install busybox-static instead: {failure}"))
+    })
+}
+
+fn fill_busybox(folder: &Path, programs: &str) -> std::io::Result<()> {
+    let programs = programs.lines().filter(|name| *name != "busybox");
+    fs::create_dir_all(folder.join("bin"))?;
+    fs::copy("/bin/busybox", folder.join("bin/busybox"))?;
+    for program in programs {
+        symlink("busybox", folder.join("bin").join(program))?;
+    }
+    fs::write(folder.join("Dockerfile"), "FROM scratch\nCOPY bin /bin\nCMD [\"sh\"]\n")
+}
