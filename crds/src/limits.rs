@@ -66,6 +66,8 @@ pub const SHOWN_FILES: u32 = 10;
 pub const LISTED_NODES: u32 = 20;
 /// Most orphans that a status lists.
 pub const LISTED_ORPHANS: u32 = 20;
+/// Most roots that an agent says it trusts: two while they change.
+pub const TRUSTED_ROOTS: u32 = 8;
 /// Most decisions of people that wait in a replica's spec.
 pub const RESOLUTIONS: u32 = 32;
 

@@ -247,6 +247,10 @@ pub struct SyncReplicaStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::word")]
     pub version: Option<String>,
+    /// SHA-256 of the roots that the agent trusts, in lower case hexadecimal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::fingerprints")]
+    pub trusts: Vec<String>,
     /// When it was last in sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::time")]

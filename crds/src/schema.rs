@@ -97,6 +97,16 @@ pub fn nodes(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "array", "maxItems": limits::LISTED_NODES, "items": subdomain(generator) })
 }
 
+/// SHA-256 of a few certificates.
+pub fn fingerprints(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": limits::TRUSTED_ROOTS,
+        "items": { "type": "string", "maxLength": 64, "pattern": "^[0-9a-f]{64}$" },
+        "x-kubernetes-list-type": "set",
+    })
+}
+
 /// Names of Secrets.
 pub fn secrets(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -233,6 +233,10 @@ pub struct SyncVolumeStatus {
     /// The node that may write, where only one may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writer: Option<Grant>,
+    /// Since when that node is to write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub writer_since: Option<Time>,
     /// The first claim through which pods mount it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::subdomain")]

@@ -11,6 +11,9 @@ const ROOT: &str = "/var/lib/syncmesh";
 /// The image of the guide's pods.
 const BUSYBOX: &str = "busybox:1.37";
 
+/// The nftables table that cuts nodes.
+const CUT: &str = "syncmesh-cut";
+
 /// A kind cluster.
 pub struct Kind {
     name: String,
@@ -65,6 +68,50 @@ impl Kind {
             pack_busybox()?;
         }
         self.load(BUSYBOX)
+    }
+
+    /// Cuts two nodes, and the pods on them, from each other, until [`Kind::mend`]. Both reach the API server.
+    pub fn cut(&self, node: &str, other: &str) -> Outcome<()> {
+        let pods = kubectl(&format!("get node {other} -o jsonpath={{.spec.podCIDR}}"))?;
+        let address =
+            kubectl(&format!("get node {other} -o jsonpath={{.status.addresses[?(@.type==\"InternalIP\")].address}}"))?;
+        let rules = ["saddr", "daddr"].map(|side| {
+            format!("nft add rule inet {CUT} all ip {side} '{{ {}, {} }}' drop", pods.trim(), address.trim())
+        });
+        self.on(
+            node,
+            &format!(
+                "nft add table inet {CUT}; nft add chain inet {CUT} all '{{ type filter hook prerouting priority -300; }}'; {}",
+                rules.join("; ")
+            ),
+        )?;
+        println!("{node} is cut from {other}");
+        Ok(())
+    }
+
+    /// Ends a cut.
+    pub fn mend(&self, node: &str) -> Outcome<()> {
+        self.on(node, &format!("nft delete table inet {CUT}")).map(drop)
+    }
+
+    /// The agent's process on a node.
+    pub fn agent_on(&self, node: &str) -> Outcome<String> {
+        self.on(node, "pgrep -x syncmesh-agent | head -n 1")
+    }
+
+    /// Kills a node's agent without a warning. The kubelet starts another one.
+    pub fn kill_agent(&self, node: &str) -> Outcome<()> {
+        self.on(node, "until pkill -9 -x syncmesh-agent; do sleep 0.2; done").map(drop)
+    }
+
+    /// The API server and all else on its node stand still.
+    pub fn pause_control_plane(&self) -> Outcome<()> {
+        run("docker", ["pause", &format!("{}-control-plane", self.name)]).map(drop)
+    }
+
+    /// They go on.
+    pub fn resume_control_plane(&self) -> Outcome<()> {
+        run("docker", ["unpause", &format!("{}-control-plane", self.name)]).map(drop)
     }
 
     fn load(&self, image: &str) -> Outcome<()> {

@@ -3,12 +3,14 @@
 // Everything here waits for the real world.
 #![allow(clippy::disallowed_types)]
 
+mod agent;
 mod cluster;
 mod evidence;
 mod failure;
 mod guide;
 mod kind;
 mod process;
+mod product;
 mod program;
 mod release;
 mod stories;

@@ -1,12 +1,18 @@
 //! What there is in the cluster, kept up to date by watches, and who is told of changes.
 
+mod users;
+
+use crate::identity::SIGNER;
 use crate::labels;
 use futures::StreamExt;
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{
-    Event as ClusterEvent, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service, ServiceAccount,
+    ConfigMap, Event as ClusterEvent, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
+    ServiceAccount,
 };
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, store};
@@ -20,6 +26,7 @@ use std::sync::{Arc, OnceLock};
 use syncmesh_crds::{SyncConflict, SyncMesh, SyncReplica, SyncVolume};
 use tokio::task::JoinSet;
 use tracing::warn;
+use users::Users;
 
 /// What there is in the cluster.
 pub struct Caches {
@@ -47,6 +54,16 @@ pub struct Caches {
     pub services: Store<Service>,
     /// Accounts of the operator's namespace.
     pub accounts: Store<ServiceAccount>,
+    /// Roots of meshes, in the operator's namespace.
+    pub secrets: Store<Secret>,
+    /// What agents trust, in the operator's namespace.
+    pub bundles: Store<ConfigMap>,
+    /// StorageClasses, ours among them.
+    pub classes: Store<StorageClass>,
+    /// Requests to our signer.
+    pub requests: Store<CertificateSigningRequest>,
+    /// Pods that use claims where one node writes.
+    pub users: Users,
     /// Refused pods of the DaemonSets in the operator's namespace.
     pub refusals: Store<ClusterEvent>,
 }
@@ -55,6 +72,8 @@ pub struct Caches {
 pub struct Bell {
     meshes: Store<SyncMesh>,
     volumes: Store<SyncVolume>,
+    requests: Store<CertificateSigningRequest>,
+    claims: Store<PersistentVolumeClaim>,
     listeners: OnceLock<Listeners>,
 }
 
@@ -66,6 +85,10 @@ pub struct Listeners {
     pub volumes: UnboundedSender<ObjectRef<SyncVolume>>,
     /// To what questions of volumes depend on.
     pub questions: UnboundedSender<ObjectRef<SyncVolume>>,
+    /// To claims of StorageClasses.
+    pub claims: UnboundedSender<ObjectRef<PersistentVolumeClaim>>,
+    /// To agents' requests for certificates.
+    pub requests: UnboundedSender<ObjectRef<CertificateSigningRequest>>,
 }
 
 impl Bell {
@@ -92,6 +115,28 @@ impl Bell {
         }
     }
 
+    fn request(&self, name: &str) {
+        if let Some(listeners) = self.listeners.get() {
+            let _ = listeners.requests.unbounded_send(ObjectRef::new(name));
+        }
+    }
+
+    /// A claim that has or may have a volume of its own.
+    fn claim(&self, claim: &PersistentVolumeClaim) {
+        let has_class = claim
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.storage_class_name.as_deref())
+            .is_some_and(|class| !class.is_empty());
+        if let (true, Some(listeners)) = (has_class, self.listeners.get()) {
+            let _ = listeners.claims.unbounded_send(ObjectRef::from_obj(claim));
+        }
+    }
+
+    fn claims(&self) {
+        self.claims.state().iter().for_each(|claim| self.claim(claim));
+    }
+
     fn volumes(&self, which: impl Fn(&SyncVolume) -> bool) {
         for volume in self.volumes.state_filter(|volume| which(volume)) {
             self.volume(&volume.namespace().unwrap_or_default(), &volume.name_any());
@@ -105,6 +150,8 @@ impl Bell {
     fn everything(&self) {
         self.meshes();
         self.volumes(|_| true);
+        self.claims();
+        self.requests.state().iter().for_each(|request| self.request(&request.name_any()));
     }
 
     /// The volume and the mesh that an object's labels name.
@@ -123,7 +170,15 @@ impl Bell {
 pub fn follow_all(client: &Client, home: &str) -> (Caches, Arc<Bell>, JoinSet<()>) {
     let (meshes, of_meshes) = store();
     let (volumes, of_volumes) = store();
-    let bell = Arc::new(Bell { meshes: meshes.clone(), volumes: volumes.clone(), listeners: OnceLock::new() });
+    let (requests, of_requests) = store();
+    let (claims, of_claims) = store();
+    let bell = Arc::new(Bell {
+        meshes: meshes.clone(),
+        volumes: volumes.clone(),
+        requests: requests.clone(),
+        claims: claims.clone(),
+        listeners: OnceLock::new(),
+    });
     let mut tasks = JoinSet::new();
     let all = watcher::Config::default;
     let mut watch = Watches { bell: &bell, tasks: &mut tasks };
@@ -135,9 +190,19 @@ pub fn follow_all(client: &Client, home: &str) -> (Caches, Arc<Bell>, JoinSet<()
         bell.volume(&volume.namespace().unwrap_or_default(), &volume.name_any());
         bell.mesh(&volume.spec.mesh);
     });
+    let to_our_signer = all().fields(&format!("spec.signerName={SIGNER}"));
+    watch.follow(Api::all(client.clone()), to_our_signer, of_requests, |bell, request: &CertificateSigningRequest| {
+        bell.request(&request.name_any());
+    });
+    // What a claim's name means to a volume isn't in the labels of a claim that isn't ours.
+    watch.follow(Api::all(client.clone()), all(), of_claims, |bell, claim: &PersistentVolumeClaim| {
+        bell.volumes(|volume| volume.namespace() == claim.namespace());
+        bell.claim(claim);
+    });
     let caches = Caches {
         meshes,
         volumes,
+        requests,
         replicas: watch.cache(Api::all(client.clone()), all(), |bell, replica: &SyncReplica| {
             bell.volume(&replica.namespace().unwrap_or_default(), &replica.spec.volume);
             bell.mesh(&replica.spec.mesh);
@@ -149,14 +214,16 @@ pub fn follow_all(client: &Client, home: &str) -> (Caches, Arc<Bell>, JoinSet<()
         namespaces: watch.cache(Api::all(client.clone()), all(), |bell, namespace: &Namespace| {
             bell.volumes(|volume| volume.namespace() == Some(namespace.name_any()));
         }),
-        // What a claim's name means to a volume isn't in the labels of a claim that isn't ours.
-        claims: watch.cache(Api::all(client.clone()), all(), |bell, claim: &PersistentVolumeClaim| {
-            bell.volumes(|volume| volume.namespace() == claim.namespace());
-        }),
+        claims,
+        classes: watch.cache(Api::all(client.clone()), all(), |bell, _: &StorageClass| bell.claims()),
         persistent_volumes: watch.cache(
             Api::all(client.clone()),
             all().labels(labels::OURS),
-            |bell, volume: &PersistentVolume| bell.labelled(volume),
+            |bell, volume: &PersistentVolume| {
+                bell.labelled(volume);
+                // A claim shows what its volume has.
+                bell.claims.state_filter(|claim| is_bound_to(claim, volume)).iter().for_each(|claim| bell.claim(claim));
+            },
         ),
         pods: watch.cache(
             Api::namespaced(client.clone(), home),
@@ -178,6 +245,17 @@ pub fn follow_all(client: &Client, home: &str) -> (Caches, Arc<Bell>, JoinSet<()
             |bell, service: &Service| bell.labelled(service),
         ),
         accounts: watch.cache(Api::namespaced(client.clone(), home), all(), |bell, _: &ServiceAccount| bell.meshes()),
+        secrets: watch.cache(
+            Api::namespaced(client.clone(), home),
+            all().labels(labels::OURS),
+            |bell, secret: &Secret| bell.labelled(secret),
+        ),
+        bundles: watch.cache(
+            Api::namespaced(client.clone(), home),
+            all().labels(labels::OURS),
+            |bell, bundle: &ConfigMap| bell.labelled(bundle),
+        ),
+        users: Users::new(client, &bell),
         refusals: watch.cache(
             Api::namespaced(client.clone(), home),
             all().fields("involvedObject.kind=DaemonSet,reason=FailedCreate"),
@@ -204,6 +282,10 @@ impl Caches {
             self.daemon_sets.wait_until_ready(),
             self.services.wait_until_ready(),
             self.accounts.wait_until_ready(),
+            self.secrets.wait_until_ready(),
+            self.bundles.wait_until_ready(),
+            self.classes.wait_until_ready(),
+            self.requests.wait_until_ready(),
             self.refusals.wait_until_ready(),
         );
     }
@@ -265,6 +347,11 @@ async fn follow<K>(
             Event::Init | Event::InitApply(_) => {}
         }
     }
+}
+
+/// Whether a claim says that this is its volume.
+fn is_bound_to(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> bool {
+    claim.spec.as_ref().is_some_and(|spec| spec.volume_name.is_some() && spec.volume_name == volume.metadata.name)
 }
 
 /// The event without what nobody reads here. An object that can't be read keeps the place that it had.

@@ -5,6 +5,7 @@ pub(crate) mod reconcile;
 use crate::{labels, names};
 use kube::core::ObjectMeta;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use syncmesh_crds::conflict::{Progress, Question, SyncConflictSpec, SyncConflictStatus};
 use syncmesh_crds::replica::Decision;
 use syncmesh_crds::{SyncConflict, SyncReplica, limits};
@@ -24,7 +25,7 @@ pub struct Desired {
 }
 
 /// What should be there of the questions that a volume's replicas ask. `existing` are its SyncConflicts.
-pub fn desired(replicas: &[SyncReplica], existing: &[SyncConflict]) -> Desired {
+pub fn desired(replicas: &[Arc<SyncReplica>], existing: &[Arc<SyncConflict>]) -> Desired {
     let questions = questions(replicas);
     let mut desired = Desired::default();
     let mut there = BTreeSet::new();
@@ -51,9 +52,9 @@ pub fn desired(replicas: &[SyncReplica], existing: &[SyncConflict]) -> Desired {
 }
 
 /// The decisions that a replica is to be told: answers to what it asks.
-pub fn decisions(replica: &SyncReplica, existing: &[SyncConflict]) -> Vec<Decision> {
+pub fn decisions(replica: &SyncReplica, existing: &[Arc<SyncConflict>]) -> Vec<Decision> {
     let asks: BTreeSet<&str> = listed(replica).collect();
-    let answer = |object: &SyncConflict| {
+    let answer = |object: &Arc<SyncConflict>| {
         let is_asked = object.spec.node == replica.spec.node && asks.contains(object.spec.id.as_str());
         let resolution = object.spec.resolution.clone().filter(|_| is_asked)?;
         Some(Decision { id: object.spec.id.clone(), resolution })
@@ -65,7 +66,7 @@ pub fn decisions(replica: &SyncReplica, existing: &[SyncConflict]) -> Vec<Decisi
 }
 
 /// Whether the node that asks lists it still: it is the one that would get the answer.
-fn is_asked_still(object: &SyncConflict, replicas: &[SyncReplica]) -> bool {
+fn is_asked_still(object: &SyncConflict, replicas: &[Arc<SyncReplica>]) -> bool {
     let asker = replicas.iter().find(|replica| replica.spec.node == object.spec.node);
     asker.is_some_and(|replica| listed(replica).any(|id| id == object.spec.id))
 }
@@ -79,9 +80,9 @@ fn listed(replica: &SyncReplica) -> impl Iterator<Item = &str> {
 }
 
 /// All that replicas ask, by the name of the object. A conflict that several list is asked by the first of them.
-fn questions(replicas: &[SyncReplica]) -> BTreeMap<String, SyncConflict> {
+fn questions(replicas: &[Arc<SyncReplica>]) -> BTreeMap<String, SyncConflict> {
     let mut questions = BTreeMap::new();
-    let mut sorted: Vec<&SyncReplica> = replicas.iter().collect();
+    let mut sorted: Vec<&SyncReplica> = replicas.iter().map(Arc::as_ref).collect();
     sorted.sort_by(|one, other| one.spec.node.cmp(&other.spec.node));
     for replica in sorted {
         let volume = &replica.spec.volume;
@@ -126,7 +127,7 @@ fn open() -> SyncConflictStatus {
 }
 
 /// How far a question is that is still asked.
-fn status(object: &SyncConflict, question: &SyncConflict, replicas: &[SyncReplica]) -> SyncConflictStatus {
+fn status(object: &SyncConflict, question: &SyncConflict, replicas: &[Arc<SyncReplica>]) -> SyncConflictStatus {
     let facts = question.status.clone().unwrap_or_default();
     let asker = replicas.iter().find(|replica| replica.spec.node == object.spec.node);
     let refused = asker.and_then(|replica| replica.status.as_ref()).and_then(|status| {
@@ -173,7 +174,7 @@ mod tests {
         Hold { id: id.into(), deletions: Deletions { files: 600, bytes: 1, paths: Vec::new(), since: at(2) } }
     }
 
-    fn replicas() -> Vec<SyncReplica> {
+    fn replicas() -> Vec<Arc<SyncReplica>> {
         let mut cluster = Cluster::with_nodes(&["a", "b"]);
         cluster.reconcile();
         for node in ["a", "b"] {
@@ -181,6 +182,11 @@ mod tests {
         }
         cluster.report("b", |status| status.holds = vec![hold("h-1")]);
         cluster.replicas
+    }
+
+    /// As the caches have them.
+    fn there(objects: &[SyncConflict]) -> Vec<Arc<SyncConflict>> {
+        objects.iter().cloned().map(Arc::new).collect()
     }
 
     fn resolved(mut object: SyncConflict, action: Action) -> SyncConflict {
@@ -198,8 +204,8 @@ mod tests {
     #[test]
     fn what_is_asked_already_is_not_asked_again_and_what_nobody_asks_is_settled() {
         let asked = desired(&replicas(), &[]).asked;
-        assert_eq!(desired(&replicas(), &asked), Desired::default());
-        let settled = desired(&[], &asked).settled;
+        assert_eq!(desired(&replicas(), &there(&asked)), Desired::default());
+        let settled = desired(&[], &there(&asked)).settled;
         assert_eq!(settled.len(), 2);
     }
 
@@ -214,10 +220,10 @@ mod tests {
                 Question::Deletions => resolved(object, Action::Approve),
             })
             .collect();
-        let ids = |replica| decisions(replica, &answered).into_iter().map(|one| one.id).collect::<Vec<_>>();
+        let ids = |replica| decisions(replica, &there(&answered)).into_iter().map(|one| one.id).collect::<Vec<_>>();
         assert_eq!((ids(&replicas[0]), ids(&replicas[1])), (vec!["c-1".to_owned()], vec!["h-1".to_owned()]));
         let states: Vec<_> =
-            desired(&replicas, &answered).changed.into_iter().map(|(_, status)| status.state).collect();
+            desired(&replicas, &there(&answered)).changed.into_iter().map(|(_, status)| status.state).collect();
         assert_eq!(states, [Some(Progress::Resolving); 2]);
     }
 
@@ -225,8 +231,8 @@ mod tests {
     fn an_answer_to_what_a_replica_does_not_ask_any_more_is_not_handed_on() {
         let mut replicas = replicas();
         let answered = vec![resolved(desired(&replicas, &[]).asked.remove(0), Action::Approve)];
-        replicas[1].status.as_mut().unwrap().holds.clear();
-        assert_eq!(decisions(&replicas[1], &answered), Vec::new());
+        Arc::make_mut(&mut replicas[1]).status.as_mut().unwrap().holds.clear();
+        assert_eq!(decisions(&replicas[1], &there(&answered)), Vec::new());
     }
 
     #[test]
@@ -234,7 +240,7 @@ mod tests {
         let mut replicas = replicas();
         let object = desired(&replicas, &[]).asked.remove(1);
         replicas.remove(0);
-        let moving = desired(&replicas, std::slice::from_ref(&object));
+        let moving = desired(&replicas, &there(std::slice::from_ref(&object)));
         assert_eq!(moving.settled, [object.metadata.name.clone().unwrap()]);
         assert!(moving.asked.iter().all(|one| one.metadata.name != object.metadata.name), "one after the other");
         let again = desired(&replicas, &[]).asked;
@@ -250,14 +256,14 @@ mod tests {
             resolution: Resolution { action: Action::Loser, pattern: None },
             message: "the copy is gone: choose winner".into(),
         };
-        replicas[0].status.as_mut().unwrap().refused.push(refused);
-        let (_, failed) = desired(&replicas, std::slice::from_ref(&object)).changed.remove(0);
+        Arc::make_mut(&mut replicas[0]).status.as_mut().unwrap().refused.push(refused);
+        let (_, failed) = desired(&replicas, &there(std::slice::from_ref(&object))).changed.remove(0);
         assert_eq!(
             (failed.state, failed.message.as_deref()),
             (Some(Progress::Failed), Some("the copy is gone: choose winner"))
         );
         let again = resolved(object, Action::Winner);
-        assert_eq!(desired(&replicas, &[again]).changed[0].1.state, Some(Progress::Resolving));
+        assert_eq!(desired(&replicas, &there(&[again])).changed[0].1.state, Some(Progress::Resolving));
     }
 
     #[test]
@@ -270,6 +276,6 @@ mod tests {
         let asked = desired(&cluster.replicas, &[]).asked;
         assert_eq!(asked.len(), OBJECTS);
         assert_eq!(since(&asked[0]), Some(at(0)));
-        assert_eq!(desired(&cluster.replicas, &asked).asked, Vec::new());
+        assert_eq!(desired(&cluster.replicas, &there(&asked)).asked, Vec::new());
     }
 }

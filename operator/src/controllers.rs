@@ -3,7 +3,7 @@
 use crate::caches::{Bell, Listeners};
 use crate::error::Error;
 use crate::operator::Operator;
-use crate::{conflict, mesh, volume};
+use crate::{conflict, identity, mesh, provision, volume};
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
 use futures::{Stream, StreamExt};
 use kube::ResourceExt;
@@ -30,8 +30,10 @@ pub async fn run(operator: Arc<Operator>, bell: &Bell) {
     let (to_meshes, meshes) = unbounded();
     let (to_volumes, volumes) = unbounded();
     let (to_questions, questions) = unbounded();
+    let (to_requests, requests) = unbounded();
+    let (to_claims, claims) = unbounded();
     let caches = &operator.caches;
-    let all = futures::future::join3(
+    let all = futures::future::join5(
         each(caches.meshes.clone(), meshes, operator.clone(), |mesh, operator| {
             Box::pin(async move { mesh::reconcile::reconcile(&mesh, &operator).await })
         }),
@@ -41,8 +43,20 @@ pub async fn run(operator: Arc<Operator>, bell: &Bell) {
         each(caches.volumes.clone(), questions, operator.clone(), |volume, operator| {
             Box::pin(async move { conflict::reconcile::reconcile(&volume, &operator).await })
         }),
+        each(caches.requests.clone(), requests, operator.clone(), |request, operator| {
+            Box::pin(async move { identity::reconcile::reconcile(&request, &operator).await })
+        }),
+        each(caches.claims.clone(), claims, operator.clone(), |claim, operator| {
+            Box::pin(async move { provision::reconcile::reconcile(&claim, &operator).await })
+        }),
     );
-    bell.begin(Listeners { meshes: to_meshes, volumes: to_volumes, questions: to_questions });
+    bell.begin(Listeners {
+        meshes: to_meshes,
+        volumes: to_volumes,
+        questions: to_questions,
+        requests: to_requests,
+        claims: to_claims,
+    });
     all.await;
 }
 

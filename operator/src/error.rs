@@ -1,5 +1,6 @@
 //! What can go wrong while the operator runs.
 
+use crate::identity::authority::Unusable;
 use std::fmt;
 
 /// What went wrong.
@@ -20,6 +21,13 @@ pub enum Error {
         what: &'static str,
         /// What came of it.
         reason: std::io::Error,
+    },
+    /// A mesh's authority can't be used. Agents go on with the certificates that they have.
+    Authority {
+        /// The Secret that has it.
+        secret: String,
+        /// What is wrong.
+        why: Unusable,
     },
     /// Another operator leads, or may lead by now.
     LeadershipLost,
@@ -45,11 +53,19 @@ impl fmt::Display for Error {
                 write!(f, "could not find the cluster: {reason}; run in a pod, or set KUBECONFIG")
             }
             Self::Process { what, reason } => write!(f, "could not {what}: {reason}"),
+            Self::Authority { secret, why } => f.write_str(&unusable(secret, why)),
             Self::LeadershipLost => {
                 f.write_str("the lease could not be renewed in time; start again, and wait for it with the others")
             }
         }
     }
+}
+
+/// What is wrong with the Secret of a mesh's roots, and what to do.
+pub fn unusable(secret: &str, why: &Unusable) -> String {
+    format!(
+        "Secret {secret} can't be used ({why}): restore it from a backup, or delete it, and agents get new certificates of a new root"
+    )
 }
 
 impl std::error::Error for Error {}

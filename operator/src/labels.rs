@@ -16,8 +16,14 @@ pub const CONFIRM_DELETE: &str = "syncmesh.io/confirm-delete";
 pub const DIGEST: &str = "syncmesh.io/desired";
 /// How often a claim was touched so that it is bound, as its annotation.
 pub const TOUCHED: &str = "syncmesh.io/touched";
+/// Asks for new roots of a mesh, as an annotation of a SyncMesh: each value does so once.
+pub const ROTATE_CA: &str = "syncmesh.io/rotate-ca";
+/// Machines whose files are given up, as an annotation of a SyncMesh: uids that their Node objects had, with commas.
+pub const FORGET_NODE: &str = "syncmesh.io/forget-node";
 /// The finalizer of a SyncVolume.
 pub const FINALIZER: &str = "syncmesh.io/volume";
+/// The finalizer of a SyncMesh.
+pub const MESH_FINALIZER: &str = "syncmesh.io/mesh";
 /// Selects all that the operator makes.
 pub const OURS: &str = "app.kubernetes.io/managed-by=syncmesh";
 /// Selects the pods of all agents.

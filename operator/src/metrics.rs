@@ -9,6 +9,7 @@ pub struct Metrics {
     leads: IntGauge,
     writes: IntCounter,
     reconciliations: IntCounterVec,
+    certificates: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -26,12 +27,18 @@ impl Default for Metrics {
                 &["kind", "outcome"],
             )
             .expect(SOUND),
+            certificates: IntCounterVec::new(
+                Opts::new("syncmesh_operator_certificates_total", "Requests of agents that were answered"),
+                &["outcome"],
+            )
+            .expect(SOUND),
         };
         let registry = &metrics.registry;
         registry.register(Box::new(metrics.reads_complete.clone())).expect(SOUND);
         registry.register(Box::new(metrics.leads.clone())).expect(SOUND);
         registry.register(Box::new(metrics.writes.clone())).expect(SOUND);
         registry.register(Box::new(metrics.reconciliations.clone())).expect(SOUND);
+        registry.register(Box::new(metrics.certificates.clone())).expect(SOUND);
         metrics
     }
 }
@@ -60,6 +67,11 @@ impl Metrics {
     /// An object was looked at.
     pub fn reconciled(&self, kind: &str, is_done: bool) {
         self.reconciliations.with_label_values(&[kind, if is_done { "done" } else { "failed" }]).inc();
+    }
+
+    /// A request for a certificate was answered: signed or refused.
+    pub fn certificate(&self, outcome: &str) {
+        self.certificates.with_label_values(&[outcome]).inc();
     }
 
     /// All of it, as Prometheus reads it.

@@ -6,6 +6,16 @@ pub fn of_agents(mesh: &str) -> String {
     format!("syncmesh-{mesh}")
 }
 
+/// The mesh whose Service or DaemonSet has this name.
+pub fn mesh_of_agents(name: &str) -> Option<&str> {
+    name.strip_prefix("syncmesh-")
+}
+
+/// The Secret with a mesh's roots and the ConfigMap with the bundle that agents trust.
+pub fn of_authority(mesh: &str) -> String {
+    format!("syncmesh-{mesh}-ca")
+}
+
 /// The replica of a volume on a node. Names of nodes are too long to be part of another name.
 pub fn of_replica(volume: &str, node: &str) -> String {
     format!("{volume}-{}", digest(&[node]))

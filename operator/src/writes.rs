@@ -4,7 +4,7 @@ use crate::difference;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::{ApiResource, DynamicObject};
+use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -30,6 +30,12 @@ pub enum Manager {
     Mounts,
     /// Questions to people.
     Questions,
+    /// Roots of meshes.
+    Authority,
+    /// Certificates of agents.
+    Certificates,
+    /// Volumes for claims of our StorageClasses.
+    Provisioned,
     /// How things are.
     Status,
 }
@@ -43,6 +49,9 @@ impl Manager {
             Self::Decisions => "syncmesh-operator-decisions",
             Self::Mounts => "syncmesh-operator-mounts",
             Self::Questions => "syncmesh-operator-questions",
+            Self::Authority => "syncmesh-operator-authority",
+            Self::Certificates => "syncmesh-operator-certificates",
+            Self::Provisioned => "syncmesh-operator-provisioned",
             Self::Status => "syncmesh-operator-status",
         }
     }
@@ -108,6 +117,47 @@ impl Writes {
         let api = self.writing(object);
         let written = api.patch_status(&object.name_any(), &by(Manager::Status), &patch).await;
         written.map(drop).map_err(Error::call(what))
+    }
+
+    /// Applies some fields of one part of an object, the same one that was read: nobody else's under its name.
+    pub async fn apply_part<K>(&self, manager: Manager, object: &K, part: &str, fields: Value) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let what = format!("write the {part} of {}", name_of(object));
+        let mut fields = of(object, fields);
+        fields["metadata"]["uid"] = json!(object.meta().uid);
+        let api = self.writing(object);
+        let written = api.patch_subresource(part, &object.name_any(), &by(manager), &Patch::Apply(fields)).await;
+        written.map(drop).map_err(Error::call(what))
+    }
+
+    /// Merges some fields into one part of an object that others write, too.
+    pub async fn merge_part<K>(&self, manager: Manager, object: &K, part: &str, mut fields: Value) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let what = format!("write the {part} of {}", name_of(object));
+        info!("{what}");
+        fields["metadata"] = json!({ "uid": object.meta().uid });
+        let by = PatchParams { field_manager: Some(manager.as_str().into()), ..PatchParams::default() };
+        let api = self.writing(object);
+        let written = api.patch_subresource(part, &object.name_any(), &by, &Patch::Merge(fields)).await;
+        written.map(drop).map_err(Error::call(what))
+    }
+
+    /// Replaces an object that is as it was read: its version is part of it.
+    pub async fn replace<K>(&self, manager: Manager, object: &K) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
+    {
+        let what = format!("replace {}", name_of(object));
+        info!("{what}");
+        let value = serde_json::to_value(object).and_then(serde_json::from_value);
+        let value = value.map_err(kube::Error::SerdeError).map_err(Error::call(what.clone()))?;
+        let by = PostParams { field_manager: Some(manager.as_str().into()), ..PostParams::default() };
+        let api = self.writing(object);
+        api.replace(&object.name_any(), &by, &value).await.map(drop).map_err(Error::call(what))
     }
 
     /// Writes a status that is another one than before, and tells of another state.
@@ -196,6 +246,15 @@ impl Writes {
         }
     }
 
+    /// An object of a namespace, as the API server itself sees it.
+    pub async fn read<K>(&self, namespace: &str, name: &str) -> Result<Option<K>, Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let what = format!("read {} {namespace}/{name}", K::kind(&()));
+        Api::namespaced(self.client.clone(), namespace).get_opt(name).await.map_err(Error::call(what))
+    }
+
     /// Whether an object is there still, the same one and not being deleted, as the API server itself sees it.
     pub async fn is_wanted_still<K>(&self, object: &K) -> Result<bool, Error>
     where
@@ -213,11 +272,27 @@ impl Writes {
     where
         K: Resource<DynamicType = ()>,
     {
-        let what = format!("write an event about {}", name_of(object));
         let is_odd = matches!(state, State::Degraded | State::Held | State::Fenced | State::Failed | State::Unknown);
+        let r#type = if is_odd { EventType::Warning } else { EventType::Normal };
+        self.event(object, r#type, format!("{state:?}"), message).await
+    }
+
+    /// Tells by an event why an object can't have what it asks for.
+    pub async fn complain<K>(&self, object: &K, reason: &str, message: &str) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        self.event(object, EventType::Warning, reason.to_owned(), Some(message)).await
+    }
+
+    async fn event<K>(&self, object: &K, r#type: EventType, reason: String, message: Option<&str>) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let what = format!("write an event about {}", name_of(object));
         let event = Event {
-            type_: if is_odd { EventType::Warning } else { EventType::Normal },
-            reason: format!("{state:?}"),
+            type_: r#type,
+            reason,
             // An event takes a kilobyte.
             note: message.map(|message| message.chars().take(250).collect()),
             action: "Reconcile".into(),

@@ -15,7 +15,7 @@ fn kept_by(mesh: &mut Mesh, keepers: &[u32]) {
     mesh.shape.keepers = Some(keepers.to_vec());
     let mut told: Vec<u32> = (1..=mesh.shape.nodes).collect();
     while !told.is_empty() {
-        let next = mesh.random.below(told.len() as u64) as usize;
+        let next = mesh.random.between(0, told.len() as u64 - 1) as usize;
         mesh.configure(told.swap_remove(next));
         mesh.run_for(SECOND / 10);
     }

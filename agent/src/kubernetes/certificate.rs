@@ -30,6 +30,8 @@ const LOOK: Duration = Duration::from_secs(10);
 /// How often a request is looked at, and for how long.
 const POLL: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(120);
+/// What was signed, until it was looked at.
+const SIGNED: &str = "identity-signed.pem";
 /// First and longest wait after a request that came to nothing.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(120));
 
@@ -55,13 +57,20 @@ pub async fn keep(surroundings: Arc<Surroundings>, renewed: Arc<Notify>) -> Resu
                     }
                     Err(why) => {
                         warn!("no certificate: {why}");
-                        sleep(backoff(AGAIN.0, AGAIN.1, attempt, u64::from(std::process::id()))).await;
+                        sleep(backoff(AGAIN.0, AGAIN.1, attempt, random())).await;
                         attempt += 1;
                     }
                 }
             }
         }
     }
+}
+
+/// For waits that aren't those of all other agents. Without random numbers they are short.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    u64::from_le_bytes(bytes)
 }
 
 /// Why another certificate is needed, if it is.
@@ -92,8 +101,8 @@ async fn renew(requests: &Api<CertificateSigningRequest>, surroundings: &Surroun
     let text = format!("{certificate}\n{key}");
     let state = surroundings.places.state();
     // What can't be used isn't put in the place of what can.
-    replace(&state, "identity.new", text.as_bytes())?;
-    let new = state.join("identity.new");
+    replace(&state, SIGNED, text.as_bytes())?;
+    let new = state.join(SIGNED);
     let files = IdentityFiles { certificate: new.clone(), key: new, ..surroundings.places.identity() };
     Identity::load(&files, &surroundings.node, unix_now()).map_err(|why| format!("what was signed: {why}"))?;
     replace(&state, "identity.pem", text.as_bytes())

@@ -159,7 +159,8 @@ impl<I: Io> Node<I> {
                 self.begin(id, socket, Some(address), session, false);
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection couldn't be served");
+                // Who has no certificate is told so where it is asked for, not at each knock.
+                tracing::debug!(%error, "a connection couldn't be served");
                 self.io.close(socket);
             }
         }

@@ -7,6 +7,7 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::fmt::Debug;
+use std::sync::Arc;
 use syncmesh_crds::volume::Grant;
 use syncmesh_crds::{SyncMesh, SyncVolume};
 use syncmesh_operator::mesh::{self, desired::Home};
@@ -18,7 +19,7 @@ const NAMESPACE: &str = "syncmesh-desired";
 pub async fn tell(cluster: &Cluster) -> Outcome<()> {
     cluster.install_kinds().await?;
     cluster.open_namespace(NAMESPACE).await?;
-    let nodes = cluster.nodes().await?;
+    let nodes: Vec<Arc<Node>> = cluster.nodes().await?.into_iter().map(Arc::new).collect();
     let namespace = cluster.namespace(NAMESPACE).await?;
     let mut refused = 0;
     for (what, mesh) in meshes()? {
@@ -41,12 +42,21 @@ async fn of_volume(
     cluster: &Cluster,
     mesh: &SyncMesh,
     volume: &SyncVolume,
-    nodes: &[Node],
+    nodes: &[Arc<Node>],
     namespace: &Namespace,
 ) -> Outcome<usize> {
     let writer = nodes.first().map(|node| Grant { node: node.name_any(), epoch: 1 });
-    let world =
-        World { volume, mesh, namespace, nodes, replicas: &[], claims: &[], others: &[], writer: writer.as_ref() };
+    let world = World {
+        volume,
+        mesh,
+        namespace,
+        nodes,
+        replicas: &[],
+        claims: &[],
+        others: &[],
+        writer: writer.as_ref(),
+        granted_seconds: 0,
+    };
     let desired = volume::desired::desired(&world);
     if let Some(refusal) = desired.refusal {
         return Err(Failure::new(format!("the operator itself refuses the volume: {refusal}")));

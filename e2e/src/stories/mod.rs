@@ -1,7 +1,11 @@
 //! The stories, one file each.
 
+mod conflict;
+mod crash;
 mod desired;
 mod first_ten_minutes;
+mod held;
+mod identity;
 mod install;
 mod operator;
 mod schema;
@@ -18,14 +22,32 @@ pub enum Story {
     Desired,
     /// What operators make of a mesh and a volume.
     Operator,
+    /// Who gets a certificate.
+    Identity,
     /// The chart, installed, upgraded and uninstalled.
     Install,
     /// The guide, word for word.
     FirstTenMinutes,
+    /// One file, written on two nodes that are cut from each other.
+    Conflict,
+    /// Agents that die.
+    Crash,
+    /// Many deletions at once.
+    Held,
 }
 
 /// All of them, in the order in which they are told.
-pub const STORIES: &[Story] = &[Story::Schema, Story::Desired, Story::Operator, Story::Install, Story::FirstTenMinutes];
+pub const STORIES: &[Story] = &[
+    Story::Schema,
+    Story::Desired,
+    Story::Operator,
+    Story::Identity,
+    Story::Install,
+    Story::FirstTenMinutes,
+    Story::Conflict,
+    Story::Crash,
+    Story::Held,
+];
 
 impl Story {
     /// What `--story` calls it.
@@ -34,8 +56,12 @@ impl Story {
             Self::Schema => "schema",
             Self::Desired => "desired",
             Self::Operator => "operator",
+            Self::Identity => "identity",
             Self::Install => "install",
             Self::FirstTenMinutes => "first_ten_minutes",
+            Self::Conflict => "conflict",
+            Self::Crash => "crash",
+            Self::Held => "held",
         }
     }
 
@@ -47,9 +73,17 @@ impl Story {
             Self::Operator => {
                 "a volume gets replicas and a bound claim, one operator follows another, and nothing goes by absence"
             }
+            Self::Identity => "an agent gets a certificate for its own node, and nobody gets another one",
             Self::Install => "the chart installs without values, guards what it should, and leaves nothing behind",
             Self::FirstTenMinutes => {
                 "the guide's first ten minutes, word for word: two pods, a dead agent, a file that comes back"
+            }
+            Self::Conflict => {
+                "two pods write one file while their nodes are cut from each other; nothing is lost, and kubectl resolves it"
+            }
+            Self::Crash => "agents die in the middle of a sync, and one starts while the API server is away",
+            Self::Held => {
+                "600 of 900 files are deleted and a directory is emptied: peers keep all until somebody decides"
             }
         }
     }
@@ -57,9 +91,9 @@ impl Story {
     /// Whether it belongs to a run that names no story.
     pub fn is_quick(self) -> bool {
         match self {
-            Self::Schema | Self::Desired | Self::Operator => true,
+            Self::Schema | Self::Desired | Self::Operator | Self::Identity => true,
             // They build an image and need a kind cluster.
-            Self::Install | Self::FirstTenMinutes => false,
+            Self::Install | Self::FirstTenMinutes | Self::Conflict | Self::Crash | Self::Held => false,
         }
     }
 
@@ -69,8 +103,12 @@ impl Story {
             Self::Schema => schema::tell(cluster).await,
             Self::Desired => desired::tell(cluster).await,
             Self::Operator => operator::tell(cluster).await,
+            Self::Identity => identity::tell(cluster).await,
             Self::Install => install::tell(cluster).await,
             Self::FirstTenMinutes => first_ten_minutes::tell(cluster).await,
+            Self::Conflict => conflict::tell(cluster).await,
+            Self::Crash => crash::tell(cluster).await,
+            Self::Held => held::tell(cluster).await,
         }
     }
 }

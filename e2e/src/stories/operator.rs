@@ -99,20 +99,24 @@ async fn makes_all(cluster: &Cluster, client: &Client) -> Outcome<Vec<SyncReplic
     }
 }
 
-/// Neither a mesh that is gone nor a volume that goes orders files to be deleted, as nobody confirmed it.
+/// Neither a mesh that is being deleted nor a volume that goes orders files to be deleted, as nobody confirmed it.
 async fn goes(cluster: &Cluster, client: &Client, volumes: &Api<SyncVolume>, made: &[SyncReplica]) -> Outcome<()> {
     cluster.delete(WEB, &mesh()).await?;
-    let misses = |volume: &SyncVolume| {
-        let message = volume.status.as_ref().and_then(|status| status.message.as_deref());
-        message.is_some_and(|message| message.contains("is not there"))
+    let meshes: Api<SyncMesh> = Api::all(client.clone());
+    let is_held = |mesh: &SyncMesh| {
+        let message = mesh.status.as_ref().and_then(|status| status.message.as_deref());
+        message.is_some_and(|message| message.contains(&format!("delete {WEB}/docs first")))
     };
-    cluster.see(volumes, "docs", "the volume missing its mesh", misses).await?;
+    let held = cluster.see(&meshes, MESH, "the mesh held by its volume", is_held).await?;
+    let agents: Api<DaemonSet> = Api::namespaced(client.clone(), HOME);
+    cluster.see(&agents, &format!("syncmesh-{MESH}"), "the agents still there", |_| true).await?;
+    println!("mesh {MESH}: {}", held.status.and_then(|status| status.message).unwrap_or_default());
     let left = all_replicas(client).await?;
     let spec = |replicas: &[SyncReplica]| replicas.iter().map(|replica| replica.spec.clone()).collect::<Vec<_>>();
     if spec(&left) != spec(made) {
-        return Err(Failure::new("replicas changed with a mesh that was deleted"));
+        return Err(Failure::new("replicas changed with a mesh that is being deleted"));
     }
-    println!("the mesh is gone, and all {} replicas are as they were", left.len());
+    println!("all {} replicas are as they were", left.len());
     let replicas: Api<SyncReplica> = Api::namespaced(client.clone(), WEB);
     let name = left.first().map(ResourceExt::name_any).unwrap_or_default();
     finalizers(&replicas, &name, json!([HELD])).await?;
@@ -127,6 +131,9 @@ async fn goes(cluster: &Cluster, client: &Client, volumes: &Api<SyncVolume>, mad
     finalizers(&replicas, &name, Value::Null).await?;
     cluster.see_gone(volumes, "docs").await?;
     println!("the volume is gone, and no file was ordered to be deleted");
+    cluster.see_gone(&meshes, MESH).await?;
+    cluster.see_gone(&agents, &format!("syncmesh-{MESH}")).await?;
+    println!("the mesh is gone after it, with its agents");
     Ok(())
 }
 

@@ -2,10 +2,11 @@
 
 use super::{decisions, desired};
 use crate::error::Error;
-use crate::operator::{Operator, copies};
+use crate::operator::Operator;
 use crate::writes::Manager;
 use kube::ResourceExt;
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
 use syncmesh_crds::{SyncConflict, SyncVolume};
 
@@ -20,16 +21,18 @@ pub async fn reconcile(volume: &SyncVolume, operator: &Operator) -> Result<Optio
         return Ok(None);
     }
     let (name, namespace) = (volume.name_any(), volume.namespace());
-    let replicas = copies(&caches.replicas, |replica| replica.spec.volume == name && replica.namespace() == namespace);
+    let is_here = |there: Option<String>| there == namespace;
+    let replicas = caches.replicas.state_filter(|replica| replica.spec.volume == name && is_here(replica.namespace()));
     let existing =
-        copies(&caches.conflicts, |conflict| conflict.spec.volume == name && conflict.namespace() == namespace);
+        caches.conflicts.state_filter(|conflict| conflict.spec.volume == name && is_here(conflict.namespace()));
     let desired = desired(&replicas, &existing);
     for question in &desired.asked {
         let status = question.status.clone().unwrap_or_default();
         writes.apply(Manager::Questions, &SyncConflict { status: None, ..question.clone() }).await?;
         writes.apply_status(question, &status).await?;
     }
-    let named = |name: &str| existing.iter().find(|question| question.metadata.name.as_deref() == Some(name));
+    let named =
+        |name: &str| existing.iter().map(Arc::as_ref).find(|question| question.metadata.name.as_deref() == Some(name));
     for (name, status) in &desired.changed {
         if let Some(question) = named(name) {
             writes.apply_status(question, status).await?;
@@ -42,7 +45,7 @@ pub async fn reconcile(volume: &SyncVolume, operator: &Operator) -> Result<Optio
         let decisions = decisions(replica, &existing);
         if decisions != replica.spec.decisions {
             let fields = json!({ "spec": { "decisions": decisions } });
-            writes.apply_fields(Manager::Decisions, replica, fields).await?;
+            writes.apply_fields(Manager::Decisions, &**replica, fields).await?;
         }
     }
     Ok(None)

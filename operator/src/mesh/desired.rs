@@ -6,7 +6,6 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::Resource;
 use kube::core::ObjectMeta;
 use std::collections::BTreeMap;
 use syncmesh_crds::SyncMesh;
@@ -17,6 +16,8 @@ use syncmesh_crds::selector::{Expression, Selector};
 pub const ACCOUNT: &str = "syncmesh-agent";
 /// Where the storage root is inside of an agent's container. The same for all meshes, so that paths in logs are.
 pub const ROOT: &str = "/var/lib/syncmesh";
+/// Where an agent's container has `ca.pem`, the roots that it trusts.
+pub const TRUST: &str = "/etc/syncmesh";
 /// Below it each listed directory is mounted under its name.
 pub const DIRECTORIES: &str = "/directories";
 /// What an agent may do as root: own, open and lease files of every owner.
@@ -65,13 +66,12 @@ fn account(home: &Home) -> core::ServiceAccount {
     }
 }
 
-/// Of an object that goes with its mesh. Files stay: they belong to no object.
-fn metadata(mesh: &SyncMesh, name: &str, home: &Home) -> ObjectMeta {
+/// Of an object that goes with its mesh, which [`super::farewell`] sees to.
+fn metadata(name: &str, home: &Home) -> ObjectMeta {
     ObjectMeta {
         name: Some(names::of_agents(name)),
         namespace: Some(home.namespace.clone()),
         labels: Some(labels::of_mesh(name)),
-        owner_references: mesh.controller_owner_ref(&()).map(|owner| vec![owner]),
         ..ObjectMeta::default()
     }
 }
@@ -86,7 +86,7 @@ fn service(mesh: &SyncMesh, name: &str, home: &Home) -> core::Service {
     };
     let network = &mesh.spec.network;
     core::Service {
-        metadata: metadata(mesh, name, home),
+        metadata: metadata(name, home),
         spec: Some(core::ServiceSpec {
             cluster_ip: Some("None".into()),
             ip_family_policy: Some("PreferDualStack".into()),
@@ -102,7 +102,7 @@ fn service(mesh: &SyncMesh, name: &str, home: &Home) -> core::Service {
 fn agents(mesh: &SyncMesh, name: &str, home: &Home) -> DaemonSet {
     let pod_labels: BTreeMap<_, _> = labels::of_mesh(name).into_iter().chain(labels::of_agents(name)).collect();
     DaemonSet {
-        metadata: metadata(mesh, name, home),
+        metadata: metadata(name, home),
         spec: Some(DaemonSetSpec {
             selector: LabelSelector { match_labels: Some(labels::of_agents(name)), ..LabelSelector::default() },
             // Two agents of one node would meet at the lock of its state directory: the old one goes first.
@@ -142,7 +142,7 @@ fn pod(mesh: &SyncMesh, name: &str, home: &Home) -> core::PodSpec {
         image_pull_secrets: some(secrets.collect()),
         init_containers: some(init_containers(agent, &image)),
         containers: vec![container(mesh, name, image)],
-        volumes: Some(volumes(mesh)),
+        volumes: Some(volumes(mesh, name)),
         ..core::PodSpec::default()
     }
 }
@@ -227,17 +227,27 @@ fn mounts(mesh: &SyncMesh) -> Vec<core::VolumeMount> {
             ..mount(&volume_name(&listed.name), &format!("{DIRECTORIES}/{}", listed.name))
         }
     });
-    std::iter::once(mount("root", ROOT)).chain(listed).collect()
+    let roots = core::VolumeMount { read_only: Some(true), ..mount("trust", TRUST) };
+    [mount("root", ROOT), roots].into_iter().chain(listed).collect()
 }
 
-fn volumes(mesh: &SyncMesh) -> Vec<core::Volume> {
+fn volumes(mesh: &SyncMesh, name: &str) -> Vec<core::Volume> {
     let spec = &mesh.spec;
     let listed = spec.directories.iter().map(|listed| host_path(&volume_name(&listed.name), &listed.path));
     let profiles = match spec.agent.seccomp {
         Seccomp::RuntimeDefault => None,
         Seccomp::Syncmesh => Some(host_path("seccomp", PROFILES)),
     };
-    std::iter::once(host_path("root", &spec.storage.root)).chain(listed).chain(profiles).collect()
+    // No subPath: then the kubelet shows what the ConfigMap becomes.
+    let trust = core::Volume {
+        name: "trust".into(),
+        config_map: Some(core::ConfigMapVolumeSource {
+            name: names::of_authority(name),
+            ..core::ConfigMapVolumeSource::default()
+        }),
+        ..core::Volume::default()
+    };
+    [host_path("root", &spec.storage.root), trust].into_iter().chain(listed).chain(profiles).collect()
 }
 
 fn volume_name(directory: &str) -> String {
@@ -381,11 +391,21 @@ mod tests {
     #[test]
     fn another_volume_restarts_no_agent_and_another_directory_does() {
         let before = pod_of(&mesh(|_| ()));
-        assert_eq!(before.volumes.as_ref().map(Vec::len), Some(1));
+        assert_eq!(before.volumes.as_ref().map(Vec::len), Some(2));
         let media = Directory { name: "media".into(), path: "/srv/media".into(), namespaces: Selector::default() };
         let after = pod_of(&mesh(|spec| spec.directories.push(media)));
-        assert_eq!(after.volumes.as_ref().map(Vec::len), Some(2));
-        assert_eq!(after.containers[0].volume_mounts.as_ref().unwrap()[1].mount_path, "/directories/media");
+        assert_eq!(after.volumes.as_ref().map(Vec::len), Some(3));
+        assert_eq!(after.containers[0].volume_mounts.as_ref().unwrap()[2].mount_path, "/directories/media");
+    }
+
+    #[test]
+    fn an_agent_reads_whom_it_trusts_and_has_no_key_of_the_authority() {
+        let pod = pod_of(&mesh(|_| ()));
+        let trust = &pod.volumes.unwrap()[1];
+        assert_eq!(trust.config_map.as_ref().map(|map| map.name.as_str()), Some("syncmesh-default-ca"));
+        assert_eq!(trust.secret, None);
+        let mount = &pod.containers[0].volume_mounts.as_ref().unwrap()[1];
+        assert_eq!((mount.mount_path.as_str(), mount.read_only), ("/etc/syncmesh", Some(true)));
     }
 
     #[test]
@@ -409,9 +429,10 @@ mod tests {
     }
 
     #[test]
-    fn agents_go_with_their_mesh_and_their_account_stays() {
+    fn agents_belong_to_no_object_so_that_none_takes_them_away_from_volumes() {
         let desired = desired(&mesh(|_| ()), &home());
-        assert_eq!(desired.agents.metadata.owner_references.unwrap()[0].uid, "uid");
+        assert_eq!(desired.agents.metadata.owner_references, None);
+        assert_eq!(desired.service.metadata.owner_references, None);
         assert_eq!(desired.account.metadata.owner_references, None);
         let service = desired.service.spec.unwrap();
         assert_eq!(service.publish_not_ready_addresses, Some(true));

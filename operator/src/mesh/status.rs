@@ -1,10 +1,12 @@
 //! How a mesh is.
 
 use crate::conditions::{self, Finding};
-use crate::mesh::nodes;
+use crate::mesh::authority::Standing;
+use crate::mesh::members::{members, wanted};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use syncmesh_crds::condition::Holds;
 use syncmesh_crds::mesh::{MemberState, MeshMember, SyncMeshStatus};
 use syncmesh_crds::state::State;
@@ -16,15 +18,19 @@ pub struct World<'a> {
     /// The mesh.
     pub mesh: &'a SyncMesh,
     /// All nodes of the cluster.
-    pub nodes: &'a [Node],
+    pub nodes: &'a [Arc<Node>],
     /// Its agents' pods.
-    pub pods: &'a [Pod],
+    pub pods: &'a [Arc<Pod>],
     /// Its replicas.
-    pub replicas: &'a [SyncReplica],
+    pub replicas: &'a [Arc<SyncReplica>],
     /// How the volumes are that use it.
     pub volumes: &'a [State],
     /// Why the API server refuses its agents' pods, if it does.
     pub refused: Option<&'a str>,
+    /// How its authority is.
+    pub authority: &'a Standing,
+    /// Volumes that it isn't deleted under.
+    pub holders: &'a BTreeSet<String>,
     /// Now.
     pub now: &'a Time,
 }
@@ -33,7 +39,7 @@ pub struct World<'a> {
 pub fn status(world: &World<'_>) -> SyncMeshStatus {
     let before = world.mesh.status.clone().unwrap_or_default();
     let members = members(world, &before.members);
-    let wanted: BTreeSet<&str> = wanted(world).keys().copied().collect();
+    let wanted: BTreeSet<&str> = wanted(world).into_keys().collect();
     let is_ready = |member: &&MeshMember| member.state == MemberState::Ready && wanted.contains(member.node.as_str());
     let ready = members.iter().filter(is_ready).count();
     let lost: Vec<&str> = members
@@ -43,7 +49,8 @@ pub fn status(world: &World<'_>) -> SyncMeshStatus {
         .collect();
     let is_deleted = world.mesh.metadata.deletion_timestamp.is_some();
     let (state, message) = match (is_deleted, world.refused, lost.is_empty()) {
-        (true, ..) => (State::Terminating, None),
+        (true, ..) if world.holders.is_empty() => (State::Terminating, None),
+        (true, ..) => (State::Terminating, Some(held(world.holders))),
         (false, Some(why), _) => (State::Failed, Some(blocked(why))),
         (false, None, false) => (State::Degraded, Some(lost_with_data(&lost))),
         (false, None, true) if wanted.is_empty() => {
@@ -89,55 +96,9 @@ fn of_volumes(volumes: &[State]) -> (State, Option<String>) {
     }
 }
 
-/// Nodes that should have an agent, with their uids.
-fn wanted<'a>(world: &World<'a>) -> BTreeMap<&'a str, Option<&'a str>> {
-    let fitting = world.nodes.iter().filter(|node| nodes::should_run(world.mesh, node));
-    fitting.filter_map(|node| Some((node.metadata.name.as_deref()?, node.metadata.uid.as_deref()))).collect()
-}
-
-/// All nodes that should have an agent, and those that had one and took files with them which no other node has.
-fn members(world: &World<'_>, before: &[MeshMember]) -> Vec<MeshMember> {
-    let wanted = wanted(world);
-    let ready = ready_nodes(world.pods);
-    let member = |(node, uid): (&&str, &Option<&str>)| {
-        let told = told_by(world.replicas, node);
-        fresh(
-            world.now,
-            before,
-            MeshMember {
-                node: (*node).to_owned(),
-                node_uid: uid.map(Into::into),
-                replica_id: told.replica_id,
-                state: if ready.contains(node) { MemberState::Ready } else { MemberState::NotReady },
-                since: None,
-                only_copy_files: Some(told.only_copy_files),
-            },
-        )
-    };
-    let mut members: Vec<MeshMember> = wanted.iter().map(member).collect();
-    for old in before {
-        let is_another = wanted.get(old.node.as_str()).is_some_and(|uid| old.node_uid.as_deref() != *uid);
-        let is_gone = !wanted.contains_key(old.node.as_str());
-        let had_only_copies = old.only_copy_files.unwrap_or(0) > 0;
-        if (is_gone || is_another) && had_only_copies {
-            members.retain(|member| member.node != old.node);
-            members.push(fresh(world.now, before, MeshMember { state: MemberState::LostWithData, ..old.clone() }));
-        }
-    }
-    members.sort_by(|one, other| one.node.cmp(&other.node));
-    members
-}
-
-/// With the time since when it is what it is.
-fn fresh(now: &Time, before: &[MeshMember], member: MeshMember) -> MeshMember {
-    let same = before.iter().find(|old| old.node == member.node && old.state == member.state);
-    let since = same.and_then(|old| old.since.clone()).unwrap_or_else(|| now.clone());
-    MeshMember { since: Some(since), ..member }
-}
-
 /// Nodes whose agent's pod is ready.
-pub fn ready_nodes(pods: &[Pod]) -> BTreeSet<&str> {
-    let is_ready = |pod: &&Pod| {
+pub fn ready_nodes(pods: &[Arc<Pod>]) -> BTreeSet<&str> {
+    let is_ready = |pod: &&Arc<Pod>| {
         let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
         pod.metadata.deletion_timestamp.is_none()
             && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
@@ -145,24 +106,8 @@ pub fn ready_nodes(pods: &[Pod]) -> BTreeSet<&str> {
     pods.iter().filter(is_ready).filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref()).collect()
 }
 
-/// What a node's replicas have told of it.
-#[derive(Default)]
-struct Told {
-    replica_id: Option<String>,
-    only_copy_files: u64,
-}
-
-fn told_by(replicas: &[SyncReplica], node: &str) -> Told {
-    let statuses =
-        replicas.iter().filter(|replica| replica.spec.node == node).filter_map(|replica| replica.status.as_ref());
-    statuses.fold(Told::default(), |told, status| Told {
-        replica_id: told.replica_id.or_else(|| status.replica_id.clone()),
-        only_copy_files: told.only_copy_files + status.only_copy_files.unwrap_or(0),
-    })
-}
-
 /// Each node counts once, however many of its replicas tell.
-fn orphans(replicas: &[SyncReplica]) -> u64 {
+fn orphans(replicas: &[Arc<SyncReplica>]) -> u64 {
     let mut by_node: BTreeMap<&str, u64> = BTreeMap::new();
     for replica in replicas {
         let told = replica.status.as_ref().and_then(|status| status.orphans_on_node).unwrap_or(0);
@@ -173,7 +118,7 @@ fn orphans(replicas: &[SyncReplica]) -> u64 {
 }
 
 /// The agents' release, or two of them with an arrow.
-fn version(replicas: &[SyncReplica]) -> Option<String> {
+fn version(replicas: &[Arc<SyncReplica>]) -> Option<String> {
     let versions: BTreeSet<&str> =
         replicas.iter().filter_map(|replica| replica.status.as_ref()?.version.as_deref()).collect();
     let (first, last) = (versions.first()?, versions.last()?);
@@ -202,7 +147,11 @@ fn findings(
             Some(why) => Finding::new("AgentsBlocked", Holds::True, "PodsRefused", blocked(why)),
             None => Finding::new("AgentsBlocked", Holds::False, "PodsAccepted", ""),
         },
+        authority(world.authority),
     ];
+    if world.mesh.metadata.deletion_timestamp.is_some() && !world.holders.is_empty() {
+        findings.push(Finding::new("Terminating", Holds::True, "VolumesLeft", held(world.holders)));
+    }
     if !lost.is_empty() {
         findings.push(Finding::new("NodeLostWithData", Holds::True, "OnlyCopies", lost_with_data(lost)));
     }
@@ -211,6 +160,35 @@ fn findings(
         findings.push(Finding::new("OrphanFound", Holds::True, "NoVolume", message));
     }
     findings
+}
+
+fn authority(standing: &Standing) -> Finding {
+    let yes = |reason, message: String| Finding::new("AuthorityReady", Holds::True, reason, message);
+    match standing {
+        Standing::Missing => Finding::new(
+            "AuthorityReady",
+            Holds::False,
+            "Missing",
+            "it is about to be made; if that lasts, its Secret lacks our labels",
+        ),
+        Standing::Unusable(why) => Finding::new("AuthorityReady", Holds::False, "Unusable", why.as_str()),
+        Standing::Signing => yes("Signing", String::new()),
+        Standing::Introducing(nodes) if nodes.is_empty() => {
+            yes("Introducing", "a new root follows within minutes".to_owned())
+        }
+        Standing::Introducing(nodes) => {
+            let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+            yes("Introducing", format!("a new root waits for the agents of {}: see their pods", few(&nodes)))
+        }
+        Standing::Retiring => {
+            yes("Retiring", "the root before is trusted until its certificates have ended".to_owned())
+        }
+    }
+}
+
+fn held(holders: &BTreeSet<String>) -> String {
+    let names: Vec<&str> = holders.iter().map(String::as_str).collect();
+    format!("volumes use it: delete {} first, and it goes by itself", few(&names))
 }
 
 fn blocked(why: &str) -> String {
@@ -254,15 +232,15 @@ mod tests {
     use kube::core::ObjectMeta;
     use syncmesh_crds::mesh::SyncMeshSpec;
 
-    fn node(name: &str, uid: &str) -> Node {
-        Node {
+    fn node(name: &str, uid: &str) -> Arc<Node> {
+        Arc::new(Node {
             metadata: ObjectMeta { name: Some(name.into()), uid: Some(uid.into()), ..ObjectMeta::default() },
             ..Node::default()
-        }
+        })
     }
 
-    fn pod(node: &str, ready: &str) -> Pod {
-        Pod {
+    fn pod(node: &str, ready: &str) -> Arc<Pod> {
+        Arc::new(Pod {
             spec: Some(PodSpec { node_name: Some(node.into()), ..PodSpec::default() }),
             status: Some(PodStatus {
                 conditions: Some(vec![PodCondition {
@@ -273,17 +251,40 @@ mod tests {
                 ..PodStatus::default()
             }),
             ..Pod::default()
-        }
+        })
     }
 
     fn at(seconds: i64) -> Time {
         Time(Timestamp::from_second(seconds).unwrap())
     }
 
-    fn with(before: SyncMeshStatus, nodes: &[Node], pods: &[Pod], refused: Option<&str>) -> SyncMeshStatus {
+    fn with(before: SyncMeshStatus, nodes: &[Arc<Node>], pods: &[Arc<Pod>], refused: Option<&str>) -> SyncMeshStatus {
         let mut mesh = SyncMesh::new("default", SyncMeshSpec::default());
         mesh.status = Some(before);
-        status(&World { mesh: &mesh, nodes, pods, replicas: &[], volumes: &[], refused, now: &at(9) })
+        of(&mesh, nodes, pods, refused, &BTreeSet::new())
+    }
+
+    fn of(
+        mesh: &SyncMesh,
+        nodes: &[Arc<Node>],
+        pods: &[Arc<Pod>],
+        refused: Option<&str>,
+        holders: &BTreeSet<String>,
+    ) -> SyncMeshStatus {
+        let authority = &Standing::Signing;
+        status(&World { mesh, nodes, pods, replicas: &[], volumes: &[], refused, authority, holders, now: &at(9) })
+    }
+
+    #[test]
+    fn a_mesh_that_is_deleted_under_volumes_names_them() {
+        let mut mesh = SyncMesh::new("default", SyncMeshSpec::default());
+        mesh.metadata.deletion_timestamp = Some(at(1));
+        let holders = BTreeSet::from(["web/docs".to_owned()]);
+        let held = of(&mesh, &[node("a", "1")], &[pod("a", "True")], None, &holders);
+        assert_eq!(held.state, Some(State::Terminating));
+        assert!(held.message.unwrap().contains("delete web/docs first"));
+        let terminating = held.conditions.iter().find(|one| one.r#type == "Terminating").unwrap();
+        assert_eq!((terminating.status, terminating.reason.as_str()), (Holds::True, "VolumesLeft"));
     }
 
     #[test]
@@ -308,41 +309,5 @@ mod tests {
         let blocked = with(SyncMeshStatus::default(), &[node("a", "1")], &[], Some("violates PodSecurity"));
         assert_eq!(blocked.state, Some(State::Failed));
         assert!(blocked.message.unwrap().contains("pod-security.kubernetes.io/enforce=privileged"));
-    }
-
-    #[test]
-    fn a_node_that_went_with_the_only_copies_stays_a_member_and_one_without_is_forgotten() {
-        let member = |node: &str, files| MeshMember {
-            node: node.into(),
-            node_uid: Some("1".into()),
-            replica_id: None,
-            state: MemberState::Ready,
-            since: Some(at(1)),
-            only_copy_files: Some(files),
-        };
-        let before = SyncMeshStatus { members: vec![member("a", 0), member("b", 3)], ..SyncMeshStatus::default() };
-        let after = with(before, &[node("c", "1")], &[pod("c", "True")], None);
-        let names: Vec<&str> = after.members.iter().map(|member| member.node.as_str()).collect();
-        assert_eq!(names, ["b", "c"]);
-        assert_eq!((after.members[0].state, after.members[0].since.clone()), (MemberState::LostWithData, Some(at(9))));
-        assert_eq!(after.agents.as_deref(), Some("1/1"));
-        let again = with(after.clone(), &[node("c", "1")], &[pod("c", "True")], None);
-        assert_eq!(again, after);
-    }
-
-    #[test]
-    fn another_machine_under_the_name_of_one_with_only_copies_is_not_taken_for_it() {
-        let lost = MeshMember {
-            node: "a".into(),
-            node_uid: Some("old".into()),
-            replica_id: None,
-            state: MemberState::Ready,
-            since: Some(at(1)),
-            only_copy_files: Some(1),
-        };
-        let before = SyncMeshStatus { members: vec![lost], ..SyncMeshStatus::default() };
-        let after = with(before, &[node("a", "new")], &[pod("a", "True")], None);
-        assert_eq!(after.members[0].state, MemberState::LostWithData);
-        assert!(after.message.unwrap().contains("forget-node"));
     }
 }

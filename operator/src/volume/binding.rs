@@ -1,7 +1,7 @@
 //! From a claim that a volume wants to one that is bound.
 
 use super::World;
-use super::claims::{Found, Mount};
+use super::claims::{Found, Maker, Mount};
 use crate::labels;
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::ResourceExt;
@@ -32,6 +32,8 @@ pub fn next(world: &World<'_>, mount: &Mount, volume: Option<&PersistentVolume>,
     };
     match found {
         Found::Foreign | Found::Bound(_) => Step::Rest,
+        // The controller sees a PersistentVolume that names the claim's uid, and binds it at once.
+        Found::Nothing | Found::Unbound(_) if mount.maker == Maker::User => Step::Rest,
         Found::Nothing => match stale_claim(volume) {
             Some(uid) => Step::Release(uid),
             None => Step::MakeClaim,
@@ -59,6 +61,7 @@ mod tests {
     use super::*;
     use crate::volume::claims::mounts;
     use crate::volume::example::Cluster;
+    use std::sync::Arc;
 
     fn step(cluster: &Cluster, volume: Option<&PersistentVolume>) -> Step {
         next(&cluster.world(), &mounts(&cluster.world())[0], volume, volume.is_some())
@@ -70,11 +73,11 @@ mod tests {
         let mount = mounts(&cluster.world()).remove(0);
         assert_eq!(step(&cluster, None), Step::ApplyVolume);
         assert_eq!(step(&cluster, Some(&mount.volume)), Step::MakeClaim);
-        cluster.claims = vec![mount.claim.clone()];
+        cluster.claims = vec![mount.claim.clone().into()];
         assert_eq!(step(&cluster, Some(&mount.volume)), Step::Touch(1));
-        cluster.claims[0].annotations_mut().insert(labels::TOUCHED.into(), TOUCHES.to_string());
+        Arc::make_mut(&mut cluster.claims[0]).annotations_mut().insert(labels::TOUCHED.into(), TOUCHES.to_string());
         assert_eq!(step(&cluster, Some(&mount.volume)), Step::Rest);
-        cluster.claims[0].status.get_or_insert_default().phase = Some("Bound".into());
+        Arc::make_mut(&mut cluster.claims[0]).status.get_or_insert_default().phase = Some("Bound".into());
         assert_eq!(step(&cluster, Some(&mount.volume)), Step::Rest);
     }
 
@@ -92,7 +95,7 @@ mod tests {
         let mut cluster = Cluster::with_nodes(&["a"]);
         let mut claim = mounts(&cluster.world()).remove(0).claim;
         claim.spec.as_mut().unwrap().volume_name = Some("pvc-1".into());
-        cluster.claims = vec![claim];
+        cluster.claims = vec![claim.into()];
         assert_eq!(step(&cluster, None), Step::Rest);
     }
 }

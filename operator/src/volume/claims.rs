@@ -2,11 +2,12 @@
 
 use super::{World, refusal};
 use crate::mesh::desired::node_terms;
-use crate::{labels, names};
+use crate::{labels, names, provision};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::core::ObjectMeta;
 use std::collections::BTreeMap;
+use syncmesh_crds::SyncVolume;
 use syncmesh_crds::units::Size;
 use syncmesh_crds::volume::WriteMode;
 
@@ -15,13 +16,27 @@ const REQUEST: Size = Size(1 << 20);
 /// What a PersistentVolume shows whose volume has no limit: 1000Ti. It has to show something.
 const NO_LIMIT: Size = Size(1000 << 40);
 
+/// Who made a PersistentVolume for a claim, as Kubernetes' own provisioners say it.
+const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+
 /// A claim and its PersistentVolume.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mount {
     /// Made first, for the claim.
     pub volume: core::PersistentVolume,
-    /// Made second, for the volume.
+    /// Made second, for the volume, unless a user made it.
     pub claim: core::PersistentVolumeClaim,
+    /// Whose claim it is.
+    pub maker: Maker,
+}
+
+/// Whose a claim is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// The operator makes it for the volume, and deletes it with the volume.
+    Operator,
+    /// A user made it, of a StorageClass of ours, and the volume was made for it.
+    User,
 }
 
 impl Mount {
@@ -35,8 +50,12 @@ impl Mount {
         let Some(claim) = world.claims.iter().find(|claim| claim.metadata.name == self.claim.metadata.name) else {
             return Found::Nothing;
         };
-        let volume = |claim: &'a core::PersistentVolumeClaim| claim.spec.as_ref()?.volume_name.as_deref();
-        if volume(claim) != self.volume.metadata.name.as_deref() {
+        let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref());
+        let is_ours = match self.maker {
+            Maker::Operator => volume == self.volume.metadata.name.as_deref(),
+            Maker::User => claim.metadata.uid == self.claim.metadata.uid,
+        };
+        if !is_ours {
             return Found::Foreign;
         }
         let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -78,9 +97,19 @@ impl Access {
 /// All that pods of a volume may mount.
 pub fn mounts(world: &World<'_>) -> Vec<Mount> {
     let spec = &world.volume.spec;
+    if let Some(owner) = provision::claim_of(world.volume) {
+        let claim = world.claims.iter().find(|claim| claim.metadata.uid.as_ref() == Some(&owner.uid));
+        let provisioned = claim.map(|claim| provisioned(world, claim));
+        let readers = match spec.mode {
+            WriteMode::ReadWriteMany => None,
+            WriteMode::SingleWriter => Some(mount(world, &names::of_readers(&owner.name), Access::Read)),
+        };
+        // Without its claim a volume is about to go.
+        return provisioned.into_iter().flat_map(|mount| [Some(mount), readers.clone()]).flatten().collect();
+    }
     let mut claims: Vec<String> = spec.claims.iter().map(|claim| claim.name.clone()).collect();
     if claims.is_empty() {
-        claims.push(world.name().to_owned());
+        claims.push(first(world.volume));
     }
     let accesses = |name: String| match spec.mode {
         WriteMode::ReadWriteMany => vec![(name, Access::Write)],
@@ -90,6 +119,25 @@ pub fn mounts(world: &World<'_>) -> Vec<Mount> {
         }
     };
     claims.into_iter().flat_map(accesses).map(|(name, access)| mount(world, &name, access)).collect()
+}
+
+/// The first claim of a volume: that whose pod writes, where one does.
+pub fn first(volume: &SyncVolume) -> String {
+    let named = volume.spec.claims.first().map(|claim| claim.name.clone());
+    named.or_else(|| volume.metadata.name.clone()).unwrap_or_default()
+}
+
+/// The claim is there already, and says how it is to be mounted; its PersistentVolume is made for it alone, so that it is bound at once.
+fn provisioned(world: &World<'_>, claim: &core::PersistentVolumeClaim) -> Mount {
+    let asks = claim.spec.clone().unwrap_or_default();
+    let Mount { mut volume, .. } = mount(world, claim.metadata.name.as_deref().unwrap_or_default(), Access::Write);
+    volume.metadata.name = Some(provision::name(claim));
+    volume.metadata.annotations = Some([(PROVISIONED_BY.to_owned(), provision::PROVISIONER.to_owned())].into());
+    let spec = volume.spec.get_or_insert_default();
+    spec.access_modes = asks.access_modes;
+    spec.storage_class_name = asks.storage_class_name;
+    spec.claim_ref.get_or_insert_default().uid.clone_from(&claim.metadata.uid);
+    Mount { volume, claim: claim.clone(), maker: Maker::User }
 }
 
 fn mount(world: &World<'_>, claim: &str, access: Access) -> Mount {
@@ -137,6 +185,7 @@ fn mount(world: &World<'_>, claim: &str, access: Access) -> Mount {
             }),
             status: None,
         },
+        maker: Maker::Operator,
     }
 }
 
@@ -175,7 +224,7 @@ mod tests {
         mounts(&cluster.world()).into_iter().map(shown).collect()
     }
 
-    fn first(cluster: &Cluster) -> Mount {
+    fn first_of(cluster: &Cluster) -> Mount {
         mounts(&cluster.world()).remove(0)
     }
 
@@ -198,7 +247,7 @@ mod tests {
 
     #[test]
     fn claim_and_volume_are_made_for_each_other_and_belong_to_no_object() {
-        let mount = first(&Cluster::with_nodes(&["a"]));
+        let mount = first_of(&Cluster::with_nodes(&["a"]));
         let claim = mount.claim.spec.clone().unwrap();
         let volume = mount.volume.spec.clone().unwrap();
         assert_eq!(claim.volume_name, mount.volume.metadata.name);
@@ -210,7 +259,7 @@ mod tests {
     #[test]
     fn pods_mount_the_data_below_the_root_or_a_listed_directory_and_only_if_it_is_there() {
         let mut cluster = Cluster::with_nodes(&["a"]);
-        let host_path = |cluster: &Cluster| first(cluster).volume.spec.unwrap().host_path.unwrap();
+        let host_path = |cluster: &Cluster| first_of(cluster).volume.spec.unwrap().host_path.unwrap();
         assert_eq!(host_path(&cluster).path, "/var/lib/syncmesh/volumes/volume-uid/data");
         assert_eq!(host_path(&cluster).type_.as_deref(), Some("Directory"));
         cluster.volume.spec.directory = Some("media".into());
@@ -222,7 +271,7 @@ mod tests {
     #[test]
     fn a_volume_is_where_its_mesh_and_itself_are_meant_to_be() {
         let mut cluster = Cluster::with_nodes(&["a"]);
-        let affinity = |cluster: &Cluster| first(cluster).volume.spec.unwrap().node_affinity;
+        let affinity = |cluster: &Cluster| first_of(cluster).volume.spec.unwrap().node_affinity;
         assert_eq!(affinity(&cluster), None);
         let selector =
             |key: &str| Selector { match_labels: [(key.to_owned(), "x".to_owned())].into(), ..Selector::default() };
@@ -236,23 +285,45 @@ mod tests {
     #[test]
     fn a_volume_that_is_made_again_under_its_id_gets_the_persistent_volume_that_it_had() {
         let mut cluster = Cluster::with_nodes(&["a"]);
-        let before = first(&cluster).volume.metadata.name;
+        let before = first_of(&cluster).volume.metadata.name;
         cluster.volume.metadata.uid = Some("another-uid".into());
-        assert_ne!(first(&cluster).volume.metadata.name, before);
+        assert_ne!(first_of(&cluster).volume.metadata.name, before);
         cluster.volume.spec.volume_id = Some("volume-uid".into());
-        assert_eq!(first(&cluster).volume.metadata.name, before);
+        assert_eq!(first_of(&cluster).volume.metadata.name, before);
+    }
+
+    #[test]
+    fn a_volume_for_a_claim_of_a_class_is_mounted_by_that_claim_as_it_asks() {
+        let mut cluster = Cluster::with_nodes(&["a"]);
+        let claim = provision::tests::claim(|_| ());
+        let class = k8s_openapi::api::storage::v1::StorageClass {
+            provisioner: provision::PROVISIONER.into(),
+            ..Default::default()
+        };
+        cluster.volume = provision::volume(&claim, Some(&class)).unwrap();
+        assert_eq!(mounts(&cluster.world()), [], "its claim is gone");
+        cluster.claims = vec![claim.clone().into()];
+        let mount = first_of(&cluster);
+        assert_eq!((mount.maker, &mount.claim), (Maker::User, &claim));
+        let spec = mount.volume.spec.clone().unwrap();
+        assert_eq!(spec.claim_ref.unwrap().uid, claim.metadata.uid);
+        assert_eq!(spec.storage_class_name.as_deref(), Some("syncmesh"));
+        assert_eq!(spec.access_modes, Some(vec!["ReadWriteOnce".to_owned()]));
+        let path = format!("/var/lib/syncmesh/volumes/{}/data", provision::name(&claim));
+        assert_eq!(spec.host_path.unwrap().path, path);
+        assert!(matches!(mount.found(&cluster.world()), Found::Unbound(_)));
     }
 
     #[test]
     fn a_claim_of_somebody_else_is_foreign_whatever_its_labels_say() {
         let mut cluster = Cluster::with_nodes(&["a"]);
-        let ours = first(&cluster);
+        let ours = first_of(&cluster);
         assert_eq!(ours.found(&cluster.world()), Found::Nothing);
         let mut claim = ours.claim.clone();
-        cluster.claims = vec![claim.clone()];
+        cluster.claims = vec![claim.clone().into()];
         assert!(matches!(ours.found(&cluster.world()), Found::Unbound(_)));
         claim.spec.as_mut().unwrap().volume_name = Some("pvc-1".into());
-        cluster.claims = vec![claim];
+        cluster.claims = vec![claim.into()];
         assert_eq!(ours.found(&cluster.world()), Found::Foreign);
     }
 }

@@ -2,12 +2,14 @@
 
 use super::claims::{self, Mount};
 use super::refusal::{self, Refusal};
-use super::{Place, World};
+use super::{Place, World, grant};
+use crate::mesh::members::{forgotten, machine, only_copies};
 use crate::{labels, names};
 use kube::core::ObjectMeta;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use syncmesh_crds::SyncReplica;
-use syncmesh_crds::replica::{Data, Desired as Wish, Member, Start, SyncReplicaSpec};
+use syncmesh_crds::replica::{Desired as Wish, Member, Start, SyncReplicaSpec};
 use syncmesh_crds::volume::WriteMode;
 
 /// What should be there for a volume.
@@ -37,42 +39,56 @@ pub fn desired(world: &World<'_>) -> Desired {
         };
     }
     let places = world.places();
-    let (staying, going): (Vec<&SyncReplica>, Vec<&SyncReplica>) = world
-        .replicas
-        .iter()
+    let (replaced, same): (Vec<&SyncReplica>, Vec<&SyncReplica>) =
+        world.replicas.iter().map(Arc::as_ref).partition(|replica| is_of_another_machine(replica, &places));
+    let forgotten = forgotten(world.mesh);
+    let is_given_up = |replica: &SyncReplica| machine(replica).is_some_and(|uid| forgotten.contains(uid));
+    let (staying, going): (Vec<&SyncReplica>, Vec<&SyncReplica>) = same
+        .into_iter()
         .filter(|replica| places.iter().all(|place| place.node != replica.spec.node))
         // That no node fits is more likely a mistake, or a list that wasn't read to its end, than a wish.
-        .partition(|replica| places.is_empty() || has_only_copies(replica));
+        .partition(|replica| places.is_empty() || (has_only_copies(replica) && !is_given_up(replica)));
     let members = members(world, &places, &staying);
-    let wanted = places.iter().map(|place| place.node.as_str());
+    // A replica says how its directory begins, and can't say otherwise: that of another machine is made anew once this one is gone.
+    let is_replaced = |node: &str| replaced.iter().any(|replica| replica.spec.node == node);
+    let wanted = places.iter().map(|place| place.node.as_str()).filter(|node| !is_replaced(node));
     let nodes = wanted.chain(staying.iter().map(|replica| replica.spec.node.as_str()));
     Desired {
         refusal: None,
         short_of: refusal::capacity(world).1,
         replicas: nodes.map(|node| replica(world, node, &members)).collect(),
-        forgotten: going.into_iter().filter_map(|replica| replica.metadata.name.clone()).collect(),
+        forgotten: going
+            .into_iter()
+            .chain(replaced.iter().copied())
+            .filter_map(|replica| replica.metadata.name.clone())
+            .collect(),
         mounts: claims::mounts(world),
     }
 }
 
 /// Whether a node that shouldn't have the volume any more may have files which nobody else has. What it hasn't told counts as some.
 fn has_only_copies(replica: &SyncReplica) -> bool {
-    let Some(status) = &replica.status else { return false };
-    match status.data {
-        Some(Data::Incoming | Data::Ready) => status.only_copy_files != Some(0),
-        Some(Data::Missing | Data::Removed) | None => false,
-    }
+    replica.status.as_ref().is_some_and(|status| only_copies(status) != Some(0))
+}
+
+/// Whether the node's name is another machine's now. What that one has isn't what the replica has told.
+fn is_of_another_machine(replica: &SyncReplica, places: &[Place]) -> bool {
+    let place = places.iter().find(|place| place.node == replica.spec.node);
+    place.is_some_and(|place| machine(replica).is_some_and(|uid| uid != place.uid))
 }
 
 /// A node that leaves is a member until others have its files.
 fn members(world: &World<'_>, places: &[Place], staying: &[&SyncReplica]) -> Vec<Member> {
     let known: BTreeMap<&str, &SyncReplica> =
-        world.replicas.iter().map(|replica| (replica.spec.node.as_str(), replica)).collect();
-    let replica_id = |node: &str| known.get(node).and_then(|replica| replica.status.as_ref()?.replica_id.clone());
+        world.replicas.iter().map(|replica| (replica.spec.node.as_str(), &**replica)).collect();
+    let replica_id = |place: &Place| {
+        let replica = known.get(place.node.as_str()).filter(|replica| machine(replica) == Some(&place.uid))?;
+        replica.status.as_ref()?.replica_id.clone()
+    };
     let wanted = places.iter().map(|place| Member {
         node: place.node.clone(),
         node_uid: place.uid.clone(),
-        replica_id: replica_id(&place.node),
+        replica_id: replica_id(place),
     });
     let leaving = staying
         .iter()
@@ -108,7 +124,7 @@ fn replica(world: &World<'_>, node: &str, members: &[Member]) -> SyncReplica {
             mode: spec.mode,
             writer: match spec.mode {
                 WriteMode::ReadWriteMany => None,
-                WriteMode::SingleWriter => world.writer.cloned(),
+                WriteMode::SingleWriter => grant::told(world, node),
             },
             members: members.to_vec(),
             seed: spec.seed.as_ref().map(|seed| seed.node.clone()),
@@ -147,6 +163,7 @@ mod tests {
     use crate::volume::example::Cluster;
     use std::collections::BTreeMap;
     use syncmesh_crds::contents::Versions;
+    use syncmesh_crds::replica::Data;
     use syncmesh_crds::units::Size;
     use syncmesh_crds::volume::{Grant, Seed};
 
@@ -209,6 +226,39 @@ mod tests {
         cluster.report("b", |status| status.data = Some(Data::Ready));
         cluster.nodes.remove(1);
         assert_eq!(desired(&cluster.world()).forgotten, Vec::<String>::new());
+    }
+
+    #[test]
+    fn another_machine_under_a_name_gets_a_replica_of_its_own_and_the_files_of_the_others() {
+        let mut cluster = Cluster::with_nodes(&["a", "b"]);
+        cluster.reconcile();
+        cluster.initialize();
+        cluster.report("b", |status| {
+            status.replica_id = Some("disk-b".into());
+            status.only_copy_files = Some(1);
+        });
+        cluster.reconcile();
+        Arc::make_mut(&mut cluster.nodes[1]).metadata.uid = Some("new-uid".into());
+        let first = desired(&cluster.world());
+        assert_eq!(first.forgotten, [names::of_replica("docs", "b")]);
+        assert_eq!(first.replicas.iter().map(|one| one.spec.node.as_str()).collect::<Vec<_>>(), ["a"]);
+        let member = first.replicas[0].spec.members[1].clone();
+        assert_eq!((member.node_uid.as_str(), member.replica_id), ("new-uid", None));
+        cluster.reconcile();
+        let second = desired(&cluster.world());
+        assert_eq!(second.forgotten, Vec::<String>::new());
+        assert_eq!((second.replicas[1].spec.node.as_str(), second.replicas[1].spec.start), ("b", Start::FromPeers));
+    }
+
+    #[test]
+    fn a_node_that_left_with_only_copies_goes_when_they_are_given_up() {
+        let mut cluster = Cluster::with_nodes(&["a", "b"]);
+        cluster.reconcile();
+        cluster.initialize();
+        cluster.report("b", |status| status.only_copy_files = Some(2));
+        cluster.nodes.remove(1);
+        cluster.mesh.metadata.annotations = Some([(labels::FORGET_NODE.to_owned(), "b-uid".to_owned())].into());
+        assert_eq!(desired(&cluster.world()).forgotten, [names::of_replica("docs", "b")]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How a volume goes: what pods mount first, then the files, if they are to go, and its object last.
 
 use super::World;
-use super::claims::{Found, Mount, mounts};
+use super::claims::{Found, Maker, Mount, mounts};
 use crate::labels;
 use syncmesh_crds::replica::{Data, Desired as Wish};
 use syncmesh_crds::volume::ReclaimPolicy;
@@ -14,6 +14,8 @@ pub const PATIENCE_SECONDS: i64 = 600;
 pub enum Step {
     /// Delete these claims, and wait: pods that use one keep it.
     DeleteClaims(Vec<String>),
+    /// Wait until users have deleted these claims, for which the volume was made.
+    AwaitClaims(Vec<String>),
     /// Delete these PersistentVolumes. Nobody can use one without its claim.
     DeleteVolumes(Vec<String>),
     /// Write `desired: Absent` into these replicas.
@@ -29,12 +31,18 @@ pub enum Step {
 /// The next step of a volume that somebody deletes. `volumes` are its PersistentVolumes that are still there; `waited_seconds` is the time
 /// since the deletion was asked for.
 pub fn next(world: &World<'_>, volumes: &[String], waited_seconds: i64) -> Step {
-    let ours: Vec<Mount> = mounts(world)
+    let there: Vec<Mount> = mounts(world)
         .into_iter()
         .filter(|mount| matches!(mount.found(world), Found::Bound(_) | Found::Unbound(_)))
         .collect();
-    if !ours.is_empty() {
-        return Step::DeleteClaims(ours.iter().map(|mount| mount.name().to_owned()).collect());
+    let of = |maker| {
+        let made = there.iter().filter(move |mount| mount.maker == maker);
+        made.map(|mount| mount.name().to_owned()).collect::<Vec<_>>()
+    };
+    match (of(Maker::Operator), of(Maker::User)) {
+        (ours, _) if !ours.is_empty() => return Step::DeleteClaims(ours),
+        (_, users) if !users.is_empty() => return Step::AwaitClaims(users),
+        _ => {}
     }
     if !volumes.is_empty() {
         return Step::DeleteVolumes(volumes.to_vec());
@@ -76,6 +84,7 @@ mod tests {
     use super::*;
     use crate::names::of_replica;
     use crate::volume::example::Cluster;
+    use std::sync::Arc;
 
     fn cluster(policy: ReclaimPolicy) -> Cluster {
         let mut cluster = Cluster::with_nodes(&["a", "b"]);
@@ -90,7 +99,7 @@ mod tests {
     #[test]
     fn claims_go_first_and_persistent_volumes_next() {
         let mut cluster = cluster(ReclaimPolicy::Delete);
-        cluster.claims = mounts(&cluster.world()).into_iter().map(|mount| mount.claim).collect();
+        cluster.claims = mounts(&cluster.world()).into_iter().map(|mount| mount.claim.into()).collect();
         let volumes = ["syncmesh-x".to_owned()];
         assert_eq!(next(&cluster.world(), &volumes, 0), Step::DeleteClaims(vec!["docs".into()]));
         cluster.claims.clear();
@@ -102,8 +111,24 @@ mod tests {
         let mut cluster = cluster(ReclaimPolicy::Retain);
         let mut claim = mounts(&cluster.world()).remove(0).claim;
         claim.spec.as_mut().unwrap().volume_name = None;
-        cluster.claims = vec![claim];
+        cluster.claims = vec![claim.into()];
         assert!(matches!(next(&cluster.world(), &[], 0), Step::DeleteReplicas(_)));
+    }
+
+    #[test]
+    fn a_claim_that_a_user_made_is_waited_for() {
+        let mut cluster = cluster(ReclaimPolicy::Retain);
+        let claim = crate::provision::tests::claim(|_| ());
+        let class = k8s_openapi::api::storage::v1::StorageClass {
+            provisioner: crate::provision::PROVISIONER.into(),
+            ..Default::default()
+        };
+        cluster.volume = crate::provision::volume(&claim, Some(&class)).unwrap();
+        cluster.claims = vec![claim.into()];
+        let volumes = ["pvc-x".to_owned()];
+        assert_eq!(next(&cluster.world(), &volumes, 0), Step::AwaitClaims(vec!["data-web-0".into()]));
+        cluster.claims.clear();
+        assert_eq!(next(&cluster.world(), &volumes, 0), Step::DeleteVolumes(volumes.to_vec()));
     }
 
     #[test]
@@ -127,7 +152,7 @@ mod tests {
         let mut cluster = cluster(ReclaimPolicy::Delete);
         let replicas = vec![of_replica("docs", "a"), of_replica("docs", "b")];
         assert_eq!(next(&cluster.world(), &[], 0), Step::OrderRemoval(replicas.clone()));
-        cluster.replicas.iter_mut().for_each(|replica| replica.spec.desired = Wish::Absent);
+        cluster.replicas.iter_mut().for_each(|replica| Arc::make_mut(replica).spec.desired = Wish::Absent);
         cluster.report("a", |status| status.data = Some(Data::Removed));
         assert_eq!(next(&cluster.world(), &[], 599), Step::AwaitRemoval(vec!["b".into()]));
         assert_eq!(next(&cluster.world(), &[], 600), Step::DeleteReplicas(replicas));

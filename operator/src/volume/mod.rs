@@ -4,12 +4,14 @@ mod binding;
 pub mod claims;
 pub mod desired;
 pub mod farewell;
+pub mod grant;
 pub(crate) mod reconcile;
 pub mod refusal;
 pub mod status;
 
 use crate::mesh::nodes;
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim};
+use std::sync::Arc;
 use syncmesh_crds::volume::Grant;
 use syncmesh_crds::{SyncMesh, SyncReplica, SyncVolume};
 
@@ -23,15 +25,17 @@ pub struct World<'a> {
     /// Its namespace.
     pub namespace: &'a Namespace,
     /// All nodes of the cluster.
-    pub nodes: &'a [Node],
+    pub nodes: &'a [Arc<Node>],
     /// Its replicas.
-    pub replicas: &'a [SyncReplica],
+    pub replicas: &'a [Arc<SyncReplica>],
     /// Claims in its namespace that have a name which it wants.
-    pub claims: &'a [PersistentVolumeClaim],
+    pub claims: &'a [Arc<PersistentVolumeClaim>],
     /// The mesh's other volumes, of all namespaces.
-    pub others: &'a [SyncVolume],
+    pub others: &'a [Arc<SyncVolume>],
     /// Which node may write, where only one may.
     pub writer: Option<&'a Grant>,
+    /// Since when that one is to write, in seconds.
+    pub granted_seconds: i64,
 }
 
 /// A node that should have a volume.
@@ -71,12 +75,13 @@ impl World<'_> {
 
     /// Nodes that should have it: where the mesh's agents should run, and the volume's own selector fits.
     pub fn places(&self) -> Vec<Place> {
-        let fits = |node: &&Node| {
+        let fits = |node: &&Arc<Node>| {
             let labels = node.metadata.labels.clone().unwrap_or_default();
             let is_selected = self.volume.spec.nodes.as_ref().is_none_or(|nodes| nodes.fits(&labels));
             is_selected && nodes::should_run(self.mesh, node)
         };
-        let place = |node: &Node| Some(Place { node: node.metadata.name.clone()?, uid: node.metadata.uid.clone()? });
+        let place =
+            |node: &Arc<Node>| Some(Place { node: node.metadata.name.clone()?, uid: node.metadata.uid.clone()? });
         let mut places: Vec<Place> = self.nodes.iter().filter(fits).filter_map(place).collect();
         places.sort();
         places
@@ -109,11 +114,12 @@ pub(crate) mod example {
         pub volume: SyncVolume,
         pub mesh: SyncMesh,
         pub namespace: Namespace,
-        pub nodes: Vec<Node>,
-        pub replicas: Vec<SyncReplica>,
-        pub claims: Vec<PersistentVolumeClaim>,
-        pub others: Vec<SyncVolume>,
+        pub nodes: Vec<Arc<Node>>,
+        pub replicas: Vec<Arc<SyncReplica>>,
+        pub claims: Vec<Arc<PersistentVolumeClaim>>,
+        pub others: Vec<Arc<SyncVolume>>,
         pub writer: Option<Grant>,
+        pub granted_seconds: i64,
     }
 
     impl Cluster {
@@ -126,7 +132,7 @@ pub(crate) mod example {
                 uid: Some(uid),
                 ..ObjectMeta::default()
             };
-            let node = |name: &&str| Node { metadata: named(name, format!("{name}-uid")), ..Node::default() };
+            let node = |name: &&str| Arc::new(Node { metadata: named(name, format!("{name}-uid")), ..Node::default() });
             Self {
                 volume,
                 mesh: SyncMesh::new("default", SyncMeshSpec::default()),
@@ -136,6 +142,7 @@ pub(crate) mod example {
                 claims: Vec::new(),
                 others: Vec::new(),
                 writer: None,
+                granted_seconds: 0,
             }
         }
 
@@ -149,6 +156,7 @@ pub(crate) mod example {
                 claims: &self.claims,
                 others: &self.others,
                 writer: self.writer.as_ref(),
+                granted_seconds: self.granted_seconds,
             }
         }
 
@@ -161,7 +169,7 @@ pub(crate) mod example {
             let replicas = desired
                 .replicas
                 .into_iter()
-                .map(|replica| SyncReplica { status: status(&replica.metadata.name), ..replica })
+                .map(|replica| Arc::new(SyncReplica { status: status(&replica.metadata.name), ..replica }))
                 .collect();
             self.replicas = replicas;
         }
@@ -169,14 +177,15 @@ pub(crate) mod example {
         /// Lets a node's agent report.
         pub fn report(&mut self, node: &str, report: impl FnOnce(&mut SyncReplicaStatus)) {
             let replica = self.replicas.iter_mut().find(|replica| replica.spec.node == node).unwrap();
-            report(replica.status.get_or_insert_default());
+            report(Arc::make_mut(replica).status.get_or_insert_default());
         }
 
         /// All replicas are ready, and the operator has seen it.
         pub fn initialize(&mut self) {
             for replica in &mut self.replicas {
-                replica.status.get_or_insert_default().data = Some(Data::Ready);
-                replica.status.get_or_insert_default().only_copy_files = Some(0);
+                let status = Arc::make_mut(replica).status.get_or_insert_default();
+                status.data = Some(Data::Ready);
+                status.only_copy_files = Some(0);
             }
             self.volume.status = Some(SyncVolumeStatus { initialized: true, ..SyncVolumeStatus::default() });
         }

@@ -1,55 +1,71 @@
 //! Carries out what a volume should have, and writes how it is.
 
 use super::binding;
-use super::claims::Mount;
+use super::claims::{self, Mount};
 use super::desired::{Desired, desired};
 use super::farewell::{self, PATIENCE_SECONDS};
 use super::status::{status, without_mesh};
-use super::{World, volume_id};
+use super::{World, grant, volume_id};
 use crate::difference;
 use crate::error::Error;
+use crate::finalizer;
 use crate::labels::{self, FINALIZER};
 use crate::mesh::status::ready_nodes;
-use crate::operator::{Operator, copies, now};
+use crate::operator::{Operator, now};
 use crate::writes::Manager;
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
-use serde_json::{Value, json};
+use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
 use syncmesh_crds::mesh::SyncMeshSpec;
 use syncmesh_crds::replica::SyncReplicaSpec;
-use syncmesh_crds::volume::SyncVolumeStatus;
+use syncmesh_crds::volume::{Grant, SyncVolumeStatus, WriteMode};
 use syncmesh_crds::{SyncConflict, SyncMesh, SyncReplica, SyncVolume};
 use tracing::info;
 
 /// What a `World` borrows, as the caches have it.
 struct Gathered {
-    mesh: SyncMesh,
-    namespace: Namespace,
-    nodes: Vec<Node>,
-    replicas: Vec<SyncReplica>,
-    claims: Vec<PersistentVolumeClaim>,
-    others: Vec<SyncVolume>,
-    persistent_volumes: Vec<PersistentVolume>,
+    mesh: Arc<SyncMesh>,
+    namespace: Arc<Namespace>,
+    nodes: Vec<Arc<Node>>,
+    replicas: Vec<Arc<SyncReplica>>,
+    claims: Vec<Arc<PersistentVolumeClaim>>,
+    others: Vec<Arc<SyncVolume>>,
+    persistent_volumes: Vec<Arc<PersistentVolume>>,
+    writer: Option<Grant>,
 }
 
 impl Gathered {
     /// None while the namespace isn't known, which is a watch that comes later than another.
-    fn of(volume: &SyncVolume, mesh: SyncMesh, operator: &Operator) -> Option<Self> {
+    fn of(volume: &SyncVolume, mesh: Arc<SyncMesh>, operator: &Operator) -> Option<Self> {
         let caches = &operator.caches;
         let (name, own) = (volume.name_any(), volume.namespace()?);
         let namespace = caches.namespaces.get(&ObjectRef::new(&own))?;
         let is_here = |namespace: Option<String>| namespace.as_ref() == Some(&own);
+        let replicas =
+            caches.replicas.state_filter(|replica| replica.spec.volume == name && is_here(replica.namespace()));
+        let writer = match volume.spec.mode {
+            WriteMode::ReadWriteMany => None,
+            WriteMode::SingleWriter => {
+                let before = grant::latest(volume.status.as_ref(), &replicas);
+                match caches.users.of(&own) {
+                    Some(pods) => grant::decide(before, &claims::first(volume), &pods),
+                    None => before.cloned(),
+                }
+            }
+        };
         Some(Self {
-            namespace: (*namespace).clone(),
-            nodes: copies(&caches.nodes, |_| true),
-            replicas: copies(&caches.replicas, |replica| replica.spec.volume == name && is_here(replica.namespace())),
-            claims: copies(&caches.claims, |claim| is_here(claim.namespace())),
-            others: copies(&caches.volumes, |other| {
-                other.spec.mesh == volume.spec.mesh && other.metadata.uid != volume.metadata.uid
-            }),
-            persistent_volumes: copies(&caches.persistent_volumes, |persistent| {
+            namespace,
+            nodes: caches.nodes.state(),
+            replicas,
+            writer,
+            claims: caches.claims.state_filter(|claim| is_here(claim.namespace())),
+            others: caches
+                .volumes
+                .state_filter(|other| other.spec.mesh == volume.spec.mesh && other.metadata.uid != volume.metadata.uid),
+            persistent_volumes: caches.persistent_volumes.state_filter(|persistent| {
                 let label = |key: &str| persistent.labels().get(key);
                 label(labels::NAMESPACE) == Some(&own) && label(labels::VOLUME) == Some(&name)
             }),
@@ -66,7 +82,8 @@ impl Gathered {
             replicas: &self.replicas,
             claims: &self.claims,
             others: &self.others,
-            writer: volume.status.as_ref().and_then(|status| status.writer.as_ref()),
+            writer: self.writer.as_ref(),
+            granted_seconds: granted_seconds(volume, self.writer.as_ref()),
         }
     }
 }
@@ -79,9 +96,9 @@ pub async fn reconcile(volume: &SyncVolume, operator: &Operator) -> Result<Optio
     let mesh = operator.caches.meshes.get(&ObjectRef::new(&volume.spec.mesh));
     let is_deleted = volume.metadata.deletion_timestamp.is_some();
     let mesh = match mesh {
-        Some(mesh) => (*mesh).clone(),
+        Some(mesh) => mesh,
         // A mesh that is gone has no say in how a volume goes.
-        None if is_deleted => SyncMesh::new(&volume.spec.mesh, SyncMeshSpec::default()),
+        None if is_deleted => Arc::new(SyncMesh::new(&volume.spec.mesh, SyncMeshSpec::default())),
         None => {
             write_status(volume, without_mesh(volume, &now()), operator).await?;
             return Ok(None);
@@ -91,26 +108,36 @@ pub async fn reconcile(volume: &SyncVolume, operator: &Operator) -> Result<Optio
     let world = gathered.world(volume);
     // The volume comes again with it.
     if !is_deleted && !has_finalizer(volume) {
-        return hold_on(volume, operator).await.map(|()| None);
+        return finalizer::hold_on(Manager::Replicas, volume, FINALIZER, &operator.writes).await.map(|()| None);
     }
     let desired = desired(&world);
     if !is_deleted {
         carry_out(&world, &desired, &gathered.persistent_volumes, operator).await?;
     }
-    let pods = copies(&operator.caches.pods, |pod| pod.labels().get(labels::MESH) == Some(&volume.spec.mesh));
+    let pods = operator.caches.pods.state_filter(|pod| pod.labels().get(labels::MESH) == Some(&volume.spec.mesh));
     write_status(volume, status(&world, &desired, &ready_nodes(&pods), &now()), operator).await?;
     // The status comes first, because after the last step there is no object to write it into.
-    if is_deleted { part(&world, &gathered.persistent_volumes, operator).await } else { Ok(None) }
+    if is_deleted {
+        return part(&world, &gathered.persistent_volumes, operator).await;
+    }
+    Ok(grant::waiting(&world).map(|seconds| Duration::from_secs(seconds + 1)))
+}
+
+/// Since when a node is to write, in seconds; none as long as the status doesn't say so.
+fn granted_seconds(volume: &SyncVolume, writer: Option<&Grant>) -> i64 {
+    let status = volume.status.as_ref().filter(|status| status.writer.as_ref() == writer);
+    let since = status.and_then(|status| status.writer_since.as_ref());
+    since.map_or(0, |since| now().0.as_second() - since.0.as_second())
 }
 
 fn has_finalizer(volume: &SyncVolume) -> bool {
-    volume.finalizers().iter().any(|one| one == FINALIZER)
+    finalizer::is_on(volume, FINALIZER)
 }
 
 async fn carry_out(
     world: &World<'_>,
     desired: &Desired,
-    volumes: &[PersistentVolume],
+    volumes: &[Arc<PersistentVolume>],
     operator: &Operator,
 ) -> Result<(), Error> {
     if desired.refusal.is_some() {
@@ -141,11 +168,11 @@ fn is_same(existing: &SyncReplica, desired: &SyncReplica) -> bool {
 async fn bind(
     world: &World<'_>,
     mount: &Mount,
-    volumes: &[PersistentVolume],
+    volumes: &[Arc<PersistentVolume>],
     operator: &Operator,
 ) -> Result<(), Error> {
     let writes = &operator.writes;
-    let existing = volumes.iter().find(|volume| volume.metadata.name == mount.volume.metadata.name);
+    let existing = volumes.iter().map(Arc::as_ref).find(|volume| volume.metadata.name == mount.volume.metadata.name);
     let wanted = difference::signed(mount.volume.clone());
     let is_right = existing.is_some_and(|existing| difference::is_there(&wanted, existing));
     match binding::next(world, mount, existing, is_right) {
@@ -171,21 +198,30 @@ async fn bind(
 }
 
 /// Takes the next step of a volume's farewell.
-async fn part(world: &World<'_>, volumes: &[PersistentVolume], operator: &Operator) -> Result<Option<Duration>, Error> {
+async fn part(
+    world: &World<'_>,
+    volumes: &[Arc<PersistentVolume>],
+    operator: &Operator,
+) -> Result<Option<Duration>, Error> {
     let writes = &operator.writes;
     if !has_finalizer(world.volume) {
         return Ok(None);
     }
     let prefix = format!("syncmesh-{}-", volume_id(world.volume));
+    // That for a claim of a StorageClass has the name of the volume, which is its id, too.
+    let is_ours = |name: String| name.starts_with(&prefix) || name == volume_id(world.volume);
     let volumes: Vec<&PersistentVolume> =
-        volumes.iter().filter(|volume| volume.name_any().starts_with(&prefix)).collect();
+        volumes.iter().map(Arc::as_ref).filter(|volume| is_ours(volume.name_any())).collect();
     let names: Vec<String> = volumes.iter().map(|volume| volume.name_any()).collect();
     let waited = waited_seconds(world.volume);
     match farewell::next(world, &names, waited) {
         farewell::Step::DeleteClaims(names) => {
             for claim in world.claims.iter().filter(|claim| names.contains(&claim.name_any())) {
-                writes.delete(claim).await?;
+                writes.delete(&**claim).await?;
             }
+        }
+        farewell::Step::AwaitClaims(names) => {
+            info!("waiting for the claims {} of {} to be deleted", names.join(", "), world.name());
         }
         farewell::Step::DeleteVolumes(_) => {
             for volume in volumes {
@@ -210,16 +246,16 @@ async fn part(world: &World<'_>, volumes: &[PersistentVolume], operator: &Operat
         }
         farewell::Step::Release => {
             for question in questions(world, operator) {
-                writes.delete(&question).await?;
+                writes.delete(&*question).await?;
             }
-            let_go(world.volume, operator).await?;
+            finalizer::let_go(Manager::Replicas, world.volume, FINALIZER, writes).await?;
         }
     }
     Ok(None)
 }
 
-fn questions(world: &World<'_>, operator: &Operator) -> Vec<SyncConflict> {
-    copies(&operator.caches.conflicts, |question| {
+fn questions(world: &World<'_>, operator: &Operator) -> Vec<Arc<SyncConflict>> {
+    operator.caches.conflicts.state_filter(|question| {
         question.spec.volume == world.name() && question.namespace().as_deref() == Some(world.namespace_name())
     })
 }
@@ -229,30 +265,11 @@ fn waited_seconds(volume: &SyncVolume) -> i64 {
     since.map_or(0, |since| now().0.as_second() - since.0.as_second())
 }
 
-fn named<'a>(replicas: &'a [SyncReplica], names: &'a [String]) -> impl Iterator<Item = &'a SyncReplica> {
-    replicas.iter().filter(|replica| replica.metadata.name.as_ref().is_some_and(|name| names.contains(name)))
-}
-
-/// Adds the finalizer, if the list of them is what was read.
-async fn hold_on(volume: &SyncVolume, operator: &Operator) -> Result<(), Error> {
-    let before = volume.metadata.finalizers.clone();
-    let after: Vec<String> = before.iter().flatten().cloned().chain([FINALIZER.to_owned()]).collect();
-    let operations = vec![
-        json!({ "op": "test", "path": "/metadata/finalizers", "value": before }),
-        json!({ "op": "add", "path": "/metadata/finalizers", "value": after }),
-    ];
-    operator.writes.change(Manager::Replicas, volume, operations).await
-}
-
-/// Takes the finalizer away, if the list of them is what was read.
-async fn let_go(volume: &SyncVolume, operator: &Operator) -> Result<(), Error> {
-    let before = volume.finalizers();
-    let after: Vec<&String> = before.iter().filter(|one| *one != FINALIZER).collect();
-    let operations: Vec<Value> = vec![
-        json!({ "op": "test", "path": "/metadata/finalizers", "value": before }),
-        json!({ "op": "replace", "path": "/metadata/finalizers", "value": after }),
-    ];
-    operator.writes.change(Manager::Replicas, volume, operations).await
+fn named<'a>(replicas: &'a [Arc<SyncReplica>], names: &'a [String]) -> impl Iterator<Item = &'a SyncReplica> {
+    replicas
+        .iter()
+        .map(Arc::as_ref)
+        .filter(|replica| replica.metadata.name.as_ref().is_some_and(|name| names.contains(name)))
 }
 
 /// Writes a status that is another one than before, and tells of another state.

@@ -2,6 +2,7 @@
 
 use super::World;
 use std::fmt;
+use std::sync::Arc;
 use syncmesh_crds::SyncVolume;
 use syncmesh_crds::limits;
 use syncmesh_crds::units::Size;
@@ -165,7 +166,7 @@ fn wanted_capacity(world: &World<'_>, volume: &SyncVolume) -> Option<Size> {
 }
 
 /// Volumes that come before this one: those that have files before those that don't, then the older ones.
-fn ahead<'a>(world: &World<'a>) -> impl Iterator<Item = &'a SyncVolume> {
+fn ahead<'a>(world: &World<'a>) -> impl Iterator<Item = &'a Arc<SyncVolume>> {
     let rank = |volume: &SyncVolume| {
         (!super::is_initialized(volume), volume.metadata.creation_timestamp.clone(), volume.metadata.uid.clone())
     };
@@ -221,12 +222,12 @@ mod tests {
     }
 
     /// Another volume of the mesh, older if its uid comes before `volume-uid`.
-    fn another(uid: &str, capacity: u64) -> SyncVolume {
+    fn another(uid: &str, capacity: u64) -> Arc<SyncVolume> {
         let mut another = Cluster::with_nodes(&[]).volume;
         another.metadata.uid = Some(uid.into());
         another.metadata.namespace = Some("shop".into());
         another.spec.capacity = Some(Size(capacity));
-        another
+        Arc::new(another)
     }
 
     #[test]
@@ -251,7 +252,7 @@ mod tests {
         cluster.reconcile();
         cluster.initialize();
         cluster.others = vec![another("z", 2 << 30)];
-        cluster.others[0].status = cluster.volume.status.clone();
+        Arc::make_mut(&mut cluster.others[0]).status = cluster.volume.status.clone();
         cluster.mesh.spec.limits.capacity = Some(Size(3 << 30));
         assert_eq!(capacity(&cluster.world()), (Some(Size(1 << 30)), None));
         cluster.volume.spec.capacity = Some(Size(2 << 30));
@@ -277,7 +278,7 @@ mod tests {
         cluster.reconcile();
         cluster.initialize();
         let mut older = another("a", 0);
-        older.spec.volume_id = Some("volume-uid".into());
+        Arc::make_mut(&mut older).spec.volume_id = Some("volume-uid".into());
         cluster.others = vec![older];
         assert_eq!(refusal(&cluster.world()), None);
     }

@@ -7,6 +7,7 @@ use crate::conditions::{self, Finding};
 use crate::labels;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use syncmesh_crds::condition::Holds;
 use syncmesh_crds::replica::{Data, Orphan, SyncReplicaStatus};
 use syncmesh_crds::state::State;
@@ -49,6 +50,11 @@ pub fn status(world: &World<'_>, desired: &Desired, agents: &BTreeSet<&str>, now
             WriteMode::ReadWriteMany => None,
             WriteMode::SingleWriter => world.writer.cloned(),
         },
+        writer_since: match world.volume.spec.mode {
+            WriteMode::ReadWriteMany => None,
+            WriteMode::SingleWriter if before.writer.as_ref() == world.writer => before.writer_since,
+            WriteMode::SingleWriter => Some(now.clone()),
+        },
         claim: desired.mounts.first().map(|mount| mount.name().to_owned()).or(before.claim),
         engine: engine(&told),
         last_sync: told.iter().filter_map(|status| status.last_sync.clone()).max(),
@@ -83,7 +89,7 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn of(place: &'a Place, replicas: &'a [SyncReplica], agents: &BTreeSet<&str>) -> Self {
+    fn of(place: &'a Place, replicas: &'a [Arc<SyncReplica>], agents: &BTreeSet<&str>) -> Self {
         let replica = replicas.iter().find(|replica| replica.spec.node == place.node);
         Self {
             node: &place.node,
@@ -349,7 +355,7 @@ mod tests {
         }
         let mut claim = desired(&cluster.world()).mounts.remove(0).claim;
         claim.status.get_or_insert_default().phase = Some("Bound".into());
-        cluster.claims = vec![claim];
+        cluster.claims = vec![claim.into()];
         cluster
     }
 
@@ -436,7 +442,7 @@ mod tests {
     #[test]
     fn a_claim_of_somebody_else_is_named() {
         let mut cluster = in_sync();
-        cluster.claims[0].spec.as_mut().unwrap().volume_name = Some("pvc-1".into());
+        Arc::make_mut(&mut cluster.claims[0]).spec.as_mut().unwrap().volume_name = Some("pvc-1".into());
         let status = seen(&cluster, &["a", "b"]);
         assert_eq!(condition(&status, "Ready"), (Holds::False, "ClaimTaken".into()));
         assert!(status.message.unwrap().contains("name another one in spec.claims"));

@@ -1,0 +1,151 @@
+//! The product, installed, with a volume that pods on two nodes mount: what most stories begin with.
+
+use crate::cluster::Cluster;
+use crate::failure::{Failure, Outcome};
+use crate::kind::Kind;
+use crate::program::{apply, kubectl};
+use crate::release::{self, HOME};
+use std::time::{Duration, Instant};
+
+/// How long things get that take a real cluster some seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A namespace with a volume `demo`, and a pod on each of two nodes that mounts it at `/data`.
+pub struct Demo {
+    namespace: String,
+    pods: [String; 2],
+    nodes: [String; 2],
+}
+
+/// Installs the chart, unless an earlier story has.
+pub fn install(kind: &Kind) -> Outcome<()> {
+    let there = crate::program::run("helm", ["list", "--namespace", HOME, "--short"])?;
+    if !there.lines().any(|line| line == release::RELEASE) {
+        release::clear()?;
+        kind.has_our_image()?;
+        kind.has_busybox()?;
+        release::install(&[])?;
+    }
+    kubectl("wait smesh/default --for=condition=Ready --timeout=120s").map(drop)
+}
+
+impl Demo {
+    /// Makes them, and waits until the volume is in sync. `spec` stands below `spec:` of the SyncVolume.
+    pub async fn new(cluster: &Cluster, namespace: &str, spec: &str) -> Outcome<Self> {
+        kubectl(&format!("delete namespace {namespace} --ignore-not-found"))?;
+        cluster.open_namespace(namespace).await?;
+        apply(&format!("-n {namespace}"), &objects(spec))?;
+        kubectl(&format!("rollout status -n {namespace} deployment/demo --timeout=120s"))?;
+        let columns = "-o custom-columns=P:.metadata.name,N:.spec.nodeName --no-headers";
+        let list = kubectl(&format!("get pods -n {namespace} -l app=demo {columns}"))?;
+        let mut found: Vec<(String, String)> = list
+            .lines()
+            .filter_map(|line| line.split_once(char::is_whitespace))
+            .map(|(pod, node)| (pod.to_owned(), node.trim().to_owned()))
+            .collect();
+        found.sort_by(|one, other| one.1.cmp(&other.1));
+        let [(one, first), (other, second)] = <[(String, String); 2]>::try_from(found)
+            .map_err(|found| Failure::new(format!("two pods are needed, there are {}", found.len())))?;
+        let demo = Self { namespace: namespace.to_owned(), pods: [one, other], nodes: [first, second] };
+        demo.in_sync()?;
+        Ok(demo)
+    }
+
+    /// The node of the first or second pod.
+    pub fn node(&self, pod: usize) -> &str {
+        &self.nodes[pod]
+    }
+
+    /// Runs a shell's line in the first or second pod.
+    pub fn sh(&self, pod: usize, line: &str) -> Outcome<String> {
+        let place = ["exec", "-n", &self.namespace, &self.pods[pod], "--", "sh", "-ec", line];
+        crate::program::run("kubectl", place)
+    }
+
+    /// Waits until a shell's line in a pod succeeds.
+    pub fn until(&self, pod: usize, what: &str, line: &str) -> Outcome<()> {
+        until(what, || self.sh(pod, line).map(drop))
+    }
+
+    /// Waits until everything is on all nodes.
+    pub fn in_sync(&self) -> Outcome<()> {
+        kubectl(&format!("wait -n {} svol/demo --for=condition=InSync --timeout=120s", self.namespace)).map(drop)
+    }
+
+    /// Where the files are on each node.
+    pub fn directory(&self) -> Outcome<String> {
+        let id = self.kubectl("get svol demo -o jsonpath={.status.volumeID}")?;
+        Ok(format!("/var/lib/syncmesh/volumes/{}/data", id.trim()))
+    }
+
+    /// Runs kubectl in the namespace.
+    pub fn kubectl(&self, line: &str) -> Outcome<String> {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        kubectl(&format!("{verb} -n {} {rest}", self.namespace))
+    }
+
+    /// Files of both pods with their contents' checksums, which have to be the same. How many.
+    pub fn same_files(&self) -> Outcome<usize> {
+        let list = "cd /data && find . -type f -print0 | sort -z | xargs -0 -r sha256sum";
+        let (one, other) = (self.sh(0, list)?, self.sh(1, list)?);
+        if one == other {
+            return Ok(one.lines().count());
+        }
+        let missing =
+            |a: &str, b: &str| a.lines().filter(|line| !b.contains(line)).take(5).collect::<Vec<_>>().join("\n");
+        Err(Failure::new(format!(
+            "the pods' files differ. Only in the first:\n{}\nOnly in the second:\n{}",
+            missing(&one, &other),
+            missing(&other, &one)
+        )))
+    }
+
+    /// Takes the namespace away.
+    pub async fn close(self, cluster: &Cluster) -> Outcome<()> {
+        cluster.close_namespace(&self.namespace).await
+    }
+}
+
+/// Tries again and again, for two minutes.
+pub fn until(what: &str, step: impl Fn() -> Outcome<()>) -> Outcome<()> {
+    let start = Instant::now();
+    loop {
+        match step() {
+            Ok(()) => return Ok(()),
+            Err(failure) if start.elapsed() > PATIENCE => {
+                return Err(Failure::new(format!("could not see {what}: {failure}")));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(300)),
+        }
+    }
+}
+
+fn objects(spec: &str) -> String {
+    let spread = "{ maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: { matchLabels: { app: demo } } }";
+    format!(
+        "apiVersion: syncmesh.io/v1alpha1
+kind: SyncVolume
+metadata: {{ name: demo }}
+spec: {spec}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{ name: demo }}
+spec:
+  replicas: 2
+  selector: {{ matchLabels: {{ app: demo }} }}
+  template:
+    metadata: {{ labels: {{ app: demo }} }}
+    spec:
+      terminationGracePeriodSeconds: 1
+      topologySpreadConstraints: [ {spread} ]
+      containers:
+        - name: demo
+          image: busybox:1.37
+          imagePullPolicy: IfNotPresent
+          command: [sh, -c, \"trap exit TERM; while true; do sleep 1; done\"]
+          volumeMounts: [{{ name: data, mountPath: /data }}]
+      volumes: [{{ name: data, persistentVolumeClaim: {{ claimName: demo }} }}]
+"
+    )
+}
