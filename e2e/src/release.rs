@@ -23,6 +23,22 @@ pub fn upgrade(flags: &[&str]) -> Outcome<String> {
     run("helm", [&fixed[..], flags].concat())
 }
 
+/// Runs the chart's own test. The result is what its pods said.
+pub fn test() -> Outcome<String> {
+    run("helm", ["test", RELEASE, "--namespace", HOME, "--timeout", "180s"])
+}
+
+/// Fails when operators or agents were refused something: their roles are all that they use, and no less.
+pub fn nobody_lacked_a_right() -> Outcome<()> {
+    for who in ["syncmesh-operator", "syncmesh-agent"] {
+        let log = kubectl(&format!("logs -n {HOME} -l app.kubernetes.io/name={who} --tail=-1 --prefix"))?;
+        if let Some(line) = log.lines().find(|line| line.contains("is forbidden: User")) {
+            return Err(Failure::new(format!("{who} lacks a right: {line}")));
+        }
+    }
+    Ok(())
+}
+
 /// Uninstalls it as people do.
 pub fn uninstall() -> Outcome<String> {
     run("helm", ["uninstall", RELEASE, "--namespace", HOME, "--wait", "--timeout", "240s"])
