@@ -135,7 +135,7 @@ impl Control {
                     let reload = reload::Reload::new(self, file, reload);
                     parts.push(part("configuration", move || reload.clone().run()));
                 }
-                Source::Cluster(cluster) => parts.extend(cluster.parts(&self.agent, &renew)),
+                Source::Cluster(cluster) => parts.extend(cluster.parts(&self.agent, &self.identity, &renew)),
             }
             if let Some(address) = self.metrics {
                 let (agent, identity) = (self.agent.clone(), self.identity.clone());

@@ -43,6 +43,8 @@ pub struct Identity {
     pub server_config: Arc<ServerConfig>,
     /// When the certificate, or a CA's if that is earlier, ends; seconds since 1970.
     pub not_after: u64,
+    /// SHA-256 of each CA's certificate, in lower case hexadecimal.
+    pub roots: Vec<String>,
     clock: Arc<HandshakeClock>,
 }
 
@@ -82,6 +84,7 @@ impl Identity {
             return Err(IdentityError::Name { path: files.certificate.clone(), why });
         }
 
+        let fingerprints = cas.iter().map(|ca| fingerprint(ca)).collect();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let roots = Arc::new(roots);
         let server_verifier = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone())
@@ -127,6 +130,7 @@ impl Identity {
         server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         Ok(Self {
             node: node.clone(),
+            roots: fingerprints,
             client_config: Arc::new(client),
             server_config: Arc::new(server),
             not_after,
@@ -398,6 +402,11 @@ impl std::error::Error for IdentityError {
             _ => None,
         }
     }
+}
+
+fn fingerprint(certificate: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Seconds in words.

@@ -13,6 +13,7 @@ use crate::control::process::unix_now;
 use crate::control::question::Loop;
 use crate::control::{Supervised, part};
 use crate::node::{Status, VolumeStatus};
+use crate::run::CurrentIdentity;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Patch, PatchParams};
@@ -98,16 +99,16 @@ impl Cluster {
     }
 
     /// Its parts of the control thread; `renewed` is told of each new certificate.
-    pub fn parts(self: &Arc<Self>, agent: &Loop, renewed: &Arc<Notify>) -> Vec<Supervised> {
-        let (cluster, agent) = (self.clone(), agent.clone());
+    pub fn parts(self: &Arc<Self>, agent: &Loop, identity: &CurrentIdentity, renewed: &Arc<Notify>) -> Vec<Supervised> {
+        let (cluster, agent, identity) = (self.clone(), agent.clone(), identity.clone());
         let (surroundings, renewed) = (self.surroundings.clone(), renewed.clone());
         vec![
-            part("cluster", move || cluster.clone().follow(agent.clone())),
+            part("cluster", move || cluster.clone().follow(agent.clone(), identity.clone())),
             part("certificate", move || certificate::keep(surroundings.clone(), renewed.clone())),
         ]
     }
 
-    async fn follow(self: Arc<Self>, agent: Loop) -> Result<(), String> {
+    async fn follow(self: Arc<Self>, agent: Loop, identity: CurrentIdentity) -> Result<(), String> {
         let client = Client::try_default().await.map_err(|why| format!("can't reach the API server: {why}"))?;
         let seen = Seen::default();
         let node = format!("spec.node={}", self.surroundings.node);
@@ -119,12 +120,12 @@ impl Cluster {
         tokio::join!(
             gather(replicas, &seen.replicas, &seen.changed),
             gather(slices, &seen.slices, &seen.changed),
-            self.work(&client, &agent, &seen),
+            self.work(&client, &agent, &identity, &seen),
         );
         Err("the watches ended".into())
     }
 
-    async fn work(&self, client: &Client, agent: &Loop, seen: &Seen) {
+    async fn work(&self, client: &Client, agent: &Loop, identity: &CurrentIdentity, seen: &Seen) {
         let mut memory: BTreeMap<(String, String), Memory> = BTreeMap::new();
         let mut saved = self.last.as_ref().map(Said::orders);
         let mut orphans = Orphans::default();
@@ -150,6 +151,7 @@ impl Cluster {
             let Ok((node, _)) = agent.status_within(ANSWER).await else { continue };
             self.carry_out(&said, &node, &orders.data, &mut memory).await;
             orphans.look(&self.storage, &said).await;
+            let trusts = lock(identity).as_ref().map(|identity| identity.roots.clone()).unwrap_or_default();
             for replica in &said.replicas {
                 let known = memory.entry(key_of(replica)).or_default();
                 let volume = node.volumes.iter().find(|volume| volume.name == replica.spec.volume_id);
@@ -167,6 +169,7 @@ impl Cluster {
                     node: Some(&node),
                     questions: &known.questions,
                     replica_id: &self.replica_id,
+                    trusts: &trusts,
                     orphans: &orphans.found,
                     now: &now,
                 });

@@ -27,6 +27,8 @@ pub struct Known<'a> {
     pub questions: &'a Questions,
     /// The id of this node's disk.
     pub replica_id: &'a str,
+    /// SHA-256 of the CAs that this node trusts.
+    pub trusts: &'a [String],
     /// Directories of this node that no object asks for, with their files and bytes.
     pub orphans: &'a [(Directory, u64, u64)],
     /// Now.
@@ -111,6 +113,7 @@ pub fn status(known: &Known<'_>) -> SyncReplicaStatus {
         epoch: None,
         engine: known.node.map(|node| node.engine.clone()).or(before.engine),
         version: Some(crate::control::VERSION.to_owned()),
+        trusts: known.trusts.to_vec(),
         last_sync,
         // One look suffices, because nothing that was written before it escapes it.
         barrier: if in_sync { spec.barrier.clone() } else { before.barrier },
@@ -313,6 +316,7 @@ pub(super) mod tests {
             node,
             questions: &questions,
             replica_id: "disk",
+            trusts: &[],
             orphans: &[],
             now: &at(100),
         })
