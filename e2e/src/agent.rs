@@ -6,19 +6,14 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, PostParams};
 use kube::config::AuthInfo;
 use kube::core::ObjectMeta;
 use kube::{Client, Config, ResourceExt};
 use rcgen::{CertificateParams, KeyPair};
-use serde_json::json;
 use std::collections::BTreeMap;
 use syncmesh_operator::identity::{LEAF_LIFE, SIGNER};
 use syncmesh_operator::mesh::desired::ACCOUNT;
-
-/// Rights that the chart gives agents, for stories that run without it.
-const RIGHTS: &str = "syncmesh-e2e-agent";
 
 /// Somebody who asks.
 pub struct Agent {
@@ -111,40 +106,6 @@ impl Agent {
         let made = requests.create(&PostParams::default(), &request).await;
         Ok(made.map_err(Failure::to("ask for a certificate"))?.name_any())
     }
-}
-
-/// Lets the agents' account of a namespace ask for certificates, as the chart does.
-pub async fn give_rights(cluster: &Cluster, namespace: &str) -> Outcome<()> {
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRole",
-        "metadata": { "name": RIGHTS },
-        "rules": [{
-            "apiGroups": ["certificates.k8s.io"],
-            "resources": ["certificatesigningrequests"],
-            "verbs": ["create", "get"],
-        }],
-    });
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": { "name": RIGHTS },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": RIGHTS },
-        "subjects": [{ "kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace }],
-    });
-    let by = PatchParams::apply("syncmesh-e2e").force();
-    let roles: Api<ClusterRole> = Api::all(cluster.client());
-    roles.patch(RIGHTS, &by, &Patch::Apply(role)).await.map_err(Failure::to("give agents rights"))?;
-    let bindings: Api<ClusterRoleBinding> = Api::all(cluster.client());
-    bindings.patch(RIGHTS, &by, &Patch::Apply(binding)).await.map(drop).map_err(Failure::to("give agents rights"))
-}
-
-/// Takes them away again.
-pub async fn take_rights(cluster: &Cluster) -> Outcome<()> {
-    let bindings: Api<ClusterRoleBinding> = Api::all(cluster.client());
-    bindings.delete(RIGHTS, &DeleteParams::default()).await.map_err(Failure::to("take agents' rights"))?;
-    let roles: Api<ClusterRole> = Api::all(cluster.client());
-    roles.delete(RIGHTS, &DeleteParams::default()).await.map(drop).map_err(Failure::to("take agents' rights"))
 }
 
 /// A request's condition of a type: reason and message.

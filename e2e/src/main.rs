@@ -13,6 +13,7 @@ mod process;
 mod product;
 mod program;
 mod release;
+mod rights;
 mod stories;
 
 use clap::Parser;

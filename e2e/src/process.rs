@@ -1,6 +1,8 @@
 //! An operator as a process of this machine, for stories that need no image of it.
 
+use crate::cluster::Cluster;
 use crate::failure::{Failure, Outcome};
+use crate::rights;
 use std::env;
 use std::fs::{self, File};
 use std::path::Path;
@@ -10,17 +12,21 @@ use std::process::{Child, Command};
 pub struct Operator(Child);
 
 impl Operator {
-    /// Starts the operator that was built beside the stories, on the cluster of $KUBECONFIG.
-    pub fn start(name: &str, namespace: &str) -> Outcome<Self> {
+    /// Starts the operator that was built beside the stories, on the cluster of $KUBECONFIG and with no more rights than the chart
+    /// gives it.
+    pub async fn start(cluster: &Cluster, name: &str, namespace: &str) -> Outcome<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/e2e");
         let log = folder.join(format!("operator-{name}.log"));
         let file = fs::create_dir_all(&folder)
             .and_then(|()| File::create(&log))
             .map_err(Failure::to(format!("write {}", log.display())))?;
+        let kubeconfig = folder.join(format!("operator-{name}.kubeconfig"));
+        rights::of_operator(cluster, namespace, &kubeconfig).await?;
         let program = env::current_exe().map_err(Failure::to("find this program"))?.with_file_name("syncmesh-operator");
         let child = Command::new(&program)
             .args(["run", "--metrics", "127.0.0.1:0", "--log-level", "debug"])
             .args(["--name", name, "--namespace", namespace, "--agent-image", "syncmesh.test/agent:e2e"])
+            .env("KUBECONFIG", &kubeconfig)
             .stderr(file)
             .spawn()
             .map_err(Failure::to(format!("start {}", program.display())))?;

@@ -20,6 +20,7 @@ mod metrics;
 pub mod names;
 mod operator;
 pub mod provision;
+pub mod rights;
 mod run;
 mod uninstall;
 pub mod volume;

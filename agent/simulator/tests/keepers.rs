@@ -108,7 +108,7 @@ fn a_copy_that_was_filled_fills_others() {
         assert!(!is_filled(&mut mesh, 3), "seed {seed}");
         mesh.shape.filling = vec![3];
         mesh.configure(2);
-        mesh.run_for(SECOND);
+        mesh.run_for(20 * SECOND);
         assert!(is_filled(&mut mesh, 3), "seed {seed}");
         assert_eq!(mesh.names(3), ["f"], "seed {seed}");
     }

@@ -4,9 +4,11 @@ use crate::agent::{self, Agent, Wish, condition};
 use crate::cluster::Cluster;
 use crate::failure::{Failure, Outcome};
 use crate::process::Operator;
+use crate::rights;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -29,14 +31,14 @@ const STRANGER: &str = "stranger";
 pub async fn tell(cluster: &Cluster) -> Outcome<()> {
     cluster.install_kinds().await?;
     cluster.open_namespace(HOME).await?;
-    agent::give_rights(cluster, HOME).await?;
-    let _operator = Operator::start("identity", HOME)?;
+    rights::of_agents(cluster, HOME).await?;
+    let _operator = Operator::start(cluster, "identity", HOME).await?;
     cluster.stores(HOME, &mesh()).await?;
     let told = with_mesh(cluster).await;
     cluster.delete(HOME, &mesh()).await?;
-    told?;
-    goes(cluster).await?;
-    agent::take_rights(cluster).await?;
+    // The operator has to let it go, also after a failure.
+    let gone = goes(cluster).await;
+    told.and(gone)?;
     cluster.close_namespace(HOME).await
 }
 
@@ -52,7 +54,7 @@ async fn with_mesh(cluster: &Cluster) -> Outcome<()> {
     is_signed(cluster, &agent, &node, &root).await?;
     are_refused(cluster, &agent, &pod, &node).await?;
     is_not_signed_by_approval(cluster, &agent).await?;
-    root_changes(cluster, &client).await
+    root_changes(cluster, &client, &agent, &node, &root).await
 }
 
 /// A pod of the DaemonSet that is on a node.
@@ -145,13 +147,13 @@ async fn are_refused(cluster: &Cluster, agent: &Agent, pod: &Pod, node: &str) ->
     }
 }
 
-/// A pod under the agents' account that somebody made by hand.
+/// A pod under the agents' account that somebody made by hand. With an agent's labels the DaemonSet would adopt it.
 async fn stranger(cluster: &Cluster, node: &str) -> Outcome<Pod> {
     let pods: Api<Pod> = Api::namespaced(cluster.client(), HOME);
     let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": { "name": STRANGER, "labels": syncmesh_operator::labels::of_agents(MESH) },
+        "metadata": { "name": STRANGER },
         "spec": {
             "nodeName": node,
             "serviceAccountName": ACCOUNT,
@@ -188,8 +190,8 @@ async fn is_not_signed_by_approval(cluster: &Cluster, agent: &Agent) -> Outcome<
     Ok(())
 }
 
-/// The next root is in the bundle at once, and signs nothing yet.
-async fn root_changes(cluster: &Cluster, client: &Client) -> Outcome<()> {
+/// The next root is in the bundle at once, and signs later; the one before is trusted for as long as its certificates hold.
+async fn root_changes(cluster: &Cluster, client: &Client, agent: &Agent, node: &str, old_root: &str) -> Outcome<()> {
     let meshes: Api<SyncMesh> = Api::all(client.clone());
     let asked = json!({ "metadata": { "annotations": { ROTATE_CA: "one" } } });
     let patched = meshes.patch(MESH, &PatchParams::default(), &Patch::Merge(&asked)).await;
@@ -208,7 +210,39 @@ async fn root_changes(cluster: &Cluster, client: &Client) -> Outcome<()> {
     };
     cluster.see(&meshes, MESH, "the mesh introducing a root", introduces).await?;
     println!("another root is in the bundle, and signs in ten minutes at the soonest");
+    // Ten minutes and two weeks pass as the operator has them: in the Secret.
+    pass(client, 3600).await?;
+    let stands = |reason: &'static str| {
+        move |mesh: &SyncMesh| {
+            let conditions = mesh.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+            conditions.iter().any(|one| one.r#type == "AuthorityReady" && one.reason == reason)
+        }
+    };
+    cluster.see(&meshes, MESH, "the root before retiring", stands("Retiring")).await?;
+    let bundle = cluster.see(&bundles, AUTHORITY, "both roots in the bundle", has_two).await?;
+    let new_root = bundle.data.unwrap_or_default().remove("ca.pem").unwrap_or_default();
+    if new_root.starts_with(old_root) {
+        return Err(Failure::new("the old root is still the one that signs"));
+    }
+    is_signed(cluster, agent, node, &new_root).await?;
+    pass(client, 15 * 24 * 3600).await?;
+    cluster.see(&meshes, MESH, "the old root dropped", stands("Signing")).await?;
+    let is_new = |bundle: &ConfigMap| {
+        let text = bundle.data.as_ref().and_then(|data| data.get("ca.pem"));
+        text.is_some_and(|text| new_root.starts_with(text.as_str()))
+    };
+    cluster.see(&bundles, AUTHORITY, "the new root alone in the bundle", is_new).await?;
+    println!("the new root signs, and the old one is out of the bundle");
     Ok(())
+}
+
+/// Lets a phase of the change of roots have begun so long ago.
+async fn pass(client: &Client, seconds: i64) -> Outcome<()> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), HOME);
+    let since = Timestamp::from_second(Timestamp::now().as_second() - seconds).map_err(Failure::to("count seconds"))?;
+    let earlier = json!({ "stringData": { "since": since.to_string() } });
+    let patched = secrets.patch(AUTHORITY, &PatchParams::default(), &Patch::Merge(&earlier)).await;
+    patched.map(drop).map_err(Failure::to("let time pass in the Secret"))
 }
 
 /// A mesh without volumes goes with all that was made for it.
@@ -220,8 +254,10 @@ async fn goes(cluster: &Cluster) -> Outcome<()> {
     cluster.see_gone::<ConfigMap>(&Api::namespaced(client.clone(), HOME), AUTHORITY).await?;
     println!("the mesh is gone, with its agents and its authority");
     let pods: Api<Pod> = Api::namespaced(client, HOME);
-    let deleted = pods.delete(STRANGER, &DeleteParams::default()).await;
-    deleted.map(drop).map_err(Failure::to("delete the stranger's pod"))
+    match pods.delete(STRANGER, &DeleteParams::default()).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        deleted => deleted.map(drop).map_err(Failure::to("delete the stranger's pod")),
+    }
 }
 
 fn mesh() -> Value {

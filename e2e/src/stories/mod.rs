@@ -1,5 +1,6 @@
 //! The stories, one file each.
 
+mod claims;
 mod conflict;
 mod crash;
 mod desired;
@@ -7,8 +8,10 @@ mod first_ten_minutes;
 mod held;
 mod identity;
 mod install;
+mod members;
 mod operator;
 mod schema;
+mod writer;
 
 use crate::cluster::Cluster;
 use crate::failure::Outcome;
@@ -24,6 +27,12 @@ pub enum Story {
     Operator,
     /// Who gets a certificate.
     Identity,
+    /// Claims of a StorageClass.
+    Claims,
+    /// Which node may write where one may.
+    Writer,
+    /// Machines that are lost, given up, or replaced.
+    Members,
     /// The chart, installed, upgraded and uninstalled.
     Install,
     /// The guide, word for word.
@@ -42,6 +51,9 @@ pub const STORIES: &[Story] = &[
     Story::Desired,
     Story::Operator,
     Story::Identity,
+    Story::Claims,
+    Story::Writer,
+    Story::Members,
     Story::Install,
     Story::FirstTenMinutes,
     Story::Conflict,
@@ -57,6 +69,9 @@ impl Story {
             Self::Desired => "desired",
             Self::Operator => "operator",
             Self::Identity => "identity",
+            Self::Claims => "claims",
+            Self::Writer => "writer",
+            Self::Members => "members",
             Self::Install => "install",
             Self::FirstTenMinutes => "first_ten_minutes",
             Self::Conflict => "conflict",
@@ -70,6 +85,11 @@ impl Story {
         match self {
             Self::Schema => "the API server takes our kinds, and accepts and refuses the examples as they say",
             Self::Desired => "the API server takes what the operator wants for meshes and volumes",
+            Self::Claims => "a claim of a StorageClass gets a volume of its own, grows, and takes the volume with it",
+            Self::Writer => "the right to write follows the pod, the old writer being told first",
+            Self::Members => {
+                "a machine that took files with it is missed until it is given up; another one is filled first"
+            }
             Self::Operator => {
                 "a volume gets replicas and a bound claim, one operator follows another, and nothing goes by absence"
             }
@@ -91,7 +111,13 @@ impl Story {
     /// Whether it belongs to a run that names no story.
     pub fn is_quick(self) -> bool {
         match self {
-            Self::Schema | Self::Desired | Self::Operator | Self::Identity => true,
+            Self::Schema
+            | Self::Desired
+            | Self::Operator
+            | Self::Identity
+            | Self::Claims
+            | Self::Writer
+            | Self::Members => true,
             // They build an image and need a kind cluster.
             Self::Install | Self::FirstTenMinutes | Self::Conflict | Self::Crash | Self::Held => false,
         }
@@ -104,6 +130,9 @@ impl Story {
             Self::Desired => desired::tell(cluster).await,
             Self::Operator => operator::tell(cluster).await,
             Self::Identity => identity::tell(cluster).await,
+            Self::Claims => claims::tell(cluster).await,
+            Self::Writer => writer::tell(cluster).await,
+            Self::Members => members::tell(cluster).await,
             Self::Install => install::tell(cluster).await,
             Self::FirstTenMinutes => first_ten_minutes::tell(cluster).await,
             Self::Conflict => conflict::tell(cluster).await,

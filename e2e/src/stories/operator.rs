@@ -38,9 +38,9 @@ pub async fn tell(cluster: &Cluster) -> Outcome<()> {
 async fn with_operators(cluster: &Cluster) -> Outcome<()> {
     let client = cluster.client();
     let leases: Api<Lease> = Api::namespaced(client.clone(), HOME);
-    let first = Operator::start("one", HOME)?;
+    let first = Operator::start(cluster, "one", HOME).await?;
     leads(cluster, &leases, "one").await?;
-    let _second = Operator::start("two", HOME)?;
+    let _second = Operator::start(cluster, "two", HOME).await?;
     let replicas = makes_all(cluster, &client).await?;
     first.kill()?;
     leads(cluster, &leases, "two").await?;
