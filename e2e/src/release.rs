@@ -11,10 +11,12 @@ pub const HOME: &str = "syncmesh-system";
 /// The chart.
 const CHART: &str = "charts/syncmesh";
 
-/// Installs the chart and waits until its own objects are ready. The result is what Helm prints, notes included.
+/// Installs the chart and waits until its own objects are ready and the mesh is there. The result is what Helm prints, notes included.
 pub fn install(flags: &[&str]) -> Outcome<String> {
     let fixed = ["install", RELEASE, CHART, "--namespace", HOME, "--create-namespace", "--wait", "--timeout", "120s"];
-    run("helm", [&fixed[..], flags].concat())
+    let notes = run("helm", [&fixed[..], flags].concat())?;
+    kubectl("wait smesh/default --for=create --timeout=60s")?;
+    Ok(notes)
 }
 
 /// Upgrades it with these flags, its other values as they were.
