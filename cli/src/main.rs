@@ -6,6 +6,7 @@
 mod diff;
 mod failure;
 mod files;
+mod forget;
 mod orphans;
 mod pause;
 mod questions;
@@ -61,6 +62,8 @@ enum Command {
     /// See directories that belong to no volume, and make volumes of them
     #[command(subcommand)]
     Orphans(orphans::Orphans),
+    /// Give up a machine that went with files which no other node has
+    ForgetNode(forget::Arguments),
     /// Collect objects, events and logs for whoever helps
     Report(report::Arguments),
     /// Print a completion script
@@ -99,6 +102,7 @@ async fn run(arguments: &Arguments) -> Outcome<()> {
         Command::Restore(arguments) => files::restore(&session, arguments).await,
         Command::Diff(arguments) => diff::main(&session, arguments, output).await,
         Command::Orphans(command) => orphans::main(&session, command, output).await,
+        Command::ForgetNode(arguments) => forget::main(&session, arguments).await,
         Command::Report(arguments) => report::main(&session, arguments).await,
         // It was answered above, without a cluster.
         Command::Completion { .. } => Ok(()),
@@ -134,6 +138,7 @@ mod tests {
             "x diff worker-1 worker-2 --volume docs",
             "x orphans list -o yaml",
             "x orphans adopt 123 --volume docs",
+            "x forget-node worker-1 --yes",
             "x report --to there",
             "x completion bash",
         ] {
