@@ -19,6 +19,14 @@ impl Failure {
     pub fn to<E: fmt::Display>(what: impl fmt::Display) -> impl FnOnce(E) -> Self {
         move |reason| Self(format!("could not {what}: {reason}"))
     }
+
+    /// The same for a call of the API server, which has a sentence of its own for people.
+    pub fn call(what: impl fmt::Display) -> impl FnOnce(kube::Error) -> Self {
+        move |reason| match reason {
+            kube::Error::Api(refusal) => Self(format!("could not {what}: {}", refusal.message)),
+            reason => Self(format!("could not {what}: {reason}")),
+        }
+    }
 }
 
 impl fmt::Display for Failure {

@@ -62,7 +62,7 @@ enum Command {
     /// See directories that belong to no volume, and make volumes of them
     #[command(subcommand)]
     Orphans(orphans::Orphans),
-    /// Give up the files that only a lost node had
+    /// Give up a machine that went with files which no other node has
     ForgetNode(forget::Arguments),
     /// Collect objects, events and logs for whoever helps
     Report(report::Arguments),
@@ -138,7 +138,7 @@ mod tests {
             "x diff worker-1 worker-2 --volume docs",
             "x orphans list -o yaml",
             "x orphans adopt 123 --volume docs",
-            "x forget-node worker-1 --mesh default",
+            "x forget-node worker-1 --yes",
             "x report --to there",
             "x completion bash",
         ] {

@@ -50,7 +50,7 @@ pub async fn main(session: &Session, command: &Orphans, output: Output) -> Outco
 
 async fn list(session: &Session, output: Output) -> Outcome<()> {
     let replicas: Api<SyncReplica> = Api::all(session.client.clone());
-    let replicas = replicas.list(&ListParams::default()).await.map_err(Failure::to("list replicas"))?.items;
+    let replicas = replicas.list(&ListParams::default()).await.map_err(Failure::call("list replicas"))?.items;
     let of_replica = |replica: &SyncReplica| {
         let orphans = replica.status.clone().unwrap_or_default().orphans;
         let found = |orphan: syncmesh_crds::replica::Orphan| Found {
@@ -91,7 +91,7 @@ async fn adopt(session: &Session, id: &str, name: &str, mesh: &str) -> Outcome<(
             "volume {name} is there already: delete it first, its files become an orphan then, or choose another name"
         ))),
         made => {
-            made.map_err(Failure::to(format!("make volume {name}")))?;
+            made.map_err(Failure::call(format!("make volume {name}")))?;
             print(&format!("volume {name} has the directories {id} now; see `kubectl get svol {name} -o wide`\n"))
         }
     }

@@ -23,6 +23,6 @@ pub async fn main(session: &Session, arguments: &Arguments, paused: bool) -> Out
     volumes
         .patch(&name, &PatchParams::default(), &patch)
         .await
-        .map_err(Failure::to(format!("change volume {name}")))?;
+        .map_err(Failure::call(format!("change volume {name}")))?;
     print(&format!("{name} {}\n", if paused { "is to stand still" } else { "is to go on" }))
 }

@@ -79,7 +79,7 @@ pub async fn holds(session: &Session, command: &Holds, output: Output) -> Outcom
 
 async fn open(session: &Session, about: Question, volume: Option<&str>) -> Outcome<Vec<SyncConflict>> {
     let questions: Api<SyncConflict> = session.here();
-    let mut all = questions.list(&ListParams::default()).await.map_err(Failure::to("list conflicts"))?.items;
+    let mut all = questions.list(&ListParams::default()).await.map_err(Failure::call("list conflicts"))?.items;
     all.retain(|one| one.spec.r#type == about && volume.is_none_or(|volume| one.spec.volume == volume));
     for one in &mut all {
         one.metadata.managed_fields = None;
@@ -119,7 +119,7 @@ fn hold(question: &SyncConflict) -> Vec<String> {
 
 async fn answer(session: &Session, name: &str, about: Question, action: &str, pattern: Option<&str>) -> Outcome<()> {
     let questions: Api<SyncConflict> = session.here();
-    let question = questions.get(name).await.map_err(Failure::to(format!("read {}/{name}", session.namespace)))?;
+    let question = questions.get(name).await.map_err(Failure::call(format!("read {}/{name}", session.namespace)))?;
     if question.spec.r#type != about {
         let right = match question.spec.r#type {
             Question::Contents => "`kubectl syncmesh conflicts resolve`",
@@ -132,7 +132,7 @@ async fn answer(session: &Session, name: &str, about: Question, action: &str, pa
         resolution["pattern"] = pattern.into();
     }
     let patch = Patch::Merge(json!({ "spec": { "resolution": resolution } }));
-    questions.patch(name, &PatchParams::default(), &patch).await.map_err(Failure::to(format!("answer {name}")))?;
+    questions.patch(name, &PatchParams::default(), &patch).await.map_err(Failure::call(format!("answer {name}")))?;
     print(&format!(
         "{name} is answered: {action}. It is gone once that is carried out: `kubectl wait --for=delete sconf/{name}`\n"
     ))

@@ -72,9 +72,9 @@ impl Session {
     pub async fn volume(&self, name: Option<&str>) -> Outcome<SyncVolume> {
         let volumes: Api<SyncVolume> = self.here();
         if let Some(name) = name {
-            return volumes.get(name).await.map_err(Failure::to(format!("read volume {}/{name}", self.namespace)));
+            return volumes.get(name).await.map_err(Failure::call(format!("read volume {}/{name}", self.namespace)));
         }
-        let mut all = volumes.list(&ListParams::default()).await.map_err(Failure::to("list volumes"))?.items;
+        let mut all = volumes.list(&ListParams::default()).await.map_err(Failure::call("list volumes"))?.items;
         match (all.pop(), all.is_empty()) {
             (Some(volume), true) => Ok(volume),
             (None, _) => {
@@ -91,7 +91,7 @@ impl Session {
         let pods: Api<Pod> = Api::all(self.client.clone());
         let which =
             ListParams::default().labels(&format!("app.kubernetes.io/name=syncmesh-agent,syncmesh.io/mesh={mesh}"));
-        let listed = pods.list(&which).await.map_err(Failure::to(format!("list the agents of mesh {mesh}")))?;
+        let listed = pods.list(&which).await.map_err(Failure::call(format!("list the agents of mesh {mesh}")))?;
         let is_running = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
         let agent = |pod: Pod| {
             let node = pod.spec.as_ref()?.node_name.clone()?;

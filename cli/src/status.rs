@@ -25,7 +25,7 @@ pub async fn main(session: &Session, arguments: &Arguments, output: Output) -> O
         Some(name) => vec![session.volume(Some(name)).await?],
         None => {
             let volumes: Api<SyncVolume> = session.here();
-            volumes.list(&ListParams::default()).await.map_err(Failure::to("list volumes"))?.items
+            volumes.list(&ListParams::default()).await.map_err(Failure::call("list volumes"))?.items
         }
     };
     if arguments.live { live(session, &volumes, output).await } else { stored(session, &volumes, output).await }
@@ -33,7 +33,7 @@ pub async fn main(session: &Session, arguments: &Arguments, output: Output) -> O
 
 async fn stored(session: &Session, volumes: &[SyncVolume], output: Output) -> Outcome<()> {
     let replicas: Api<SyncReplica> = session.here();
-    let replicas = replicas.list(&ListParams::default()).await.map_err(Failure::to("list replicas"))?.items;
+    let replicas = replicas.list(&ListParams::default()).await.map_err(Failure::call("list replicas"))?.items;
     let mut found = Vec::new();
     let mut rows = Vec::new();
     for volume in volumes {

@@ -43,7 +43,7 @@ pub async fn main(session: &Session, arguments: &Arguments) -> Outcome<()> {
     match tokio::time::timeout(Duration::from_secs(arguments.timeout), seen).await {
         Ok(seen) => seen.map(drop).map_err(Failure::to(format!("watch volume {name}")))?,
         Err(_) => {
-            let now = volumes.get(&name).await.map_err(Failure::to(format!("read volume {name}")))?;
+            let now = volumes.get(&name).await.map_err(Failure::call(format!("read volume {name}")))?;
             let status = now.status.unwrap_or_default();
             return Err(Failure::new(format!(
                 "{name} was not {} within {} s: it is {}; {}",
@@ -63,7 +63,7 @@ async fn set_barrier(volumes: &Api<SyncVolume>, name: &str) -> Outcome<String> {
     let token = format!("{}-{}", now.as_micros(), std::process::id());
     let patch = Patch::Merge(json!({ "metadata": { "annotations": { BARRIER: token } } }));
     let set = volumes.patch(name, &PatchParams::default(), &patch).await;
-    set.map(|_| token).map_err(Failure::to(format!("annotate volume {name}")))
+    set.map(|_| token).map_err(Failure::call(format!("annotate volume {name}")))
 }
 
 fn holds(volume: &SyncVolume, token: Option<&str>) -> bool {

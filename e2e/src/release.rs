@@ -11,16 +11,34 @@ pub const HOME: &str = "syncmesh-system";
 /// The chart.
 const CHART: &str = "charts/syncmesh";
 
-/// Installs the chart and waits until its own objects are ready. The result is what Helm prints, notes included.
+/// Installs the chart and waits until its own objects are ready and the mesh is there. The result is what Helm prints, notes included.
 pub fn install(flags: &[&str]) -> Outcome<String> {
     let fixed = ["install", RELEASE, CHART, "--namespace", HOME, "--create-namespace", "--wait", "--timeout", "120s"];
-    run("helm", [&fixed[..], flags].concat())
+    let notes = run("helm", [&fixed[..], flags].concat())?;
+    kubectl("wait smesh/default --for=create --timeout=60s")?;
+    Ok(notes)
 }
 
 /// Upgrades it with these flags, its other values as they were.
 pub fn upgrade(flags: &[&str]) -> Outcome<String> {
     let fixed = ["upgrade", RELEASE, CHART, "--namespace", HOME, "--reuse-values", "--wait", "--timeout", "120s"];
     run("helm", [&fixed[..], flags].concat())
+}
+
+/// Runs the chart's own test. The result is what its pods said.
+pub fn test() -> Outcome<String> {
+    run("helm", ["test", RELEASE, "--namespace", HOME, "--timeout", "180s"])
+}
+
+/// Fails when operators or agents were refused something: their roles are all that they use, and no less.
+pub fn nobody_lacked_a_right() -> Outcome<()> {
+    for who in ["syncmesh-operator", "syncmesh-agent"] {
+        let log = kubectl(&format!("logs -n {HOME} -l app.kubernetes.io/name={who} --tail=-1 --prefix"))?;
+        if let Some(line) = log.lines().find(|line| line.contains("is forbidden: User")) {
+            return Err(Failure::new(format!("{who} lacks a right: {line}")));
+        }
+    }
+    Ok(())
 }
 
 /// Uninstalls it as people do.

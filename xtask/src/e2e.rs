@@ -1,7 +1,7 @@
 //! `cargo xtask e2e`: the end-to-end stories' binary, in release, with the same flags.
 
 use crate::failure::{Failure, Outcome};
-use crate::repository;
+use crate::{image, repository};
 use clap::Args;
 use std::process::Command;
 
@@ -14,19 +14,14 @@ pub struct Options {
     flags: Vec<String>,
 }
 
+/// What stories run: the image's binaries, and those that they find beside their own. Built as the image's are, and all together, so that
+/// what they share is built once.
+const PACKAGES: [&str; 4] = ["syncmesh-agent", "syncmesh-operator", "syncmesh-cli", "syncmesh-e2e"];
+
 /// Tells the stories; their words go through.
 pub fn run(options: &Options) -> Outcome<()> {
-    // Stories start the operator and kubectl's plugin from beside their own binary.
-    let mut programs = repository::cargo();
-    programs.args(["build", "--quiet", "--release", "-p", "syncmesh-operator", "-p", "syncmesh-cli"]);
-    run_to_its_end(programs)?;
-    let mut command = repository::cargo();
-    command.args(["run", "--quiet", "--release", "-p", "syncmesh-e2e", "--"]).args(&options.flags);
-    run_to_its_end(command)
-}
-
-fn run_to_its_end(mut command: Command) -> Outcome<()> {
-    let status = command.status().map_err(|reason| Failure::new(format!("could not run cargo: {reason}")))?;
-    // It has said itself what failed.
-    if status.success() { Ok(()) } else { Err(Failure::reported()) }
+    let stories = image::build(&PACKAGES)?.join("syncmesh-e2e");
+    let status = Command::new(&stories).args(&options.flags).current_dir(repository::root()).status();
+    // They have said themselves what failed.
+    if status.map_err(Failure::io("run", &stories))?.success() { Ok(()) } else { Err(Failure::reported()) }
 }

@@ -4,7 +4,7 @@ use crate::failure::{Failure, Outcome};
 use crate::repository;
 use clap::Args;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What the image has.
@@ -20,20 +20,12 @@ pub struct Options {
 
 /// Builds the binaries and packs them.
 pub fn run(options: &Options) -> Outcome<()> {
-    let target = host()?;
-    let mut build = repository::cargo();
-    build.args(["build", "--quiet", "--release", "--target", &target]);
-    for binary in BINARIES {
-        build.args(["-p", binary]);
-    }
-    // Static, since the image has nothing else. With --target, build scripts and derive macros stay as they are.
-    build.env("RUSTFLAGS", "-C target-feature=+crt-static");
-    finish(&mut build)?;
+    let built_in = build(&BINARIES)?;
     let root = repository::root();
     let folder = root.join("target/image");
     fs::create_dir_all(&folder).map_err(Failure::io("make", &folder))?;
     for binary in BINARIES {
-        let built = root.join("target").join(&target).join("release").join(binary);
+        let built = built_in.join(binary);
         // Two thirds of it are for debuggers. Every linker's package has this program.
         let mut strip = Command::new("strip");
         finish(strip.arg("--strip-debug").arg("-o").arg(folder.join(binary)).arg(&built))?;
@@ -41,6 +33,19 @@ pub fn run(options: &Options) -> Outcome<()> {
     pack(&root, &folder, &options.tag)?;
     println!("{}", options.tag);
     Ok(())
+}
+
+/// Builds packages in release, without shared libraries, and gives the folder of their binaries.
+pub fn build(packages: &[&str]) -> Outcome<PathBuf> {
+    let target = host()?;
+    let mut build = repository::cargo();
+    build.args(["build", "--quiet", "--release", "--target", &target]);
+    for package in packages {
+        build.args(["-p", package]);
+    }
+    // With --target, build scripts and derive macros, which can't be static, stay as they are.
+    finish(build.env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
+    Ok(repository::root().join("target").join(target).join("release"))
 }
 
 /// A context with the binaries alone: the whole repository needn't be sent to the engine.

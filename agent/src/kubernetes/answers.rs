@@ -185,11 +185,11 @@ fn id(parts: &[&str]) -> String {
     hasher.finalize().to_hex()[..32].to_owned()
 }
 
-/// A file's name for an object: percent-escaped where it has anything but what names usually have, and cut.
+/// A file's name for an object: percent-escaped where it has anything but what names usually have, and cut. The schema takes no blanks.
 fn escaped(name: &str) -> String {
     let mut text = String::new();
     for byte in name.bytes() {
-        let plain = byte.is_ascii_alphanumeric() || b"-._~/ ()+,@=".contains(&byte);
+        let plain = byte.is_ascii_alphanumeric() || b"-._~/()+,@=".contains(&byte);
         if text.len() + 3 > limits::FILE as usize {
             break;
         }
@@ -235,7 +235,7 @@ mod tests {
         other.list_conflicts(vec![conflict("d/ä", vec![b, a])]);
         assert_eq!(one.conflicts[0].id, other.conflicts[0].id);
         let contents = &one.conflicts[0].contents;
-        assert_eq!((contents.path.as_str(), contents.copy.as_deref()), ("d/%C3%A4", Some("%C3%A4 (conflict)")));
+        assert_eq!((contents.path.as_str(), contents.copy.as_deref()), ("d/%C3%A4", Some("%C3%A4%20(conflict)")));
         assert_eq!((contents.winner.node.as_str(), contents.since.clone()), ("a", at(3)));
     }
 

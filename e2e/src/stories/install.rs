@@ -27,6 +27,7 @@ pub async fn tell(cluster: &Cluster) -> Outcome<()> {
     installs(cluster).await?;
     cluster.open_namespace(WEB).await?;
     guards(cluster).await?;
+    works()?;
     upgrades(cluster).await?;
     uninstalls(cluster).await?;
     cluster.close_namespace(WEB).await?;
@@ -69,6 +70,15 @@ async fn installs(cluster: &Cluster) -> Outcome<()> {
     } else {
         Err(Failure::new(format!("the DaemonSet wants {scheduled} agents, and the mesh says {counted}")))
     }
+}
+
+/// The chart's own test passes, and nobody lacked a right meanwhile.
+fn works() -> Outcome<()> {
+    kubectl("wait smesh/default --for=condition=Ready --timeout=120s")?;
+    let start = Instant::now();
+    release::test()?;
+    println!("helm test passed in {:.1} s", start.elapsed().as_secs_f64());
+    release::nobody_lacked_a_right()
 }
 
 /// What each admission policy refuses, and what it lets pass.
