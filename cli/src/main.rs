@@ -3,6 +3,9 @@
 //! What a namespace's user does is a change of an object, and works with `kubectl` alone. `status --live`, `versions`, `restore` and
 //! `diff` ask agents through `kubectl exec`, which is an administrator's right.
 
+// It waits for the real world.
+#![allow(clippy::disallowed_types)]
+
 mod diff;
 mod failure;
 mod files;
