@@ -18,8 +18,6 @@ pub mod wait;
 mod watchdog;
 
 use crate::kubernetes::Cluster;
-use crate::run::CurrentIdentity;
-use crate::threads;
 use limits::{RESTART, SOUND};
 use question::Loop;
 use stamp::Stamps;
@@ -31,6 +29,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use syncmesh_config::{Config, IdentityFiles, NodeName};
+use syncmesh_engine::run::CurrentIdentity;
+use syncmesh_engine::threads;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::error;

@@ -1,57 +1,7 @@
-//! The agent: a library, so that the simulator runs the same code, and a thin binary.
-//!
-//! One change's way, from a write to its replicas, in the order of the modules: `watch`, [`scan`], [`hash`], `record`,
-//! [`announce`], `decide` in `syncmesh-core`, [`fetch`], [`stage`], [`publish`], `acknowledge`.
+//! The agent around its engine (`syncmesh-engine`): command line, control thread, and the cluster that it is a part of. A library, so that
+//! its parts can be tested, and a thin binary.
 
-pub mod acknowledge;
-pub mod announce;
-pub mod ask;
-pub mod ca;
 pub mod cli;
-pub mod compare;
-pub mod conflicts;
-pub mod connection;
-pub mod contents;
 pub mod control;
-pub mod epoch;
-pub mod fetch;
-pub mod follow;
-pub mod forget;
-pub mod guard;
-pub mod hash;
-pub mod history;
-pub mod identity;
-pub mod inquiry;
-pub mod job;
-pub mod journal;
 pub mod kubernetes;
-pub mod limits;
-pub mod linger;
-pub mod link;
 pub mod logging;
-pub mod moved;
-pub mod node;
-pub mod plan;
-pub mod publish;
-pub mod record;
-pub mod recover;
-pub mod registry;
-pub mod reuse;
-pub mod run;
-pub mod scan;
-pub mod second_names;
-pub mod session;
-pub mod settings;
-pub mod space;
-pub mod stage;
-pub mod start;
-pub mod store;
-pub mod suspect;
-pub mod threads;
-pub mod tls;
-pub mod unsynced;
-pub mod verify;
-pub mod versions;
-pub mod volume;
-pub mod watch;
-pub mod worst;

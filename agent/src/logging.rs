@@ -6,7 +6,7 @@ use syncmesh_config::{Log, LogFormat};
 use tracing_subscriber::EnvFilter;
 
 /// Overrides the configured level, also by module, as `RUST_LOG` does elsewhere: `debug`, or
-/// `info,syncmesh_agent::publish=trace`.
+/// `info,syncmesh_engine::publish=trace`.
 pub const OVERRIDE: &str = "SYNCMESH_LOG";
 
 type Set = Box<dyn Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send + Sync>;
@@ -59,7 +59,7 @@ fn filter(log: Log, overriding: Option<String>) -> Result<EnvFilter, String> {
     EnvFilter::builder().parse(&text).map_err(|error| {
         format!(
             "can't read {OVERRIDE}={text:?}: {error}; write a level like \"debug\", or \
-             \"info,syncmesh_agent::publish=trace\""
+             \"info,syncmesh_engine::publish=trace\""
         )
     })
 }

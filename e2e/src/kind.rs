@@ -76,12 +76,12 @@ impl Kind {
         let address =
             kubectl(&format!("get node {other} -o jsonpath={{.status.addresses[?(@.type==\"InternalIP\")].address}}"))?;
         let rules = ["saddr", "daddr"].map(|side| {
-            format!("nft add rule inet {CUT} all ip {side} '{{ {}, {} }}' drop", pods.trim(), address.trim())
+            format!("nft add rule inet {CUT} arriving ip {side} '{{ {}, {} }}' drop", pods.trim(), address.trim())
         });
         self.on(
             node,
             &format!(
-                "nft add table inet {CUT}; nft add chain inet {CUT} all '{{ type filter hook prerouting priority -300; }}'; {}",
+                "nft add table inet {CUT}; nft add chain inet {CUT} arriving '{{ type filter hook prerouting priority -300; }}'; {}",
                 rules.join("; ")
             ),
         )?;

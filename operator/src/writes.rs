@@ -212,8 +212,11 @@ impl Writes {
         let patch = serde_json::from_value(Value::Array(all));
         let patch = patch.map_err(kube::Error::SerdeError).map_err(Error::call(what.clone()))?;
         let by = PatchParams { field_manager: Some(manager.as_str().into()), ..PatchParams::default() };
-        let api = self.writing(object);
-        api.patch(&object.name_any(), &by, &Patch::Json::<()>(patch)).await.map(drop).map_err(Error::call(what))
+        match self.writing(object).patch(&object.name_any(), &by, &Patch::Json::<()>(patch)).await {
+            // What is gone needs no change: its watch comes later than its end.
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            changed => changed.map(drop).map_err(Error::call(what)),
+        }
     }
 
     /// Merges some metadata into an object that is there.

@@ -1,7 +1,7 @@
 //! The plain twin of TLS: no secrets, no entropy, the same sizes on the wire.
 
-use syncmesh_agent::node::Sessions;
-use syncmesh_agent::session::{Session, SessionError};
+use syncmesh_engine::node::Sessions;
+use syncmesh_engine::session::{Session, SessionError};
 
 const HEADER: usize = 5;
 const TAG: usize = 17;

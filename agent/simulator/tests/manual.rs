@@ -1,8 +1,8 @@
 //! Conflicts that a person decides (policy `manual`), and decisions about those that the policy has decided.
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
-use syncmesh_agent::conflicts::{Choice, Whereabouts};
 use syncmesh_core::policy::Policy;
+use syncmesh_engine::conflicts::{Choice, Whereabouts};
 use syncmesh_simulator::Cut;
 use syncmesh_simulator::ledger::Ledger;
 use syncmesh_simulator::mesh::{Mesh, Shape};

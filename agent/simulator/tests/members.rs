@@ -2,7 +2,7 @@
 //! that was deleted returns, and nothing that only they have is lost.
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
-use syncmesh_agent::guard::Verdict;
+use syncmesh_engine::guard::Verdict;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
 const SEEDS: u64 = 20;

@@ -1,7 +1,7 @@
 //! Power loss (SYNC 9): what a file system has made of the last seconds is told to nobody on suspicion.
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
-use syncmesh_agent::guard::Verdict;
+use syncmesh_engine::guard::Verdict;
 use syncmesh_io::FsError;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 

@@ -2,8 +2,8 @@
 //! because the order of steps is the seed's.
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
-use syncmesh_agent::guard::Verdict;
 use syncmesh_core::guard::Limits;
+use syncmesh_engine::guard::Verdict;
 use syncmesh_io::Owner;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 

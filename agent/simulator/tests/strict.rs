@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
 use std::collections::BTreeMap;
-use syncmesh_agent::epoch::Durability;
 use syncmesh_core::entry::Entry;
 use syncmesh_core::version::Vector;
+use syncmesh_engine::epoch::Durability;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
 const SEEDS: u64 = 200;

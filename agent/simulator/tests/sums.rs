@@ -2,8 +2,8 @@
 //! said. A clean run never finds such a difference: the end of each story asks for that.
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
-use syncmesh_agent::job::identity;
 use syncmesh_core::entry::{Body, ContentHash, Here, Row};
+use syncmesh_engine::job::identity;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 
 const SECOND: u64 = 1_000_000_000;

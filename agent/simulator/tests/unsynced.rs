@@ -2,8 +2,8 @@
 //! and nothing that was torn is told.
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
-use syncmesh_agent::epoch::Durability;
-use syncmesh_agent::guard::Verdict;
+use syncmesh_engine::epoch::Durability;
+use syncmesh_engine::guard::Verdict;
 use syncmesh_io::FsError;
 use syncmesh_simulator::mesh::{Mesh, Shape};
 

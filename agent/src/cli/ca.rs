@@ -1,11 +1,11 @@
 //! `ca create`, `ca issue`.
 
 use super::{Failure, print};
-use crate::ca;
-use crate::control::process::unix_now;
 use clap::Subcommand;
 use std::path::PathBuf;
 use syncmesh_config::NodeName;
+use syncmesh_engine::ca;
+use syncmesh_engine::wall::unix_now;
 
 const CREATE: &str = "\
 Example:

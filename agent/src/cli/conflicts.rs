@@ -5,13 +5,13 @@ use super::status::Output;
 use super::table::{bytes, clean, span, table};
 use super::versions::named;
 use super::{Failure, Which, print};
-use crate::ask::Resolve as Order;
-use crate::conflicts::{Choice, Conflicts, Resolved, Whereabouts};
 use crate::control::admin::Request;
-use crate::control::process::unix_now;
 use std::path::PathBuf;
 use std::time::Duration;
 use syncmesh_config::VolumeName;
+use syncmesh_engine::ask::Resolve as Order;
+use syncmesh_engine::conflicts::{Choice, Conflicts, Resolved, Whereabouts};
+use syncmesh_engine::wall::unix_now;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -168,7 +168,7 @@ fn show(found: &[Conflicts], now: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conflicts::{Conflict, Rival};
+    use syncmesh_engine::conflicts::{Conflict, Rival};
 
     #[test]
     fn a_person_sees_the_versions_of_each_path_and_where_they_are() {

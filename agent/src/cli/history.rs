@@ -5,12 +5,12 @@ use super::status::Output;
 use super::table::{bytes, table};
 use super::versions::named;
 use super::{Failure, Which, print};
-use crate::ask::Past;
 use crate::control::admin::Request;
-use crate::history::{Change, State, What};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use syncmesh_config::VolumeName;
+use syncmesh_engine::ask::Past;
+use syncmesh_engine::history::{Change, State, What};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -54,7 +54,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<(), Failure> {
     let path = match &arguments.path {
         Some(path) => named(path, volume)?,
         // Not the directory that the command is called in.
-        None => crate::ask::Named { absolute: "/".into(), ..named(Path::new("."), volume)? },
+        None => syncmesh_engine::ask::Named { absolute: "/".into(), ..named(Path::new("."), volume)? },
     };
     let request = Request::History(Past { path, number: arguments.number });
     let changes: Vec<Change> = ask(&socket, &request, LIMIT).map_err(Failure::of_agent)?;

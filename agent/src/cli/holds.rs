@@ -5,9 +5,9 @@ use super::status::Output;
 use super::table::{bytes, clean, table};
 use super::{Failure, Which, print};
 use crate::control::admin::{Decided, Request};
-use crate::inquiry::{Held, Reason};
 use std::time::Duration;
 use syncmesh_config::VolumeName;
+use syncmesh_engine::inquiry::{Held, Reason};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -119,7 +119,7 @@ fn show(held: &[Held]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inquiry::{HeldPath, Reason};
+    use syncmesh_engine::inquiry::{HeldPath, Reason};
 
     #[test]
     fn a_person_sees_what_is_held_and_what_to_do() {

@@ -4,9 +4,9 @@ use super::reach::ask;
 use super::status::Output;
 use super::{Failure, Which, print};
 use crate::control::admin::Request;
-use crate::forget::Forgotten;
 use std::time::Duration;
 use syncmesh_config::NodeName;
+use syncmesh_engine::forget::Forgotten;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -2,8 +2,8 @@
 
 use super::table::{bytes, table};
 use super::{Failure, print, read_config};
-use crate::plan::{Seed, Start, VolumePlan, plan};
 use std::path::PathBuf;
+use syncmesh_engine::plan::{Seed, Start, VolumePlan, plan};
 
 const EXAMPLES: &str = "\
 Example:

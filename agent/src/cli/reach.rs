@@ -3,7 +3,6 @@
 use super::{Failure, Which, read_config};
 use crate::control::SOCKET;
 use crate::control::admin::{Refused, Request};
-use crate::node::Status;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,6 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use syncmesh_engine::node::Status;
 
 /// Longest reply that is read, in bytes: the fullest legal status has a thirtieth of it.
 const REPLY_BYTES: u64 = 16 << 20;

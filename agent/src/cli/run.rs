@@ -2,19 +2,20 @@
 
 use super::{Failure, read_config};
 use crate::control::Source;
-use crate::control::process::unix_now;
 use crate::control::question::Loop;
 use crate::control::stamp::{Stamp, Stamps};
 use crate::control::{Control, SOCKET, VERSION};
-use crate::identity::Identity;
 use crate::kubernetes::Cluster;
 use crate::kubernetes::surroundings::Surroundings;
-use crate::run::{CurrentIdentity, Unopened};
-use crate::{ask, logging, run};
+use crate::logging;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use syncmesh_config::{Config, Log, LogFormat, LogLevel};
+use syncmesh_engine::identity::Identity;
+use syncmesh_engine::run::{CurrentIdentity, Unopened};
+use syncmesh_engine::wall::unix_now;
+use syncmesh_engine::{ask, run};
 use tracing::info;
 
 const EXAMPLES: &str = "\
@@ -22,7 +23,7 @@ Examples:
   syncmesh-agent run --config /etc/syncmesh/agent.yaml
   syncmesh-agent run --config agent.yaml 2> agent.log
 
-SYNCMESH_LOG=debug, or SYNCMESH_LOG=info,syncmesh_agent::publish=trace, overrides log.level of the configuration.
+SYNCMESH_LOG=debug, or SYNCMESH_LOG=info,syncmesh_engine::publish=trace, overrides log.level of the configuration.
 SIGTERM and Ctrl-C say goodbye to peers and end the epoch; a second one ends at once. SIGHUP loads configuration and
 identity again, which is done by itself as well when their files change.
 Nothing is lost either way: the next start goes on where this one ended.";

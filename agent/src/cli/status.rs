@@ -4,10 +4,10 @@ use super::reach::ask;
 use super::table::{bytes, clean, span, table};
 use super::{Failure, Which, print};
 use crate::control::admin::Request;
-use crate::control::process::unix_now;
-use crate::node::{PeerStatus, Status, VolumeStatus};
 use clap::ValueEnum;
 use std::time::Duration;
+use syncmesh_engine::node::{PeerStatus, Status, VolumeStatus};
+use syncmesh_engine::wall::unix_now;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -146,7 +146,7 @@ fn volume(volume: &VolumeStatus, now: u64) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::control::fake::status;
-    use crate::worst::Worst;
+    use syncmesh_engine::worst::Worst;
 
     #[test]
     fn a_person_sees_peers_volumes_and_what_is_wrong() {

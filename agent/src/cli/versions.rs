@@ -4,13 +4,13 @@ use super::reach::ask;
 use super::status::Output;
 use super::table::{bytes, span, table};
 use super::{Failure, Which as Agent, print};
-use crate::ask::{Named, Restore as Order};
 use crate::control::admin::Request;
-use crate::control::process::unix_now;
-use crate::versions::{Restored, Version, Which};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use syncmesh_config::{VolumeName, parse_duration};
+use syncmesh_engine::ask::{Named, Restore as Order};
+use syncmesh_engine::versions::{Restored, Version, Which};
+use syncmesh_engine::wall::unix_now;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 

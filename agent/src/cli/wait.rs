@@ -83,7 +83,7 @@ mod tests {
         let socket = dir.path().join("admin.sock");
         await_listener(&socket, STARTING_POLL * 2);
         let path = socket.clone();
-        let starting = crate::threads::spawn("starting", move || {
+        let starting = syncmesh_engine::threads::spawn("starting", move || {
             std::thread::sleep(STARTING_POLL);
             let listener = UnixListener::bind(path).unwrap();
             listener.accept().unwrap();

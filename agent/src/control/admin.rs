@@ -18,14 +18,14 @@
 use super::limits::{ADMIN_CONNECTIONS, ADMIN_IDLE, ANSWER, HISTORY, LINE_BYTES, RESTORE, WORST};
 use super::question::Loop;
 use super::wait;
-use crate::ask::{Ask, Named, Past, Resolve, Restore};
-use crate::guard::Verdict;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use syncmesh_engine::ask::{Ask, Named, Past, Resolve, Restore};
+use syncmesh_engine::guard::Verdict;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;

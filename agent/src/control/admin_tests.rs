@@ -1,8 +1,8 @@
 use super::*;
 use crate::control::fake::{Fake, hanging, status};
-use crate::node::Status;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream as Client;
+use syncmesh_engine::node::Status;
 
 /// An admin socket that is served until the test ends.
 struct Served {
@@ -14,7 +14,7 @@ impl Served {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admin.sock");
         let (ready, is_ready) = crossbeam_channel::bounded(1);
-        crate::threads::spawn("served", move || {
+        syncmesh_engine::threads::spawn("served", move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let serving = tokio::spawn(serve(path, agent));
@@ -135,7 +135,7 @@ fn a_wait_ends_when_its_client_leaves() {
     let served = Served::new(agent);
     let mut client = served.client();
     client.write_all(b"{\"wait\":{\"volume\":null,\"timeoutMs\":600000}}\n").unwrap();
-    let crate::ask::Ask::Status(answer) = asks.recv().unwrap() else { panic!("a wait asks for the status") };
+    let syncmesh_engine::ask::Ask::Status(answer) = asks.recv().unwrap() else { panic!("a wait asks for the status") };
     drop(client);
     // The first answer fills the room; that a second is refused as having no reader says that the wait is over.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);

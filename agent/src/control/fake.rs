@@ -1,11 +1,11 @@
 //! A loop that only answers, for tests of the control thread.
 
 use super::question::Loop;
-use crate::ask::{Ask, Configured, QUEUE};
-use crate::node::{Counters, PeerStatus, Status, VolumeStatus};
-use crate::threads;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use syncmesh_engine::ask::{Ask, Configured, QUEUE};
+use syncmesh_engine::node::{Counters, PeerStatus, Status, VolumeStatus};
+use syncmesh_engine::threads;
 use syncmesh_io::Waker;
 
 /// Answers each question with what a function gives, until it is stopped.

@@ -3,7 +3,6 @@
 use super::limits::{ANSWER, HTTP_CONNECTION, HTTP_CONNECTIONS, HTTP_HEAD, HTTP_HEAD_BYTES, HTTP_HEADERS};
 use super::question::Loop;
 use super::{CurrentIdentity, metrics, process};
-use crate::node::Status;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -13,6 +12,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
+use syncmesh_engine::node::Status;
+use syncmesh_engine::wall::unix_now;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::{debug, info};
@@ -69,7 +70,7 @@ async fn reply(
                 let not_after = identity.map_or(0, |identity| identity.not_after);
                 let own = metrics::Process {
                     cpu_seconds: process::cpu_seconds(),
-                    certificate_seconds: not_after as f64 - process::unix_now() as f64,
+                    certificate_seconds: not_after as f64 - unix_now() as f64,
                 };
                 let mut response = text(StatusCode::OK, metrics::text(&status, &counters, own));
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
@@ -131,8 +132,8 @@ mod tests {
     /// Sends bytes to a served agent, gives all that comes back.
     fn exchange(agent: Loop, request: &[u8]) -> String {
         let (_dir, files, node) = issued();
-        let now = process::unix_now();
-        let identity = crate::identity::Identity::load(&files, &node, now).unwrap();
+        let now = unix_now();
+        let identity = syncmesh_engine::identity::Identity::load(&files, &node, now).unwrap();
         let identity: CurrentIdentity = Arc::new(Mutex::new(Some(Arc::new(identity))));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {

@@ -1,8 +1,8 @@
 //! What the agent says about itself, as Prometheus reads it. Names of volumes and peers are labels; names of files are
 //! never shown.
 
-use crate::node::{Counters, PeerStatus, Status, VolumeStatus};
 use prometheus::{Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
+use syncmesh_engine::node::{Counters, PeerStatus, Status, VolumeStatus};
 
 /// The type of what [`text`] gives.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;

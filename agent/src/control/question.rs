@@ -1,12 +1,12 @@
 //! Asking the loop, from the control thread: a bounded queue in, one answer out, and never a wait without an end.
 
 use super::limits::{ANSWER, ANSWER_POLL};
-use crate::ask::Ask;
-use crate::node::{Counters, Status};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use syncmesh_engine::ask::Ask;
+use syncmesh_engine::node::{Counters, Status};
 use syncmesh_io::Waker;
 use tokio::time::{Instant, sleep};
 

@@ -2,10 +2,11 @@
 
 use super::limits::{CLUSTER_WARN_DAYS, IDENTITY_POLL, IDENTITY_WARN_DAYS, IDENTITY_WARN_EVERY};
 use super::stamp::Stamp;
-use super::{Control, CurrentIdentity, Source, process};
-use crate::identity::Identity;
+use super::{Control, CurrentIdentity, Source};
 use std::sync::{Arc, PoisonError};
 use syncmesh_config::{IdentityFiles, NodeName};
+use syncmesh_engine::identity::Identity;
+use syncmesh_engine::wall::unix_now;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
@@ -79,7 +80,7 @@ impl Renewal {
             return false;
         }
         self.stamp = stamp;
-        let now = process::unix_now();
+        let now = unix_now();
         match Identity::load(&self.files, &self.node, now) {
             Ok(identity) => {
                 info!(days = identity.days_left(now), "the identity was loaded again; new sessions use it");
@@ -95,7 +96,7 @@ impl Renewal {
 
     /// Warns if the identity ends soon, and says whether it did.
     fn warn(&self) -> bool {
-        let now = process::unix_now();
+        let now = unix_now();
         let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(identity) = identity else { return false };
         let soon = identity.not_after.saturating_sub(now) < self.warn_days * 24 * 3600;
@@ -110,13 +111,13 @@ impl Renewal {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::ca;
     use std::sync::Mutex;
+    use syncmesh_engine::ca;
 
     /// A directory with an identity for node `a` of 365 days.
     pub(crate) fn issued() -> (tempfile::TempDir, IdentityFiles, NodeName) {
         let dir = tempfile::tempdir().unwrap();
-        let (node, now) = (NodeName::new("a").unwrap(), process::unix_now());
+        let (node, now) = (NodeName::new("a").unwrap(), unix_now());
         ca::create(dir.path(), now).unwrap();
         ca::issue(dir.path(), &node, dir.path(), 365, now).unwrap();
         let [ca, certificate, key] = ["ca.pem", "a.pem", "a.key"].map(|name| dir.path().join(name));
@@ -126,13 +127,13 @@ pub(crate) mod tests {
     fn replace(dir: &tempfile::TempDir, files: &IdentityFiles, node: &NodeName, days: u32) {
         std::fs::remove_file(&files.certificate).unwrap();
         std::fs::remove_file(&files.key).unwrap();
-        ca::issue(dir.path(), node, dir.path(), days, process::unix_now()).unwrap();
+        ca::issue(dir.path(), node, dir.path(), days, unix_now()).unwrap();
     }
 
     #[test]
     fn a_valid_identity_takes_the_old_ones_place_and_an_invalid_one_doesnt() {
         let (dir, files, node) = issued();
-        let now = process::unix_now();
+        let now = unix_now();
         let first = Arc::new(Identity::load(&files, &node, now).unwrap());
         let identity: CurrentIdentity = Arc::new(Mutex::new(Some(first.clone())));
         let current = || identity.lock().unwrap().clone().unwrap();

@@ -2,8 +2,8 @@
 
 use super::limits::{WAIT, WAIT_FIRST, WAIT_POLL};
 use super::question::{Loop, NoAnswer};
-use crate::node::{Status, VolumeStatus};
 use std::time::Duration;
+use syncmesh_engine::node::{Status, VolumeStatus};
 use tokio::time::{Instant, sleep};
 
 /// Waits until the volume, or every volume, is in sync. One look suffices, because nothing escapes it: what was written

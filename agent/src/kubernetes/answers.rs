@@ -1,10 +1,6 @@
 //! What waits for a person: as a replica's status lists it, and what becomes of the answers.
 
-use crate::ask::{Ask, Named, Resolve};
-use crate::conflicts::{Choice, Conflict, Conflicts, Whereabouts};
 use crate::control::question::Loop;
-use crate::guard::Verdict;
-use crate::inquiry::Held;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -14,6 +10,10 @@ use std::time::Duration;
 use syncmesh_crds::conflict::{Action, Contents, Deletions, Resolution, Version};
 use syncmesh_crds::limits;
 use syncmesh_crds::replica::{Decision, Hold, OpenConflict, Refused};
+use syncmesh_engine::ask::{Ask, Named, Resolve};
+use syncmesh_engine::conflicts::{Choice, Conflict, Conflicts, Whereabouts};
+use syncmesh_engine::guard::Verdict;
+use syncmesh_engine::inquiry::Held;
 
 /// How long the loop may take for a list, or for carrying out a decision.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -151,7 +151,7 @@ async fn decide(agent: &Loop, volume: &str, how: &Resolution) -> Result<(), Stri
 /// A conflict as people are asked about it: who has the name, and the first of those who haven't.
 fn open(conflict: &Conflict) -> Option<OpenConflict> {
     let [winner, loser, ..] = conflict.versions.as_slice() else { return None };
-    let version = |rival: &crate::conflicts::Rival| Version {
+    let version = |rival: &syncmesh_engine::conflicts::Rival| Version {
         node: rival.node.clone(),
         modified: at(i64::try_from(rival.written / 1_000).unwrap_or(0)),
         bytes: rival.size,
@@ -185,11 +185,11 @@ fn id(parts: &[&str]) -> String {
     hasher.finalize().to_hex()[..32].to_owned()
 }
 
-/// A file's name for an object: percent-escaped where it has anything but what names usually have, and cut.
+/// A file's name for an object: percent-escaped where it has anything but what names usually have, and cut. The schema takes no blanks.
 fn escaped(name: &str) -> String {
     let mut text = String::new();
     for byte in name.bytes() {
-        let plain = byte.is_ascii_alphanumeric() || b"-._~/ ()+,@=".contains(&byte);
+        let plain = byte.is_ascii_alphanumeric() || b"-._~/()+,@=".contains(&byte);
         if text.len() + 3 > limits::FILE as usize {
             break;
         }
@@ -214,8 +214,8 @@ pub(super) fn at(seconds: i64) -> Time {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conflicts::Rival;
-    use crate::inquiry::{HeldPath, Reason};
+    use syncmesh_engine::conflicts::Rival;
+    use syncmesh_engine::inquiry::{HeldPath, Reason};
 
     fn rival(node: &str, written: u64, contents: &str, place: Whereabouts) -> Rival {
         Rival { node: node.into(), written, size: 5, contents: contents.into(), place }
@@ -235,7 +235,7 @@ mod tests {
         other.list_conflicts(vec![conflict("d/ä", vec![b, a])]);
         assert_eq!(one.conflicts[0].id, other.conflicts[0].id);
         let contents = &one.conflicts[0].contents;
-        assert_eq!((contents.path.as_str(), contents.copy.as_deref()), ("d/%C3%A4", Some("%C3%A4 (conflict)")));
+        assert_eq!((contents.path.as_str(), contents.copy.as_deref()), ("d/%C3%A4", Some("%C3%A4%20(conflict)")));
         assert_eq!((contents.winner.node.as_str(), contents.since.clone()), ("a", at(3)));
     }
 

@@ -3,8 +3,6 @@
 
 use super::directories::replace;
 use super::surroundings::Surroundings;
-use crate::control::process::unix_now;
-use crate::identity::Identity;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
 use kube::api::PostParams;
 use kube::core::ObjectMeta;
@@ -15,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use syncmesh_config::{IdentityFiles, NodeName};
 use syncmesh_core::backoff::backoff;
+use syncmesh_engine::identity::Identity;
+use syncmesh_engine::wall::unix_now;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};

@@ -8,12 +8,8 @@ use super::directories::{Orphan, Storage};
 use super::last::Said;
 use super::status::{self, Known, News, news};
 use super::surroundings::Surroundings;
-use crate::ask::{Ask, Configured};
-use crate::control::process::unix_now;
 use crate::control::question::Loop;
 use crate::control::{Supervised, part};
-use crate::node::{Status, VolumeStatus};
-use crate::run::CurrentIdentity;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Patch, PatchParams};
@@ -30,6 +26,10 @@ use std::time::Duration;
 use syncmesh_config::{Config, Volume};
 use syncmesh_crds::SyncReplica;
 use syncmesh_crds::replica::{Data, Desired, SyncReplicaStatus};
+use syncmesh_engine::ask::{Ask, Configured};
+use syncmesh_engine::node::{Status, VolumeStatus};
+use syncmesh_engine::run::CurrentIdentity;
+use syncmesh_engine::wall::unix_now;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
@@ -74,6 +74,8 @@ struct Memory {
     listed: Option<(u64, u64, Instant)>,
     /// What was written last, and when.
     written: Option<(SyncReplicaStatus, Instant)>,
+    /// When a write failed, since the last that didn't.
+    failed: Option<Instant>,
     /// Its files were deleted, as ordered.
     removed: bool,
 }
@@ -364,7 +366,7 @@ impl Memory {
             News::Transition => true,
             News::Figures => self.written.as_ref().is_none_or(|(_, when)| when.elapsed() >= FIGURES),
         };
-        if !due {
+        if !due || self.failed.is_some_and(|when| when.elapsed() < FIGURES) {
             return;
         }
         let (name, namespace) = (replica.name_any(), replica.namespace().unwrap_or_default());
@@ -377,14 +379,16 @@ impl Memory {
         });
         let by = PatchParams::apply(MANAGER).force();
         match api.patch_status(&name, &by, &Patch::Apply(&patch)).await {
-            Ok(_) => self.written = Some((after, Instant::now())),
+            Ok(_) => (self.written, self.failed) = (Some((after, Instant::now())), None),
             // It has gone: the watch tells the same.
             Err(kube::Error::Api(refusal)) if matches!(refusal.code, 404 | 409) => {}
             Err(why) => {
+                let why = match why {
+                    kube::Error::Api(refusal) => refusal.message.clone(),
+                    other => other.to_string(),
+                };
                 warn!(replica = %format!("{namespace}/{name}"), %why, "how it is can't be told to the API server");
-                // Not at each look.
-                let status = before.cloned().unwrap_or_default();
-                self.written = Some((status, Instant::now()));
+                self.failed = Some(Instant::now());
             }
         }
     }

@@ -3,7 +3,6 @@
 use super::answers::{Questions, at, cut};
 use super::configuration::not_enforced;
 use super::directories::Orphan as Directory;
-use crate::node::{Status, VolumeStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::time::Duration as Span;
 use syncmesh_crds::SyncReplica;
@@ -12,6 +11,7 @@ use syncmesh_crds::limits;
 use syncmesh_crds::replica::{Data, Orphan, SyncReplicaStatus};
 use syncmesh_crds::state::State;
 use syncmesh_crds::units::{Duration, Percent};
+use syncmesh_engine::node::{Status, VolumeStatus};
 
 /// What is known of a replica.
 pub struct Known<'a> {
@@ -364,7 +364,7 @@ pub(super) mod tests {
         assert_eq!(condition(&status, "Accepted"), Holds::False);
         let mut node = node(true);
         node.volumes.clear();
-        node.left_out = vec![crate::node::LeftOut { name: "id".into(), why: "its disk is away".into() }];
+        node.left_out = vec![syncmesh_engine::node::LeftOut { name: "id".into(), why: "its disk is away".into() }];
         let status = status_of(&replica(&["a"]), &Ok(Data::Ready), Some(&node));
         assert_eq!((status.state, status.message.as_deref()), (Some(State::Failed), Some("its disk is away")));
     }

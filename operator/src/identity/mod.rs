@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub(crate) mod reconcile;
+pub mod refusal;
 pub mod roots;
 pub mod rotation;
 pub mod verdict;

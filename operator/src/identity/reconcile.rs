@@ -1,8 +1,9 @@
 //! Answers agents' requests for certificates.
 
 use super::authority::Leaf;
+use super::refusal::Refusal;
 use super::roots::Roots;
-use super::verdict::{Accepted, Refusal, World, controller, is_ours, requester, verdict};
+use super::verdict::{Accepted, World, controller, is_ours, requester, verdict};
 use crate::error::Error;
 use crate::names;
 use crate::operator::{Operator, now};

@@ -1,18 +1,15 @@
 //! Whether an agent gets the certificate that it asks for.
 
+use super::refusal::{Refusal, USAGES, account};
 use super::{LEAF_LIFE, SIGNER};
-use crate::mesh::desired::ACCOUNT;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use rcgen::{CertificateSigningRequestParams, PublicKey, SanType};
-use std::fmt;
 use std::time::Duration;
 use syncmesh_crds::SyncMesh;
 
-/// What every request says that it is for: agents open and accept connections.
-const USAGES: [&str; 3] = ["client auth", "digital signature", "server auth"];
 /// What the API server stamps into a request whose token is bound to a pod.
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
@@ -53,136 +50,6 @@ pub struct Accepted {
     pub key: PublicKey,
     /// How long it holds.
     pub life: Duration,
-}
-
-/// Why a request is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Somebody else than an agent asks.
-    Account {
-        /// Who.
-        found: String,
-        /// Who should.
-        home: String,
-    },
-    /// The token isn't bound to a pod, or the API server doesn't say to which.
-    Unbound {
-        /// What is missing.
-        missing: &'static str,
-    },
-    /// It is to be used for something else.
-    Usages {
-        /// For what.
-        found: Vec<String>,
-    },
-    /// It is to hold too long.
-    Life {
-        /// For how long, in seconds.
-        found: i64,
-    },
-    /// It can't be read, its signature is wrong, or it asks for what agents have no use for.
-    Unreadable {
-        /// What is wrong.
-        why: String,
-    },
-    /// It has other names than the one of its node.
-    Names {
-        /// The names.
-        found: Vec<String>,
-        /// The node.
-        node: String,
-    },
-    /// The pod isn't there.
-    NoPod {
-        /// The pod.
-        pod: String,
-    },
-    /// Another pod has its name now.
-    AnotherPod {
-        /// The pod.
-        pod: String,
-    },
-    /// The pod has ended or is being deleted.
-    DeadPod {
-        /// The pod.
-        pod: String,
-    },
-    /// The pod runs on another node than the token says.
-    AnotherNode {
-        /// The pod.
-        pod: String,
-        /// Where it runs.
-        found: String,
-    },
-    /// The pod belongs to no mesh's agents.
-    NoAgent {
-        /// The pod.
-        pod: String,
-    },
-}
-
-impl Refusal {
-    /// A condition's reason.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Account { .. } => "NotAnAgent",
-            Self::Unbound { .. } => "TokenNotBound",
-            Self::Usages { .. } => "OtherUsages",
-            Self::Life { .. } => "TooLong",
-            Self::Unreadable { .. } => "Unreadable",
-            Self::Names { .. } => "OtherNames",
-            Self::NoPod { .. } => "PodMissing",
-            Self::AnotherPod { .. } => "AnotherPod",
-            Self::DeadPod { .. } => "PodEnded",
-            Self::AnotherNode { .. } => "AnotherNode",
-            Self::NoAgent { .. } => "NoMesh",
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Account { found, home } => {
-                write!(f, "{found} asks, and only {} is given certificates: ask as that", account(home))
-            }
-            Self::Unbound { missing } => write!(
-                f,
-                "the token that was used says no {missing}: use the one that the kubelet mounts into an agent's pod"
-            ),
-            Self::Usages { found } => {
-                write!(f, "usages are {found:?}: ask for {USAGES:?}")
-            }
-            Self::Life { found } => {
-                write!(f, "it is to hold for {found} s: set expirationSeconds to {} at most", LEAF_LIFE.as_secs())
-            }
-            Self::Unreadable { why } => {
-                write!(
-                    f,
-                    "the request can't be read ({why}): send a PKCS #10 request in PEM with one DNS name and no other extensions"
-                )
-            }
-            Self::Names { found, node } => {
-                write!(f, "names in the request are {found:?}: ask for the DNS name {node} alone")
-            }
-            Self::NoPod { pod } => write!(f, "there is no pod {pod}: a pod that is there asks for itself"),
-            Self::AnotherPod { pod } => {
-                write!(f, "pod {pod} has another uid than the token that was used: a pod that is there asks for itself")
-            }
-            Self::DeadPod { pod } => {
-                write!(f, "pod {pod} has ended or is ending: the one that follows asks for itself")
-            }
-            Self::AnotherNode { pod, found } => {
-                write!(f, "pod {pod} runs on {found}, and the token that was used is for another node")
-            }
-            Self::NoAgent { pod } => {
-                write!(
-                    f,
-                    "pod {pod} is controlled by no DaemonSet of a SyncMesh that is there: only agents are given certificates"
-                )
-            }
-        }
-    }
 }
 
 /// Whether a request is accepted, and what is signed then. What isn't said here isn't in the certificate.
@@ -239,10 +106,6 @@ pub fn controller(pod: &Pod) -> Option<&OwnerReference> {
 /// Whether it is for our signer.
 pub fn is_ours(request: &CertificateSigningRequest) -> bool {
     request.spec.signer_name == SIGNER
-}
-
-fn account(home: &str) -> String {
-    format!("system:serviceaccount:{home}:{ACCOUNT}")
 }
 
 /// Labels are what anybody writes who may make a DaemonSet here; its name is what the operator gives it.

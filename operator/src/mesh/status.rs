@@ -1,10 +1,12 @@
 //! How a mesh is.
 
 use crate::conditions::{self, Finding};
+use crate::labels::FORGET_NODE;
 use crate::mesh::authority::Standing;
 use crate::mesh::members::{members, wanted};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use syncmesh_crds::condition::Holds;
@@ -42,17 +44,13 @@ pub fn status(world: &World<'_>) -> SyncMeshStatus {
     let wanted: BTreeSet<&str> = wanted(world).into_keys().collect();
     let is_ready = |member: &&MeshMember| member.state == MemberState::Ready && wanted.contains(member.node.as_str());
     let ready = members.iter().filter(is_ready).count();
-    let lost: Vec<&str> = members
-        .iter()
-        .filter(|member| member.state == MemberState::LostWithData)
-        .map(|member| member.node.as_str())
-        .collect();
+    let lost: Vec<&MeshMember> = members.iter().filter(|member| member.state == MemberState::LostWithData).collect();
     let is_deleted = world.mesh.metadata.deletion_timestamp.is_some();
     let (state, message) = match (is_deleted, world.refused, lost.is_empty()) {
         (true, ..) if world.holders.is_empty() => (State::Terminating, None),
         (true, ..) => (State::Terminating, Some(held(world.holders))),
         (false, Some(why), _) => (State::Failed, Some(blocked(why))),
-        (false, None, false) => (State::Degraded, Some(lost_with_data(&lost))),
+        (false, None, false) => (State::Degraded, Some(lost_with_data(world.mesh, &lost))),
         (false, None, true) if wanted.is_empty() => {
             (State::Pending, Some("no node fits: correct spec.nodes, or label nodes with what it asks for".to_owned()))
         }
@@ -129,7 +127,7 @@ fn findings(
     world: &World<'_>,
     ready: usize,
     wanted: usize,
-    lost: &[&str],
+    lost: &[&MeshMember],
     orphans: u64,
     message: String,
 ) -> Vec<Finding> {
@@ -153,7 +151,7 @@ fn findings(
         findings.push(Finding::new("Terminating", Holds::True, "VolumesLeft", held(world.holders)));
     }
     if !lost.is_empty() {
-        findings.push(Finding::new("NodeLostWithData", Holds::True, "OnlyCopies", lost_with_data(lost)));
+        findings.push(Finding::new("NodeLostWithData", Holds::True, "OnlyCopies", lost_with_data(world.mesh, lost)));
     }
     if orphans > 0 {
         let message = format!("{orphans} directories belong to no volume: `kubectl syncmesh orphans list` names them");
@@ -198,10 +196,16 @@ fn blocked(why: &str) -> String {
     )
 }
 
-fn lost_with_data(nodes: &[&str]) -> String {
+/// The command gives up one machine, not all that are missed.
+fn lost_with_data(mesh: &SyncMesh, lost: &[&MeshMember]) -> String {
+    let names: Vec<&str> = lost.iter().map(|member| member.node.as_str()).collect();
+    let first = lost.first().map(|member| (member.node.as_str(), member.node_uid.as_deref().unwrap_or_default()));
+    let (node, uid) = first.unwrap_or_default();
     format!(
-        "{} went with files that no other node has: bring it back, or give them up with `kubectl syncmesh forget-node`",
-        few(nodes)
+        "{} went with files that no other node has: bring it back, or give up those of {node} with \
+         `kubectl annotate smesh {} {FORGET_NODE}={uid} --overwrite`",
+        few(&names),
+        mesh.name_any()
     )
 }
 

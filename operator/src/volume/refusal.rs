@@ -15,6 +15,11 @@ pub enum Refusal {
         /// The mesh.
         mesh: String,
     },
+    /// The mesh is being deleted.
+    MeshGoing {
+        /// The mesh.
+        mesh: String,
+    },
     /// The mesh lists no such directory.
     NoDirectory {
         /// The directory's name.
@@ -56,6 +61,7 @@ impl Refusal {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Namespace { .. } => "NamespaceNotAllowed",
+            Self::MeshGoing { .. } => "MeshTerminating",
             Self::NoDirectory { .. } => "DirectoryNotListed",
             Self::DirectoryNamespace { .. } => "DirectoryNotAllowed",
             Self::Taken { .. } => "DirectoryTaken",
@@ -75,6 +81,9 @@ impl fmt::Display for Refusal {
                     f,
                     "mesh {mesh} is not for this namespace: ask its administrator, or name another mesh in a new volume"
                 )
+            }
+            Self::MeshGoing { mesh } => {
+                write!(f, "mesh {mesh} is being deleted: name another mesh in a new volume, or wait and make it again")
             }
             Self::NoDirectory { name } => {
                 write!(
@@ -134,6 +143,10 @@ pub fn refusal(world: &World<'_>) -> Option<Refusal> {
     }
     if world.is_initialized() {
         return None;
+    }
+    // One that has replicas keeps the mesh until it is gone itself.
+    if world.mesh.metadata.deletion_timestamp.is_some() && world.replicas.is_empty() {
+        return Some(Refusal::MeshGoing { mesh: world.mesh_name().to_owned() });
     }
     if let Some(most) = mesh.limits.volumes.filter(|most| ahead(world).count() as u64 >= *most) {
         return Some(Refusal::Volumes { most });
@@ -206,6 +219,18 @@ mod tests {
         cluster.mesh.spec.namespaces = team("web");
         assert_eq!(refusal(&cluster.world()), Some(Refusal::Namespace { mesh: "default".into() }));
         cluster.namespace.metadata.labels = Some(team("web").match_labels);
+        assert_eq!(refusal(&cluster.world()), None);
+    }
+
+    #[test]
+    fn a_mesh_that_is_being_deleted_takes_no_new_volume_and_keeps_its_own() {
+        let mut cluster = Cluster::with_nodes(&["a"]);
+        let now = k8s_openapi::jiff::Timestamp::from_second(1).unwrap();
+        cluster.mesh.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
+        assert_eq!(refusal(&cluster.world()), Some(Refusal::MeshGoing { mesh: "default".into() }));
+        cluster.mesh.metadata.deletion_timestamp.take();
+        cluster.reconcile();
+        cluster.mesh.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
         assert_eq!(refusal(&cluster.world()), None);
     }
 

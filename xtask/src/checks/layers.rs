@@ -16,20 +16,14 @@ const TABLE: &[(&str, May)] = &[
     ("syncmesh-crds", May::Use(&[])),
     ("syncmesh-protocol", May::Use(&["syncmesh-core"])),
     ("syncmesh-config", May::Use(&["syncmesh-core"])),
-    (
-        "syncmesh-agent",
-        May::Use(&["syncmesh-core", "syncmesh-protocol", "syncmesh-io", "syncmesh-config", "syncmesh-crds"]),
-    ),
+    ("syncmesh-engine", May::Use(&["syncmesh-core", "syncmesh-protocol", "syncmesh-io", "syncmesh-config"])),
     (
         "syncmesh-simulator",
-        May::Use(&[
-            "syncmesh-agent",
-            "syncmesh-core",
-            "syncmesh-protocol",
-            "syncmesh-io",
-            "syncmesh-config",
-            "syncmesh-crds",
-        ]),
+        May::Use(&["syncmesh-engine", "syncmesh-core", "syncmesh-protocol", "syncmesh-io", "syncmesh-config"]),
+    ),
+    (
+        "syncmesh-agent",
+        May::Use(&["syncmesh-engine", "syncmesh-core", "syncmesh-io", "syncmesh-config", "syncmesh-crds"]),
     ),
     ("syncmesh-operator", May::Use(&["syncmesh-crds"])),
     ("syncmesh-cli", May::Use(&["syncmesh-crds"])),
@@ -37,6 +31,13 @@ const TABLE: &[(&str, May)] = &[
     ("e2e", May::UseAnything),
     ("xtask", May::UseAnything),
 ];
+
+/// Crates that have no place where files are decided about: whoever waits there for anything but the loop's own completions makes all
+/// volumes wait.
+const ASYNCHRONOUS: &[&str] = &["tokio", "futures", "hyper", "hyper-util", "kube"];
+/// Where they have none.
+const DATA_PLANE: &[&str] =
+    &["syncmesh-core", "syncmesh-protocol", "syncmesh-io", "syncmesh-config", "syncmesh-engine"];
 
 /// Dependencies that the table doesn't allow.
 pub fn check(metadata: &Metadata) -> Vec<String> {
@@ -50,6 +51,15 @@ pub fn check(metadata: &Metadata) -> Vec<String> {
             ));
             continue;
         };
+        let is_data_plane = DATA_PLANE.contains(&package.name.as_str());
+        for dependency in package.dependencies.iter().filter(|dependency| dependency.kind.is_none() && is_data_plane) {
+            if ASYNCHRONOUS.contains(&dependency.name.as_str()) {
+                complaints.push(format!(
+                    "{} depends on {}, which has no place in the data plane",
+                    package.name, dependency.name
+                ));
+            }
+        }
         let allowed = match may {
             May::Use(names) => *names,
             May::UseAnything => continue,
@@ -107,6 +117,12 @@ mod tests {
     fn a_dependency_upwards_is_a_violation() {
         let bad = metadata(&[("syncmesh-core", &[("syncmesh-protocol", None)]), ("syncmesh-protocol", &[])]);
         assert_eq!(check(&bad), ["syncmesh-core depends on syncmesh-protocol; it may use nothing of ours"]);
+    }
+
+    #[test]
+    fn the_data_plane_waits_for_nobody() {
+        let bad = metadata(&[("syncmesh-engine", &[("tokio", None)]), ("syncmesh-agent", &[("tokio", None)])]);
+        assert_eq!(check(&bad), ["syncmesh-engine depends on tokio, which has no place in the data plane"]);
     }
 
     #[test]

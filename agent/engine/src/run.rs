@@ -2,7 +2,6 @@
 
 use crate::ask::{Ask, Configured, Restore};
 use crate::conflicts;
-use crate::control::process::unix_now;
 use crate::epoch::Durability;
 use crate::history;
 use crate::identity::Identity;
@@ -14,6 +13,7 @@ use crate::start::{Start, StartError, VolumeSpec, start};
 use crate::threads::Workers;
 use crate::tls::TlsSession;
 use crate::versions::{self, Restored};
+use crate::wall::unix_now;
 use crate::worst;
 use crossbeam_channel::{Receiver, Sender};
 use redb::backends::FileBackend;
