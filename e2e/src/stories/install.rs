@@ -212,7 +212,8 @@ async fn uninstalls(cluster: &Cluster) -> Outcome<()> {
         return Err(Failure::new("the volume has a finalizer that nobody is left to take away"));
     }
     println!("uninstalled by force; the volume and its claim stayed");
-    // What the user does who is left with them.
+    // What the user does who is left with them. Policies that are gone may be obeyed for a second yet.
+    kubectl(&format!("annotate svol docs -n {WEB} syncmesh.io/confirm-delete=docs"))?;
     kubectl(&format!("delete svol,srep,pvc --all -n {WEB}"))?;
     kubectl("delete persistentvolume -l app.kubernetes.io/managed-by=syncmesh").map(drop)
 }
