@@ -26,9 +26,9 @@ pub async fn tell(cluster: &Cluster) -> Outcome<()> {
     let before = release::objects()?;
     installs(cluster).await?;
     cluster.open_namespace(WEB).await?;
+    upgrades(cluster).await?;
     guards(cluster).await?;
     works()?;
-    upgrades(cluster).await?;
     uninstalls(cluster).await?;
     cluster.close_namespace(WEB).await?;
     cluster.close_namespace(HOME).await?;
@@ -176,16 +176,19 @@ async fn upgrades(cluster: &Cluster) -> Outcome<()> {
     println!("upgraded, with the same mesh");
     kubectl("delete smesh default")?;
     release::upgrade(&["--set", "operator.logLevel=info"])?;
+    // What the new leader says of a volume shows that it has begun to work.
+    apply(&format!("-n {WEB}"), "{apiVersion: syncmesh.io/v1alpha1, kind: SyncVolume, metadata: {name: early}}")?;
     let volumes: Api<SyncVolume> = Api::namespaced(cluster.client(), WEB);
     let misses = |volume: &SyncVolume| {
         let message = volume.status.as_ref().and_then(|status| status.message.as_deref());
         message.is_some_and(|message| message.contains("is not there"))
     };
-    cluster.see(&volumes, "docs", "the volume missing its mesh", misses).await?;
+    cluster.see(&volumes, "early", "the volume missing its mesh", misses).await?;
     if meshes.get_opt("default").await.map_err(Failure::to("read the mesh"))?.is_some() {
         return Err(Failure::new("a mesh that was deleted is there again"));
     }
     println!("a mesh that was deleted stays deleted, also after an upgrade");
+    kubectl(&format!("delete svol early -n {WEB}"))?;
     apply("", "{apiVersion: syncmesh.io/v1alpha1, kind: SyncMesh, metadata: {name: default}}").map(drop)
 }
 
@@ -209,7 +212,8 @@ async fn uninstalls(cluster: &Cluster) -> Outcome<()> {
         return Err(Failure::new("the volume has a finalizer that nobody is left to take away"));
     }
     println!("uninstalled by force; the volume and its claim stayed");
-    // What the user does who is left with them.
+    // What the user does who is left with them. Policies that are gone may be obeyed for a second yet.
+    kubectl(&format!("annotate svol docs -n {WEB} syncmesh.io/confirm-delete=docs"))?;
     kubectl(&format!("delete svol,srep,pvc --all -n {WEB}"))?;
     kubectl("delete persistentvolume -l app.kubernetes.io/managed-by=syncmesh").map(drop)
 }
