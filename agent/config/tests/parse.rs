@@ -55,7 +55,7 @@ fn the_example_is_read_as_it_says() {
     assert_eq!(config.engine, Engine::Auto);
     assert_eq!(config.identity.key, PathBuf::from("/etc/syncmesh/a.key"));
     assert_eq!(config.peers[0].node.as_str(), "b");
-    assert_eq!(config.peers[0].address.as_str(), "127.0.0.1:7401");
+    assert_eq!(config.peers[0].address.as_ref().unwrap().as_str(), "127.0.0.1:7401");
     assert_eq!(config.connections, 64);
     assert_eq!(config.max_clock_skew, Duration::from_secs(300));
     assert_eq!(config.metrics_listen, Some("127.0.0.1:9400".parse().unwrap()));
