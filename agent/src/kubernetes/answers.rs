@@ -249,7 +249,7 @@ mod tests {
         questions.list_holds("id", held(), 100);
         let first = questions.holds[0].clone();
         questions.list_holds("id", held(), 200);
-        assert_eq!(questions.holds, [first.clone()]);
+        assert_eq!(questions.holds, std::slice::from_ref(&first));
         assert_eq!((first.deletions.files, first.deletions.bytes), (30, 7));
         questions.list_holds("id", Vec::new(), 300);
         questions.list_holds("id", held(), 400);
