@@ -120,6 +120,8 @@ pub struct Scanned {
     pub unsure: Vec<(Name, Unsure)>,
     /// Names that couldn't be read, and why. Their rows stay as they are.
     pub unreadable: Vec<(Name, FsError)>,
+    /// The directory counts as deleted, and something went from it: it may be no leftover any more.
+    pub emptied: bool,
     /// How the directory as a whole was.
     pub state: Result<Presence, FsError>,
 }
@@ -142,6 +144,8 @@ struct Pass<'a> {
     unstable: Vec<Name>,
     unsure: Vec<(Name, Unsure)>,
     unreadable: Vec<(Name, FsError)>,
+    /// A name was looked at that isn't there.
+    missing: bool,
 }
 
 impl Scan {
@@ -160,7 +164,8 @@ impl Scan {
             directories: Vec::new(),
         };
         let (unstable, unsure, unreadable) = (Vec::new(), Vec::new(), Vec::new());
-        let mut pass = Pass { scan: &self, volume, registry, emit, part, unstable, unsure, unreadable };
+        let missing = false;
+        let mut pass = Pass { scan: &self, volume, registry, emit, part, unstable, unsure, unreadable, missing };
         let mut watch = None;
         let state = match pass.whole(&mut watch) {
             Ok(presence) => Ok(presence),
@@ -168,9 +173,13 @@ impl Scan {
             Err(Stop::Registry(error)) => return Err(error),
         };
         pass.flush();
+        let missing = pass.missing;
         let (unstable, unsure, unreadable) = (pass.unstable, pass.unsure, pass.unreadable);
+        let own = Key::of(self.volume, &self.directory).filter(|_| missing && state == Ok(Presence::There));
+        let own = own.map(|key| registry.get(&key)).transpose()?.flatten();
+        let emptied = own.is_some_and(|row| row.here.is_some() && row.live().is_none());
         let Scan { volume, directory, scope } = self;
-        Ok(Scanned { volume, directory, scope, watch, unstable, unsure, unreadable, state })
+        Ok(Scanned { volume, directory, scope, watch, unstable, unsure, unreadable, emptied, state })
     }
 }
 
@@ -274,6 +283,7 @@ impl Pass<'_> {
                 return Ok(());
             }
         };
+        self.missing |= stat.is_none();
         let here = row.as_ref().and_then(Row::live);
         let was_directory = here.is_some_and(|here| here.entry.content.body == Body::Directory);
         let is_directory = stat.map_or(was_directory, |stat| stat.kind == FileKind::Directory);

@@ -40,6 +40,24 @@ fn nested_leftovers_are_in_sync() {
     }
 }
 
+/// Once what is excluded has gone, nobody can tell it from a new directory: it is one, everywhere.
+#[test]
+fn a_leftover_that_somebody_empties_is_a_directory_again() {
+    for mut mesh in pairs() {
+        mesh.mkdir(1, b"d");
+        mesh.mkdir(1, b"d/e");
+        mesh.in_sync();
+        mesh.write(2, b"d/e/own.tmp", b"kept");
+        mesh.remove(1, b"d/e");
+        mesh.remove(1, b"d");
+        mesh.in_sync();
+        mesh.remove(2, b"d/e/own.tmp");
+        mesh.remove(2, b"d/e");
+        mesh.in_sync();
+        assert_eq!((mesh.names(1), mesh.names(2)), (vec!["d".into()], vec!["d".into()]), "seed {}", mesh.seed);
+    }
+}
+
 /// A leftover is taken over by the directory that is made again elsewhere.
 #[test]
 fn a_directory_that_is_made_again_takes_over_the_leftover() {

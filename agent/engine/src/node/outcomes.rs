@@ -248,6 +248,9 @@ impl<I: Io> Node<I> {
                 if directory.is_root() {
                     volume.failed = None;
                 }
+                if let Some((parent, name)) = directory.split().filter(|_| scanned.emptied) {
+                    volume.dirty.mark(&parent, name, now, 0);
+                }
                 let about_us = |text: &String| text.starts_with("the directory");
                 if volume.problems.get(directory).is_some_and(about_us) {
                     volume.problems.remove(directory);
