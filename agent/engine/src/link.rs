@@ -62,6 +62,8 @@ pub struct Stream {
     pub restart: bool,
     /// Rows were left to makers that had a session with the peer.
     pub left_to_makers: bool,
+    /// What had been left to makers is sent from the beginning. The peer's position says nothing of it.
+    pub again: bool,
     /// What the peer knows: what it said, and what it has recorded since.
     pub knowledge: Arc<Knowledge>,
     /// Bytes of entries that were sent.
@@ -86,6 +88,7 @@ impl Stream {
             collecting: false,
             restart: false,
             left_to_makers: false,
+            again: false,
             knowledge: Arc::new(knowledge),
             sent_bytes: 0,
             progress: Progress { recorded: 0, visible: 0, durable: 0, taken_bytes: 0 },
@@ -102,9 +105,15 @@ impl Stream {
             self.restart = true;
         } else if self.left_to_makers {
             self.left_to_makers = false;
+            self.again = true;
             self.position = 0;
             self.covered = None;
         }
+    }
+
+    /// May the peer lack rows up to the position that it has recorded? Then another session begins from the beginning.
+    pub fn may_lack(&self, known_here: &Knowledge) -> bool {
+        self.left_to_makers || (self.again && !self.knowledge.covers_all(known_here))
     }
 
     /// Notes what the peer was told that it knows once it has recorded everything up to `position`. What is told later

@@ -286,7 +286,8 @@ impl<I: Io> Node<I> {
         let position = resume.map_or(0, |(_, at)| at);
         let peer = self.peers.get(&name);
         let resume = peer.and_then(|peer| peer.resume.get(&volume.name).copied().filter(|r| Some(r.0) == peer.replica));
-        let link = Link::new(message, position, resume.map_or(0, |(_, position)| position), theirs);
+        let mut link = Link::new(message, position, resume.map_or(0, |(_, position)| position), theirs);
+        link.outgoing.again = left;
         connection.numbers.insert(theirs, number);
         connection.links.insert(number, link);
         if volume.state.counts.wanted > 0 {

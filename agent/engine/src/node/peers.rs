@@ -251,7 +251,7 @@ impl<I: Io> Node<I> {
             for (number, link) in &connection.links {
                 if let (Some(volume), Some(replica)) = (self.volumes.get_mut(number), peer.replica) {
                     peer.resume.insert(volume.name.clone(), (replica, link.incoming.recorded()));
-                    if link.outgoing.left_to_makers {
+                    if link.outgoing.may_lack(&volume.state.knowledge) {
                         peer.left_to_makers.insert(volume.name.clone());
                     }
                     if volume.stands_still() {
