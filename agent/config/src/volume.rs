@@ -112,12 +112,6 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
 
     let whole = || {
         Some(Volume {
-            name: name.as_ref()?.value.clone(),
-            path: path.as_ref()?.value.clone(),
-            incoming: None,
-            meta: None,
-            members: None,
-            filling: false,
             conflicts: conflicts?,
             exclude: exclude?,
             versions: versions?,
@@ -128,6 +122,7 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
             seed: seed.as_ref()?.as_ref().map(|seed| seed.value.clone()),
             paused: paused?,
             durability: durability?,
+            ..Volume::new(name.as_ref()?.value.clone(), path.as_ref()?.value.clone())
         })
     };
     let volume = whole();

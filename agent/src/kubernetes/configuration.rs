@@ -1,6 +1,6 @@
 //! From SyncReplicas and addresses to a configuration.
 
-use super::surroundings::{Places, Surroundings, anywhere};
+use super::surroundings::{Places, Surroundings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -88,14 +88,14 @@ pub fn config(
     Ok(Config {
         node: surroundings.node.clone(),
         state_dir: surroundings.places.state(),
-        listen: anywhere(surroundings.port),
+        listen: SocketAddr::new(surroundings.all, surroundings.port),
         engine: Engine::Auto,
         identity: surroundings.places.identity(),
         peers: names.into_iter().map(peer).collect::<Result<_, String>>()?,
         // Each member calls or is called once; a second connection lasts for a moment.
         connections: u32::try_from(limits::CONNECTIONS.1).unwrap_or(u32::MAX),
         max_clock_skew: Duration::from_secs(300),
-        metrics_listen: Some(anywhere(surroundings.metrics_port)),
+        metrics_listen: Some(SocketAddr::new(surroundings.all, surroundings.metrics_port)),
         memory_budget: limits::MEMORY_BUDGET,
         // SYNCMESH_LOG says otherwise: the operator sets it.
         log: Log { level: LogLevel::Info, format: LogFormat::Text },

@@ -279,6 +279,7 @@ pub(super) mod tests {
             service: "syncmesh-default".into(),
             port: 7400,
             metrics_port: 9400,
+            all: [0, 0, 0, 0].into(),
             places: Places::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! What the operator tells a pod through its environment, and where things are in its container. The operator's `mesh::desired` says
 //! the same from the other side.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::PathBuf;
 use syncmesh_config::{IdentityFiles, NodeName};
 
@@ -70,6 +70,8 @@ pub struct Surroundings {
     pub port: u16,
     /// The port of metrics and health.
     pub metrics_port: u16,
+    /// All addresses of this machine: of both families where there are two.
+    pub all: IpAddr,
     /// Where things are.
     pub places: Places,
 }
@@ -98,17 +100,16 @@ impl Surroundings {
             service: want("SYNCMESH_SERVICE")?,
             port: port("SYNCMESH_LISTEN_PORT")?,
             metrics_port: port("SYNCMESH_METRICS_PORT")?,
+            all: all(),
             places: Places::default(),
         })
     }
 }
 
-/// The address for all of this machine: both families where there are two.
-pub fn anywhere(port: u16) -> SocketAddr {
-    let six = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
-    let has_six = TcpListener::bind(six).is_ok();
-    let all = if has_six { six.ip() } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
-    SocketAddr::new(all, port)
+/// Found by listening for a moment.
+fn all() -> IpAddr {
+    let six = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    if TcpListener::bind((six, 0)).is_ok() { six } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
 }
 
 #[cfg(test)]
