@@ -106,6 +106,8 @@ pub struct MovedTo {
     pub path: RelativePath,
     /// The version that was moved: whoever edits the old name over it has seen all that the new name has.
     pub version: Dot,
+    /// The version whose mode and owner were moved with it.
+    pub attributes: Dot,
 }
 
 impl Body {

@@ -16,8 +16,9 @@
 //! so no edit follows one rename twice, and users make so many renames and no more.
 
 use crate::decide::{contents_of, joined};
-use crate::entry::{Body, ContentHash, Entry, MovedTo, Row, Why};
+use crate::entry::{Attributes, Body, ContentHash, Entry, MovedTo, Row, Why};
 use crate::path::RelativePath;
+use crate::version::Dot;
 
 /// What was moved away from under an edit.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +27,8 @@ pub struct Rename {
     pub to: RelativePath,
     /// Which contents.
     pub contents: ContentHash,
+    /// Which version's mode and owner.
+    pub attributes: Dot,
 }
 
 /// The rename that an edit didn't know of. `here` is the edit's entry as its author had it, `known` what is known of the path
@@ -37,13 +40,22 @@ pub fn rename(here: &Entry, known: &Entry) -> Option<Rename> {
         return None;
     }
     known.losers.iter().find_map(|deletion| match &deletion.body {
-        Body::Tombstone { deleted: Some(contents), moved_to: Some(MovedTo { path, version }), .. }
+        Body::Tombstone { deleted: Some(contents), moved_to: Some(MovedTo { path, version, attributes }), .. }
             if here.vector.includes(*version) =>
         {
-            Some(Rename { to: path.clone(), contents: *contents })
+            Some(Rename { to: path.clone(), contents: *contents, attributes: *attributes })
         }
         _ => None,
     })
+}
+
+/// Mode and owner of an edit at its new name: the newest that somebody set. A file that is moved gets them anew under its new
+/// name, and nobody has set them then. `known` is what is known of the old name, `over` of the new one.
+pub fn attributes(edit: &Entry, known: &Entry, over: &Entry, rename: &Rename) -> Attributes {
+    let (ours, theirs) = (edit.attributes, over.attributes);
+    let is_set_here = ours.stamp.dot != rename.attributes && known.attributes.stamp <= ours.stamp;
+    let is_set_there = theirs.stamp != over.content.stamp;
+    if is_set_here && (!is_set_there || ours.stamp > theirs.stamp) { ours } else { theirs }
 }
 
 /// What the new name has.
@@ -109,7 +121,7 @@ mod tests {
     }
 
     fn moved_to(text: &str, contents: &Body, version: Dot) -> Body {
-        let moved_to = Some(MovedTo { path: path(text), version });
+        let moved_to = Some(MovedTo { path: path(text), version, attributes: version });
         Body::Tombstone { deleted: contents.recognised_by(), moved_to, approved_by: None }
     }
 
@@ -140,7 +152,7 @@ mod tests {
         let edit = over(Some(&base), 2, 2, file("edit"));
         let rename_there = over(Some(&base), 3, 3, moved_to("b", &file("base"), BASE));
         let found = rename(&edit, &merge(&edit, &rename_there)).unwrap();
-        assert_eq!(found, Rename { to: path("b"), contents: ContentHash::of(b"base") });
+        assert_eq!(found, Rename { to: path("b"), contents: ContentHash::of(b"base"), attributes: BASE });
         // So does one that was edited again.
         let again = over(Some(&edit), 2, 4, file("again"));
         assert_eq!(rename(&again, &merge(&again, &rename_there)), Some(found));
@@ -149,6 +161,33 @@ mod tests {
         assert_eq!(rename(&later, &merge(&later, &rename_there)), None);
         let deletion = over(Some(&base), 3, 3, Body::tombstone(file("base").recognised_by()));
         assert_eq!(rename(&edit, &merge(&edit, &deletion)), None);
+    }
+
+    #[test]
+    fn the_newest_mode_that_somebody_set_is_the_new_names() {
+        let base = over(None, 1, 1, file("base"));
+        let rename_there = over(Some(&base), 3, 5, moved_to("b", &file("base"), BASE));
+        let rename_there = Entry { attributes: base.attributes, ..rename_there };
+        let set = |entry: &Entry, replica, counter| {
+            let mut set = over(Some(entry), replica, counter, entry.content.body.clone());
+            set.content.stamp = entry.content.stamp;
+            set.attributes.mode = u32::try_from(counter).unwrap();
+            set
+        };
+        // A plain edit, and one whose author set the mode, both stamped before the rename.
+        let plain = Entry { attributes: base.attributes, ..over(Some(&base), 2, 2, file("edit")) };
+        let edit = set(&plain, 2, 3);
+        let there = over(None, 3, 4, file("base"));
+        let mode = |edit: &Entry, rename_there: &Entry, there: &Entry| {
+            let known = merge(edit, rename_there);
+            attributes(edit, &known, there, &rename(edit, &known).unwrap()).mode
+        };
+        assert_eq!(mode(&plain, &rename_there, &there), there.attributes.mode);
+        assert_eq!(mode(&edit, &rename_there, &there), 3);
+        // Somebody set it under the new name, or under the old one before it was renamed.
+        assert_eq!(mode(&edit, &rename_there, &set(&there, 3, 6)), 6);
+        assert_eq!(mode(&set(&plain, 2, 7), &rename_there, &set(&there, 3, 6)), 7);
+        assert_eq!(mode(&edit, &set(&rename_there, 3, 4), &there), there.attributes.mode);
     }
 
     #[test]

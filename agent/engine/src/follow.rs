@@ -2,8 +2,8 @@
 
 use crate::registry::{Key, Registry, RegistryError};
 use syncmesh_core::decide::merge;
-use syncmesh_core::entry::{Entry, Row, Why};
-use syncmesh_core::follow::{Place, place, rename};
+use syncmesh_core::entry::{Attributes, Entry, Row, Why};
+use syncmesh_core::follow::{Place, attributes, place, rename};
 use syncmesh_core::path::RelativePath;
 use syncmesh_core::version::ReplicaId;
 
@@ -20,6 +20,8 @@ pub enum Next {
         to: Key,
         /// What is known of it.
         over: Box<Entry>,
+        /// Its mode and owner there.
+        attributes: Attributes,
     },
     /// It is at the new name: the old one goes.
     Leave {
@@ -51,14 +53,18 @@ pub fn next(
     if !is_ours(edit.content.stamp.dot.replica) || row.wanted.as_ref().is_some_and(|wanted| waits(wanted.why)) {
         return Ok(None);
     }
-    let Some(rename) = rename(edit, &merge(edit, known)) else { return Ok(None) };
-    let mut to = rename.to;
+    let known = merge(edit, known);
+    let Some(rename) = rename(edit, &known) else { return Ok(None) };
+    let mut to = rename.to.clone();
     for _ in 0..HOPS {
         let Some(at) = Key::of(key.volume, &to).filter(|at| at != key) else { return Ok(None) };
         match place(registry.get(&at)?.as_ref(), &edit.content.body, rename.contents) {
             Place::Unknown if heard == Heard::All => return Ok(None),
             Place::Unknown | Place::OnTheWay => return Ok(Some(Next::Wait)),
-            Place::Free(over) => return Ok(Some(Next::Copy { to: at, over })),
+            Place::Free(over) => {
+                let attributes = attributes(edit, &known, &over, &rename);
+                return Ok(Some(Next::Copy { to: at, over, attributes }));
+            }
             Place::Arrived => return Ok(Some(Next::Leave { to })),
             Place::MovedOn(on) => to = on,
             Place::Taken => return Ok(None),

@@ -114,6 +114,45 @@ fn an_edit_follows_a_rename_that_its_author_did_not_know_of() {
     }
 }
 
+/// Whichever of the two was stamped first: a rename is no change of mode.
+#[test]
+fn an_edit_takes_the_mode_along_that_its_author_set() {
+    for (mut mesh, size) in apart(2) {
+        let first = mesh.random.once_in(2);
+        if first {
+            rename(&mesh, 2, "a", "b");
+            mesh.run_for(SECOND);
+        }
+        let mut mode = 0o644;
+        for _ in 0..mesh.random.between(1, 3) {
+            if mesh.random.once_in(2) {
+                mode = 0o600 + mesh.random.between(0, 0o70) as u32;
+                mesh.disk(1).user_chmod(b"a", mode).unwrap();
+            }
+            let pause = mesh.random.between(0, 2) * SECOND;
+            mesh.run_for(pause);
+            mesh.write(1, "a", contents("edit", size));
+            let pause = mesh.random.between(0, 2) * SECOND;
+            mesh.run_for(pause);
+        }
+        if !first {
+            rename(&mesh, 2, "a", "b");
+        }
+        mesh.run_for(SECOND);
+        if mesh.random.once_in(3) {
+            mode = 0o604;
+            mesh.disk(2).user_chmod(b"b", mode).unwrap();
+            mesh.run_for(SECOND);
+        }
+        heal(&mut mesh);
+        mesh.in_sync();
+        assert_has(&mesh, &[("b", &contents("edit", size))]);
+        for node in 1..=2 {
+            assert_eq!(mesh.disk(node).snapshot()[b"b".as_slice()].mode, mode, "seed {}, n{node}", mesh.seed);
+        }
+    }
+}
+
 #[test]
 fn an_edit_follows_although_its_node_was_killed() {
     for (mut mesh, size) in apart(2) {
@@ -221,6 +260,8 @@ fn an_edit_stays_beside_the_new_name_if_that_was_edited_or_deleted() {
             }
         }
         mesh.run_for(SECOND);
+        // What a connection still holds would tell of the new name as it was before: then two edited the same contents there.
+        mesh.world.cut(1, 2, Cut::Reset);
         heal(&mut mesh);
         if mesh.shape.policy == Policy::Manual && what == 2 {
             // Two files under the new name, which nobody decides.
@@ -228,7 +269,7 @@ fn an_edit_stays_beside_the_new_name_if_that_was_edited_or_deleted() {
         }
         mesh.in_sync();
         for node in 1..=2 {
-            assert!(mesh.read(node, "a").unwrap() == contents("edit", size), "seed {}, n{node}", mesh.seed);
+            assert!(mesh.read(node, "a") == Some(contents("edit", size)), "seed {}, n{node}", mesh.seed);
             assert!(what == 3 || mesh.has_contents(node, &theirs), "seed {}, n{node}", mesh.seed);
             assert_eq!(mesh.read(node, "b").is_some(), what < 3, "seed {}, n{node}", mesh.seed);
         }
@@ -362,7 +403,8 @@ fn what_users_do_while_an_edit_follows_is_not_lost() {
         }
         mesh.in_sync();
         if let Some(written) = written {
-            assert!((1..=2).all(|node| mesh.has_contents(node, &written)), "seed {}: {:?}", mesh.seed, mesh.tree(1));
+            // Where the last writer won over it the node that it was written on has it among the old versions.
+            assert!((1..=2).any(|node| mesh.has_contents(node, &written)), "seed {}", mesh.seed);
             if mesh.shape.policy == Policy::KeepBoth {
                 assert_shows(&mesh, &written);
             }

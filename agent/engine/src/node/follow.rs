@@ -13,7 +13,7 @@ use crate::stage::Source;
 use crate::volume::{FetchWanted, Volume};
 use std::collections::BTreeMap;
 use syncmesh_core::decide::joined;
-use syncmesh_core::entry::{Body, Entry, MovedTo, Row, Stamp};
+use syncmesh_core::entry::{Attributes, Body, Entry, MovedTo, Row, Stamp};
 use syncmesh_core::path::RelativePath;
 use syncmesh_io::Io;
 
@@ -29,13 +29,13 @@ impl<I: Io> Node<I> {
         };
         let copying = copying || volume.fetch_queue.iter().any(|wanted| wanted.from.as_ref() == Some(key));
         match next {
-            Next::Copy { to, over } if !copying && !queued(&to) => {
+            Next::Copy { to, over, attributes } if !copying && !queued(&to) => {
                 match FetchWanted::of_content(&to, &edit) {
                     // What the queue has no room for is tried again with all that is wanted.
                     Some(_) if volume.fetch_queue.len() >= FETCH_QUEUE => {}
                     Some(wanted) => volume.fetch_queue.push_back(FetchWanted { from: Some(key.clone()), ..wanted }),
                     // A link has no contents that must be copied first.
-                    None => self.move_edit(key, to, &row, &over, Source::None),
+                    None => self.move_edit(key, to, &row, (&over, attributes), Source::None),
                 }
             }
             Next::Leave { to } if !queued(key) => self.leave(key, &row, to),
@@ -46,10 +46,10 @@ impl<I: Io> Node<I> {
     /// The contents of an edit were copied for its new name.
     pub(super) fn edit_copied(&mut self, from: &Key, copied: &FetchWanted, slot: u64) {
         match self.next_step(from) {
-            Some((row, Next::Copy { to, over }))
+            Some((row, Next::Copy { to, over, attributes }))
                 if row.live().is_some_and(|here| here.entry.content.body.hash() == Some(copied.hash)) =>
             {
-                self.move_edit(from, to, &row, &over, Source::Slot(slot));
+                self.move_edit(from, to, &row, (&over, attributes), Source::Slot(slot));
             }
             _ => self.start(Job::DropSlot(copied.key.volume, slot)),
         }
@@ -69,25 +69,18 @@ impl<I: Io> Node<I> {
         })
     }
 
-    /// The edit becomes a version at its new name. Mode and owner are those of the edit if its author changed them.
-    fn move_edit(&mut self, from: &Key, to: Key, row: &Row, over: &Entry, source: Source) {
+    /// The edit becomes a version at its new name, over what is known of that, with the given mode and owner.
+    fn move_edit(&mut self, from: &Key, to: Key, row: &Row, (over, given): (&Entry, Attributes), source: Source) {
         let (wall, replica) = (self.wall_millis(), self.replica);
         let Some(volume) = self.volumes.get_mut(&from.volume) else { return };
         let Some(edit) = row.live().map(|here| &here.entry) else { return };
-        let before = row.wanted.iter().flat_map(|wanted| &wanted.entries).map(|entry| entry.attributes.stamp);
-        let is_newer = |stamp: Stamp| edit.attributes.stamp > stamp;
-        let attributes = if is_newer(over.attributes.stamp) || before.into_iter().all(is_newer) {
-            edit.attributes
-        } else {
-            over.attributes
-        };
         let mut body = edit.content.body.clone();
         if let Body::File { moved_from, .. } = &mut body {
             *moved_from = Some(from.path());
         }
         let above = over.newest().hlc.max(edit.newest().hlc);
         let stamp = Stamp { hlc: self.clock.stamp(wall, Some(above)), dot: volume.next_dot(replica) };
-        let entry = version(Some(over), body, attributes.mode, attributes.owner, stamp);
+        let entry = version(Some(over), body, given.mode, given.owner, stamp);
         self.counters.versions_made += 1;
         tracing::info!(volume = %volume.name, from = %from.path(), to = %to.path(), "an edit follows a rename");
         let item = Item { name: to.name, entry, source, stream: None, errand: Errand::Follow };
@@ -99,8 +92,8 @@ impl<I: Io> Node<I> {
         let (wall, replica) = (self.wall_millis(), self.replica);
         let Some(volume) = self.volumes.get_mut(&key.volume) else { return };
         let (Some(edit), Some(over)) = (row.live(), joined(row.entries())) else { return };
-        let edit = &edit.entry.content;
-        let moved_to = Some(MovedTo { path: to, version: edit.stamp.dot });
+        let (edit, attributes) = (&edit.entry.content, edit.entry.attributes.stamp.dot);
+        let moved_to = Some(MovedTo { path: to, version: edit.stamp.dot, attributes });
         let body = Body::Tombstone { deleted: edit.body.recognised_by(), moved_to, approved_by: None };
         let stamp = stamp(volume, &mut self.clock, wall, replica, &over);
         let entry = version(Some(&over), body, over.attributes.mode, over.attributes.owner, stamp);

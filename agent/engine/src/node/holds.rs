@@ -197,9 +197,11 @@ fn buried(
     to: Option<RelativePath>,
     verdict: Verdict,
 ) -> Entry {
+    let (version_moved, attributes) = (over.content.stamp.dot, over.attributes.stamp.dot);
+    let moved = |path| MovedTo { path, version: version_moved, attributes };
     let (deleted, moved_to) = match &over.content.body {
         Body::Tombstone { deleted, moved_to, .. } => (*deleted, moved_to.clone()),
-        body => (body.recognised_by(), to.map(|path| MovedTo { path, version: over.content.stamp.dot })),
+        body => (body.recognised_by(), to.map(moved)),
     };
     let approved_by = (verdict == Verdict::Approve).then_some(replica);
     let body = Body::Tombstone { deleted, moved_to, approved_by };
