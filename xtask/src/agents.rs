@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+/// The agent's binary.
+pub const AGENT: &str = "syncmesh-agent";
+
 /// A Unix socket's path has to fit into sockaddr_un (unix(7)), with its terminating zero.
 const SOCKET_PATH_LIMIT: usize = 107;
 

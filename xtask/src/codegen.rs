@@ -11,8 +11,8 @@ const DEFINITIONS: &str = "charts/syncmesh/files/crds";
 /// Writes them all and prints their names.
 pub fn run() -> Outcome<()> {
     // A binary of its own, so that whoever runs another command needn't build the kinds first.
-    let status = repository::cargo()
-        .args(["run", "--quiet", "--release", "-p", "syncmesh-crds", "--bin", "codegen", "--", DEFINITIONS])
+    let status = repository::release("run")
+        .args(["--quiet", "--bin", "codegen", "--", DEFINITIONS])
         .status()
         .map_err(|reason| Failure::new(format!("could not run cargo: {reason}")))?;
     if !status.success() {

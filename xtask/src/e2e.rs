@@ -1,7 +1,7 @@
 //! `cargo xtask e2e`: the end-to-end stories' binary, in release, with the same flags.
 
 use crate::failure::{Failure, Outcome};
-use crate::{image, repository};
+use crate::repository;
 use clap::Args;
 use std::process::Command;
 
@@ -14,13 +14,12 @@ pub struct Options {
     flags: Vec<String>,
 }
 
-/// What stories run: the image's binaries, and those that they find beside their own. Built as the image's are, and all together, so that
-/// what they share is built once.
-const PACKAGES: [&str; 4] = ["syncmesh-agent", "syncmesh-operator", "syncmesh-cli", "syncmesh-e2e"];
+/// What stories run: the image's binaries, those that they find beside their own, and their own.
+const BINARIES: [&str; 4] = ["syncmesh-agent", "syncmesh-operator", "kubectl-syncmesh", "syncmesh-e2e"];
 
 /// Tells the stories; their words go through.
 pub fn run(options: &Options) -> Outcome<()> {
-    let stories = image::build(&PACKAGES)?.join("syncmesh-e2e");
+    let stories = repository::build(&BINARIES, || {})?.join("syncmesh-e2e");
     let status = Command::new(&stories).args(&options.flags).current_dir(repository::root()).status();
     // They have said themselves what failed.
     if status.map_err(Failure::io("run", &stories))?.success() { Ok(()) } else { Err(Failure::reported()) }

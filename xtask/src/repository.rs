@@ -173,11 +173,26 @@ pub fn files(untracked: bool) -> Outcome<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Builds the release agent and returns its path. Cargo's words are shown only when it fails. `tick` is called while
-/// it works.
-pub fn build_agent(tick: impl Fn()) -> Outcome<PathBuf> {
-    let mut child = cargo()
-        .args(["build", "--release", "-p", "syncmesh-agent"])
+/// `cargo build`, `run` or `test` in release, of targets that are still to be named by `--bin` or `--test`. Without shared libraries, as
+/// the image is, and with the features that all packages need together: so demo, tests, stories and image have the same binaries, and
+/// what these share is built once.
+pub fn release(verb: &str) -> Command {
+    let mut command = cargo();
+    let given = std::env::var("RUSTFLAGS").unwrap_or_default();
+    // With --target, build scripts and derive macros, which can't be static, stay as they are.
+    command.args([verb, "--release", "--target", "host-tuple"]);
+    command.env("RUSTFLAGS", format!("{given} -C target-feature=+crt-static"));
+    command
+}
+
+/// Builds binaries in release and returns the directory that they are in. Cargo's words are shown only when it fails. `tick` is called
+/// while it works.
+pub fn build(binaries: &[&str], tick: impl Fn()) -> Outcome<PathBuf> {
+    let mut command = release("build");
+    for binary in binaries {
+        command.args(["--bin", binary]);
+    }
+    let mut child = command
         .arg("--message-format=json-render-diagnostics")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -216,13 +231,11 @@ pub fn build_agent(tick: impl Fn()) -> Outcome<PathBuf> {
         )
     });
     if !status?.success() {
-        return Err(Failure::new(format!(
-            "the agent doesn't build:\n{words}\nrun `cargo build --release -p syncmesh-agent` to see it again"
-        )));
+        return Err(Failure::new(format!("{} doesn't build:\n{words}", binaries.join(", "))));
     }
-    executable(&messages, "syncmesh-agent").ok_or_else(|| {
-        Failure::new("package syncmesh-agent builds, but has no binary syncmesh-agent: agent/src/main.rs is missing")
-    })
+    let built = binaries.iter().filter_map(|binary| executable(&messages, binary)).next_back();
+    let directory = built.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+    directory.ok_or_else(|| Failure::new(format!("cargo names no executable for {}", binaries.join(", "))))
 }
 
 /// The path of a binary in the messages that `cargo build --message-format=json` printed.

@@ -50,8 +50,7 @@ pub fn run(options: &Options) -> Outcome<()> {
 
 /// `cargo run` of the simulator, flags to be added.
 pub fn simulate() -> Command {
-    let mut command = repository::cargo();
-    command.args(["run", "--quiet", "--release", "-p", "syncmesh-simulator"]);
-    command.args(["--bin", "simulate", "--"]);
+    let mut command = repository::release("run");
+    command.args(["--quiet", "--bin", "simulate", "--"]);
     command
 }

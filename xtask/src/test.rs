@@ -171,9 +171,8 @@ fn black_box(metadata: Option<&Metadata>) -> Result<Command, String> {
     if !there {
         return Err(format!("needs agent/tests/{BLACK_BOX}*.rs"));
     }
-    let mut command = repository::cargo();
-    command.args(["test", "--release", "--no-fail-fast", "-p"]);
-    command.args(["syncmesh-agent", "--test", &format!("{BLACK_BOX}*")]);
+    let mut command = repository::release("test");
+    command.args(["--no-fail-fast", "--test", &format!("{BLACK_BOX}*")]);
     command.args(["--", "--show-output"]);
     Ok(command)
 }

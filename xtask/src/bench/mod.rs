@@ -5,6 +5,7 @@ mod report;
 mod rows;
 mod syncthing;
 
+use crate::agents::AGENT;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
 use crate::repository;
@@ -37,7 +38,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Outcome<()> {
     interrupt::listen()?;
     eprintln!("building the release agent");
-    let ours = Ours { binary: repository::build_agent(|| {})?, engine: options.engine.clone() };
+    let ours = Ours { binary: repository::build(&[AGENT], || {})?.join(AGENT), engine: options.engine.clone() };
     let rows = match options.rows.as_slice() {
         [] => Row::ALL,
         some => some,

@@ -5,7 +5,7 @@ mod mesh;
 mod report;
 mod steps;
 
-use crate::agents::Agent;
+use crate::agents::{AGENT, Agent};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
 use crate::repository;
@@ -66,7 +66,7 @@ pub fn run(options: &Options) -> Outcome<()> {
 /// The agents, released, if they are to be kept.
 fn play(options: &Options, home: &Path, screen: &Screen, report: &mut Report) -> Outcome<Option<Vec<Agent>>> {
     screen.stage("building the release agent");
-    let binary = repository::build_agent(|| screen.tick())?;
+    let binary = repository::build(&[AGENT], || screen.tick())?.join(AGENT);
     fs::create_dir_all(home).map_err(Failure::io("create", home))?;
     // As the shell sees it: sockets have short paths, and links in the path would count twice.
     let home = home.canonicalize().map_err(Failure::io("find", home))?;
