@@ -81,6 +81,8 @@ fn volumes_come_and_go_and_what_they_are_told_changes() {
         other => Err(format!("{other:?}")),
     });
     mesh.converge();
+    let starts = |agent: &Agent| agent.log_text().matches("the agent runs").count();
+    assert_eq!(mesh.agents.iter().map(starts).collect::<Vec<_>>(), [1, 1], "engines that started");
     // Paused by the configuration, and going on.
     let paused = format!("    path: {VOLUME}\n    paused: true\n");
     configure(&mesh.agents[0], |text| text.replace(&format!("    path: {VOLUME}\n"), &paused));
@@ -103,7 +105,12 @@ fn volumes_come_and_go_and_what_they_are_told_changes() {
         other => Err(format!("{other:?}")),
     });
     mesh.converge();
-    assert_eq!(fs::read(there).unwrap(), b"in the second");
+    assert_eq!(fs::read(&there).unwrap(), b"in the second");
+    // It comes back, and is the one that it was: what was deleted meanwhile is deleted.
+    fs::remove_file(there).unwrap();
+    mesh.agents.iter().for_each(|agent| configure(agent, with_second));
+    let here = mesh.agents[0].place.join("second/file");
+    wait_until("the file is deleted", || if here.exists() { Err("it is there") } else { Ok(()) });
 }
 
 #[test]

@@ -181,7 +181,8 @@ pub fn release(verb: &str) -> Command {
     let given = std::env::var("RUSTFLAGS").unwrap_or_default();
     // With --target, build scripts and derive macros, which can't be static, stay as they are.
     command.args([verb, "--release", "--target", "host-tuple"]);
-    command.env("RUSTFLAGS", format!("{given} -C target-feature=+crt-static"));
+    let flags = format!("{given} -C target-feature=+crt-static");
+    command.env("RUSTFLAGS", &flags).env("RUSTDOCFLAGS", &flags);
     command
 }
 

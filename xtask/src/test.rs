@@ -15,7 +15,7 @@ use std::time::Instant;
 /// Seeds of the simulator that belong to every run.
 const SEEDS: &str = "5000";
 
-/// Integration tests with this prefix start real agents: they run in release, apart from the others.
+/// Integration tests with this prefix start real agents: they run apart from the others.
 const BLACK_BOX: &str = "blackbox_";
 
 /// How a step ended.
@@ -80,7 +80,7 @@ pub fn run() -> Outcome<()> {
         None => Verdict::NotRun("needs the crate graph".into()),
     });
     step(&mut steps, "examples in documentation", |log| {
-        tests(repository::cargo().args(["test", "--workspace", "--doc", "--no-fail-fast"]), log)
+        tests(repository::release("test").args(["--doc", "--no-fail-fast"]), log)
     });
     step(&mut steps, "black box: real agents", |log| match black_box(metadata) {
         Ok(mut command) => tests(&mut command, log),
@@ -145,8 +145,8 @@ fn complaints(found: Outcome<Vec<String>>) -> Verdict {
 /// One invocation, so that everything is built once: cargo can leave out a package, but not a single test of it, so
 /// the integration tests are named.
 fn everything_but_black_box(metadata: &Metadata) -> Command {
-    let mut command = repository::cargo();
-    command.args(["test", "--workspace", "--no-fail-fast", "--lib", "--bins"]);
+    let mut command = repository::release("test");
+    command.args(["--no-fail-fast", "--lib", "--bins"]);
     let mut names: Vec<String> = metadata
         .targets("test")
         .into_iter()

@@ -1,16 +1,17 @@
 //! From one configuration to another, while the agent runs.
 
-use crate::config::Config;
+use crate::config::{Config, Volume};
+use crate::names::VolumeName;
 
 /// What it takes to run by another configuration.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Change {
     /// Nothing: they say the same.
     Nothing,
-    /// Members, limits and waits change under a running engine, and nobody notices.
+    /// Members, limits and waits change under a running engine, volumes come, and nobody notices.
     Live,
-    /// The engine ends in order and starts again within the process: a volume comes, goes, or is another one; or what sessions
-    /// agree about when they begin.
+    /// The engine ends in order and starts again within the process: a volume goes, or is another one; or what sessions agree about
+    /// when they begin.
     Anew,
     /// Only another process can do it. The fields that differ.
     Refused(Vec<&'static str>),
@@ -36,11 +37,58 @@ impl Config {
         let mut live = self.clone();
         live.peers.clone_from(&new.peers);
         (live.connections, live.max_clock_skew, live.log) = (new.connections, new.max_clock_skew, new.log);
-        for (volume, new) in live.volumes.iter_mut().zip(&new.volumes).filter(|(old, new)| old.name == new.name) {
-            (volume.settle, volume.open_wait, volume.paused) = (new.settle, new.open_wait, new.paused);
-            (volume.versions, volume.reserve, volume.deletion_guard) = (new.versions, new.reserve, new.deletion_guard);
-            (volume.members, volume.filling) = (new.members.clone(), new.filling);
+        if self.volumes.iter().any(|old| new.volume(&old.name).is_none()) {
+            return Change::Anew;
         }
+        let volumes =
+            new.volumes.iter().map(|new| self.volume(&new.name).map_or_else(|| new.clone(), |old| old.tuned(new)));
+        live.volumes = volumes.collect();
         if live == *new { Change::Live } else { Change::Anew }
+    }
+
+    /// The volume with a name.
+    pub fn volume(&self, name: &VolumeName) -> Option<&Volume> {
+        self.volumes.iter().find(|volume| volume.name == *name)
+    }
+}
+
+impl Volume {
+    /// With what may change while it is open.
+    fn tuned(&self, new: &Self) -> Self {
+        Self {
+            members: new.members.clone(),
+            filling: new.filling,
+            versions: new.versions,
+            reserve: new.reserve,
+            deletion_guard: new.deletion_guard,
+            settle: new.settle,
+            open_wait: new.open_wait,
+            paused: new.paused,
+            ..self.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn config(volumes: &[(&str, &str)]) -> Config {
+        let mut text = "node: a\nstateDir: s\nidentity: { ca: c, certificate: a, key: k }\nvolumes:\n".to_owned();
+        for (name, more) in volumes {
+            text += &format!("  - {{ name: {name}, path: /{name}{more} }}\n");
+        }
+        Config::parse(&text, Path::new("/")).unwrap()
+    }
+
+    #[test]
+    fn volumes_come_to_a_running_engine_and_go_by_a_new_start() {
+        let two = config(&[("a", ""), ("b", "")]);
+        let paused = config(&[("aa", ""), ("b", ", paused: true"), ("a", "")]);
+        assert_eq!(two.change_to(&two), Change::Nothing);
+        assert_eq!(two.change_to(&paused), Change::Live);
+        assert_eq!(paused.change_to(&two), Change::Anew);
+        assert_eq!(two.change_to(&config(&[("a", ""), ("b", ", durability: strict"), ("c", "")])), Change::Anew);
     }
 }

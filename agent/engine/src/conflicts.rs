@@ -104,7 +104,7 @@ pub fn list(
     let mut all = Vec::new();
     for (number, name) in volumes {
         let mut found = Conflicts { volume: name.clone(), paths: Vec::new() };
-        let Some(volume) = context.volumes.get(number) else { continue };
+        let Some(volume) = context.volumes.get(*number) else { continue };
         let mut after = None;
         while found.paths.len() < PATHS {
             let rows = context
@@ -113,7 +113,7 @@ pub fn list(
                 .map_err(|error| format!("can't look: {error}"))?;
             for (key, row) in rows.iter().filter(|(_, row)| conflicts(row) > 0) {
                 if found.paths.len() < PATHS {
-                    found.paths.push(conflict(context, volume, key, row, replicas)?);
+                    found.paths.push(conflict(context, &volume, key, row, replicas)?);
                 }
             }
             if rows.len() < ROWS {

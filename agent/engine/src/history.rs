@@ -73,7 +73,7 @@ pub fn look(
     replicas: &BTreeMap<ReplicaId, String>,
     limit: usize,
 ) -> Result<Vec<Change>, String> {
-    let volume = place.volume(context)?;
+    let volume = &*place.volume(context)?;
     let row = match Key::of(place.number, &place.path) {
         Some(key) => context.registry.get(&key).map_err(|error| error.to_string())?,
         None => None,

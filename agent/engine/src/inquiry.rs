@@ -4,6 +4,7 @@
 use crate::job::{Context, VolumeContext};
 use crate::suspect::{is_suspect, nothing_better};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use syncmesh_core::entry::{Body, Row, Why};
 use syncmesh_core::path::RelativePath;
 
@@ -57,8 +58,8 @@ pub struct Place {
 
 impl Place {
     /// What jobs need of its volume.
-    pub fn volume<'a>(&self, context: &'a Context) -> Result<&'a VolumeContext, String> {
-        context.volumes.get(&self.number).ok_or_else(|| "the volume has gone".into())
+    pub fn volume(&self, context: &Context) -> Result<Arc<VolumeContext>, String> {
+        context.volumes.get(self.number).ok_or_else(|| "the volume has gone".into())
     }
 }
 

@@ -21,8 +21,8 @@ use crate::unsynced::{HasReadBack, ReadBack, Sync, Synced};
 use crate::verify::{Verified, Verify};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use syncmesh_core::entry::{Identity, Owner, Row, Why};
 use syncmesh_core::policy::Policies;
 use syncmesh_core::select::Selection;
@@ -30,12 +30,34 @@ use syncmesh_io::{FileKind, Fs, FsError, Stat, StateFiles};
 
 /// What jobs need of the world.
 pub struct Context {
-    /// The volumes by their registry numbers.
-    pub volumes: BTreeMap<u16, VolumeContext>,
+    /// The volumes.
+    pub volumes: Volumes,
     /// The registry.
     pub registry: Registry,
     /// The state directory, for the journal.
     pub state: Arc<dyn StateFiles>,
+}
+
+/// Volumes by their registry numbers. While an agent runs some may come, and none goes.
+#[derive(Default)]
+pub struct Volumes(RwLock<BTreeMap<u16, Arc<VolumeContext>>>);
+
+impl Volumes {
+    /// The one with a number.
+    pub fn get(&self, number: u16) -> Option<Arc<VolumeContext>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<(u16, Arc<VolumeContext>)> {
+        let volumes = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        volumes.iter().map(|(number, volume)| (*number, volume.clone())).collect()
+    }
+
+    /// One more.
+    pub fn add(&self, number: u16, volume: VolumeContext) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::new(volume));
+    }
 }
 
 /// What jobs need of one volume.
@@ -274,37 +296,37 @@ impl Job {
 
     /// Does the work. `emit` takes what is found on the way and at the end, and may wait.
     pub fn run(self, context: &Context, emit: &mut dyn FnMut(Done)) {
-        let volume = |number: u16| context.volumes.get(&number).expect("jobs are made for volumes that exist");
+        let volume = |number: u16| context.volumes.get(number).expect("jobs are made for volumes that exist");
         let result = match self {
             Self::Scan(scan) => {
-                let volume = volume(scan.volume);
+                let volume = &*volume(scan.volume);
                 scan.run(volume, &context.registry, &mut |part| emit(Done::Findings(part))).map(Done::Scanned)
             }
             Self::Apply(apply) => {
-                let volume = volume(apply.volume);
+                let volume = &*volume(apply.volume);
                 apply.run(volume, context).map(Done::Applied)
             }
             Self::Collect(collect) => {
-                let volume = volume(collect.volume);
+                let volume = &*volume(collect.volume);
                 collect.run(volume, &context.registry).map(Done::Collected)
             }
             Self::ReadBlock(read) => {
-                let volume = volume(read.volume);
+                let volume = &*volume(read.volume);
                 read.run(volume, &context.registry).map(Done::BlockRead)
             }
             Self::Reuse(reuse) => {
-                let volume = volume(reuse.volume);
+                let volume = &*volume(reuse.volume);
                 reuse.run(volume, &context.registry).map(Done::Reused)
             }
             Self::StageBlock(stage) => {
-                let volume = volume(stage.volume);
+                let volume = &*volume(stage.volume);
                 Ok(Done::BlockStaged(stage.run(volume)))
             }
             Self::Wanted(number, sweep, after) => {
                 context.registry.wanted(number, after.as_ref(), WANTED_ROWS).map(|mut rows| {
                     let more = rows.last().filter(|_| rows.len() == WANTED_ROWS).map(|(key, _)| key.clone());
                     // What there is no room for stays as it is, without a look at each.
-                    let (volume, mut room) = (volume(number), Room::default());
+                    let (volume, mut room) = (&*volume(number), Room::default());
                     rows.retain(|(_, row)| {
                         let waits = row.wanted.as_ref().is_some_and(|wanted| wanted.why == Why::NoSpace);
                         sweep != Sweep::Retry || !waits || room.take(volume, space::row_needs(row))
@@ -315,11 +337,11 @@ impl Job {
             Self::Seek(seek) => seek.run(&context.registry).map(Done::Sought),
             Self::Compare(comparison) => comparison.run(&context.registry).map(Done::Compared),
             Self::Prune(number, now, thorough) => {
-                crate::store::prune(volume(number), now, thorough);
+                crate::store::prune(&volume(number), now, thorough);
                 Ok(Done::Tidied)
             }
             Self::Linger(linger) => {
-                let volume = volume(linger.volume);
+                let volume = &*volume(linger.volume);
                 linger.run(volume, context).map(Done::Lingered)
             }
             Self::Place(number) => Ok(Done::Placed(number, volume(number).fs.is_in_place())),
@@ -329,7 +351,7 @@ impl Job {
                 Ok(Done::Tidied)
             }
             Self::Verify(verify) => {
-                let volume = volume(verify.volume);
+                let volume = &*volume(verify.volume);
                 verify.run(volume, &context.registry).map(Done::Verified)
             }
             Self::Forget(forget) => forget.run(context).map(Done::Mentioned),
@@ -343,11 +365,11 @@ impl Job {
                 Ok(Done::Resolved(peer, found))
             }
             Self::Sync(sync) => {
-                let volume = volume(sync.volume);
+                let volume = &*volume(sync.volume);
                 Ok(Done::Synced(sync.run(volume, context)))
             }
             Self::ReadBack(back) => {
-                let volume = volume(back.volume);
+                let volume = &*volume(back.volume);
                 back.run(volume, context).map(Done::HasReadBack)
             }
             Self::Commit(commit) => Ok(Done::Committed(commit.run(context))),

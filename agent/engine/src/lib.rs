@@ -8,6 +8,7 @@ pub mod acknowledge;
 pub mod announce;
 pub mod ask;
 pub mod ca;
+pub mod coming;
 pub mod compare;
 pub mod conflicts;
 pub mod connection;

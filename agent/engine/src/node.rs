@@ -393,23 +393,26 @@ impl<I: Io> Node<I> {
         };
         node.io.submit(Purpose::Accept.token(), Operation::Accept(listener));
         node.io.submit(Purpose::Wake.token(), Operation::Wake);
-        let watchers: Vec<_> = node.volumes.values().map(|volume| (volume.number, volume.watcher)).collect();
-        for (number, watcher) in watchers {
-            node.io.submit(Purpose::Watch(number).token(), Operation::Watch(watcher));
-        }
         node.begin_journal();
         let names: Vec<(ReplicaId, String)> = node.replicas.iter().map(|(id, name)| (*id, name.clone())).collect();
         for (id, name) in names {
             node.record(&crate::journal::Record::Replica(id, name));
         }
-        for volume in node.volumes.values_mut() {
-            volume.dirty.mark_all(&syncmesh_core::path::RelativePath::root(), true, now);
-            (volume.pruned, volume.thoroughly_pruned) = (now, now);
-            if volume.state.counts.wanted > 0 {
-                volume.retry.at(now);
-            }
-        }
+        let numbers: Vec<u16> = node.volumes.keys().copied().collect();
+        numbers.into_iter().for_each(|number| node.begin_volume(number));
         node
+    }
+
+    /// Watches a volume, and has its first scan and what it wants done.
+    fn begin_volume(&mut self, number: u16) {
+        let now = self.io.now();
+        let Some(volume) = self.volumes.get_mut(&number) else { return };
+        self.io.submit(Purpose::Watch(number).token(), Operation::Watch(volume.watcher));
+        volume.dirty.mark_all(&syncmesh_core::path::RelativePath::root(), true, now);
+        (volume.pruned, volume.thoroughly_pruned) = (now, now);
+        if volume.state.counts.wanted > 0 {
+            volume.retry.at(now);
+        }
     }
 
     /// Handles all completions, starts what is due, and hands operations over. Afterwards [`Node::take_jobs`] has work,

@@ -116,7 +116,8 @@ pub fn recover(
             }
         }
     }
-    for (number, volume) in &context.volumes {
+    let volumes = context.volumes.all();
+    for (number, volume) in &volumes {
         for slot in volume.fs.list_slots().map_err(RecoverError::Volume)? {
             match intents.remove(&(*number, slot)) {
                 Some(intent) if torn.contains(number) => {
@@ -125,25 +126,19 @@ pub fn recover(
                         .map_err(RecoverError::Volume)?;
                 }
                 Some(intent) => resolve(context, stored, volume, &intent, now_millis, &mut recovered)?,
-                // Staged and never exchanged: an intent is always written before. Fetched contents come again.
-                None if slot & FETCH_SLOT != 0 => drop_staged(volume, slot)?,
-                // What couldn't be moved to the store when it was displaced looks the same as what was only staged.
-                None if volume.fs.store_slot(slot, &store::nameless(now_millis, slot)).is_ok() => {
-                    recovered.kept += 1;
-                }
-                None => drop_staged(volume, slot)?,
+                None => recovered.kept += usize::from(empty(volume, slot, now_millis)?),
             }
         }
     }
     // Intents whose slot is empty: the name was given without displacing anything, or nothing happened.
     for intent in intents.into_values().filter(|intent| !torn.contains(&intent.key.volume)) {
-        if let Some(volume) = context.volumes.get(&intent.key.volume) {
-            resolve(context, stored, volume, &intent, now_millis, &mut recovered)?;
+        if let Some(volume) = context.volumes.get(intent.key.volume) {
+            resolve(context, stored, &volume, &intent, now_millis, &mut recovered)?;
         }
     }
     // What is about to be durable must be on the disk, and so must what users wrote before this start.
     let mut failed = BTreeMap::new();
-    for (number, volume) in &context.volumes {
+    for (number, volume) in &volumes {
         // The run before may have been killed when a sync had just failed, which is told once.
         let error = match volume.fs.sync().and_then(|()| unsynced::torn(volume, &context.registry, *number)) {
             Ok(torn) if torn.is_empty() => {
@@ -165,6 +160,25 @@ pub fn recover(
         context.state.remove(&journal::file_name(epoch)).map_err(RecoverError::State)?;
     }
     Ok((recovered, failed))
+}
+
+/// Empties a slot of which no journal knows; is what was in it in the store?
+fn empty(volume: &VolumeContext, slot: u64, now_millis: u64) -> Result<bool, RecoverError> {
+    // Staged and never exchanged: an intent is always written before. Fetched contents come again. What couldn't be moved to the
+    // store when it was displaced looks the same as what was only staged.
+    let is_kept = slot & FETCH_SLOT == 0 && volume.fs.store_slot(slot, &store::nameless(now_millis, slot)).is_ok();
+    if !is_kept {
+        drop_staged(volume, slot)?;
+    }
+    Ok(is_kept)
+}
+
+/// Empties all slots of a volume of which no journal knows.
+pub fn empty_slots(volume: &VolumeContext, now_millis: u64) -> Result<(), RecoverError> {
+    for slot in volume.fs.list_slots().map_err(RecoverError::Volume)? {
+        empty(volume, slot, now_millis)?;
+    }
+    Ok(())
 }
 
 /// A volume goes back to its last durable epoch, as after power loss. One that never was in any can't be begun with.

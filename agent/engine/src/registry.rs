@@ -551,6 +551,15 @@ impl Registry {
         Ok(None)
     }
 
+    /// A volume of which nothing was known, durable when this returns: no row of it may be older.
+    pub fn add_volume(&self, name: &str, state: &VolumeState) -> Result<(), RegistryError> {
+        let mut transaction = self.0.database.begin_write()?;
+        transaction.set_quick_repair(true);
+        transaction.open_table(VOLUMES)?.insert(name, encode_state(state).as_slice())?;
+        transaction.commit()?;
+        Ok(())
+    }
+
     /// Writes the closed epoch's rows and `stored` in one durable transaction, then lets the rows go. Of volumes that are left
     /// out nothing is written: their rows belong to the open epoch again.
     pub fn commit(&self, stored: &Stored, left_out: &BTreeSet<u16>) -> Result<(), RegistryError> {
@@ -586,8 +595,7 @@ impl Registry {
             }
             let mut volumes = transaction.open_table(VOLUMES)?;
             for (name, state) in stored.volumes.iter().filter(|(_, state)| !left_out.contains(&state.number)) {
-                let bytes = postcard::to_stdvec(state).expect("a volume's state has no type that postcard refuses");
-                volumes.insert(name.as_str(), bytes.as_slice())?;
+                volumes.insert(name.as_str(), encode_state(state).as_slice())?;
             }
             let mut meta = transaction.open_table(META)?;
             let forgotten = postcard::to_stdvec(&stored.forgotten).expect("a set of names can be encoded");
@@ -650,6 +658,10 @@ pub struct Stored {
     pub replicas: BTreeMap<ReplicaId, String>,
     /// Nodes that were taken out of the mesh and forgotten: what peers tell of their replicas isn't taken in.
     pub forgotten: BTreeSet<String>,
+}
+
+fn encode_state(state: &VolumeState) -> Vec<u8> {
+    postcard::to_stdvec(state).expect("a volume's state has no type that postcard refuses")
 }
 
 /// What a row takes, about.

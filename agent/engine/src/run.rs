@@ -1,6 +1,7 @@
 //! A real agent: opens what the configuration names, starts the threads, and turns the loop until it is told to stop.
 
 use crate::ask::{Ask, Configured, Restore};
+use crate::coming::Coming;
 use crate::conflicts;
 use crate::epoch::Durability;
 use crate::history;
@@ -17,6 +18,7 @@ use crate::wall::unix_now;
 use crate::worst;
 use crossbeam_channel::{Receiver, Sender};
 use redb::backends::FileBackend;
+use std::collections::VecDeque;
 use std::fs::{DirBuilder, OpenOptions};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -64,7 +66,7 @@ pub enum Unopened {
 }
 
 /// Why an agent can't start.
-enum NoStart {
+pub(crate) enum NoStart {
     Volume { name: String, why: String },
     Agent(String),
 }
@@ -132,7 +134,7 @@ pub fn run(
         let (waker, listen) = (node.io().waker(), node.listen_address());
         tracing::info!(node = %config.node, %listen, engine = node.io().engine(), "the agent runs");
         started(Started { waker, listen });
-        match turn(&mut node, &workers, asks, &mut config)? {
+        match turn(&mut node, &workers, asks, &mut config, unopened)? {
             None => return Ok(()),
             Some(new) => {
                 workers.end();
@@ -151,13 +153,12 @@ fn open(config: &Config, identity: &CurrentIdentity, unopened: Unopened) -> Resu
     loop {
         match prepare(&config, identity.clone()) {
             Err(NoStart::Volume { name, why }) if unopened == Unopened::IsLeftOut => {
-                tracing::error!(volume = %name, %why, "a volume can't be opened and is left out");
                 config.volumes.retain(|volume| volume.name.as_str() != name);
                 left_out.push(LeftOut { name, why });
             }
             Err(why) => return Err(why.into()),
             Ok((mut node, workers)) => {
-                node.left_out(left_out);
+                left_out.into_iter().for_each(|volume| node.unopened(volume));
                 return Ok((node, workers));
             }
         }
@@ -234,9 +235,13 @@ fn turn(
     workers: &Workers,
     asks: &Receiver<Ask>,
     config: &mut Config,
+    unopened: Unopened,
 ) -> Result<Option<Config>, String> {
     let mut stop_at = None;
     let mut next = None;
+    let mut coming: Option<Coming> = None;
+    // Other configurations, which wait until the volumes of the one before have come.
+    let mut later = VecDeque::new();
     loop {
         node.turn();
         node.take_jobs().into_iter().for_each(|job| workers.submit(job));
@@ -259,8 +264,12 @@ fn turn(
         while let Some(done) = workers.outcome(node.has_room()) {
             node.finish(done);
         }
-        while let Ok(ask) = asks.try_recv() {
+        if coming.as_ref().is_some_and(|coming| coming.end(node, config, unopened)) {
+            coming = None;
+        }
+        while let Some(ask) = later.pop_front_if(|_| coming.is_none()).or_else(|| asks.try_recv().ok()) {
             match ask {
+                Ask::Configure(..) if coming.is_some() => later.push_back(ask),
                 // An asker that has gone doesn't want to know.
                 Ask::Status(reply) => drop(reply.try_send((node.status(), node.counters()))),
                 Ask::Holds(name, reply) => match node.volumes_named(name.as_deref()) {
@@ -319,12 +328,17 @@ fn turn(
                             Ok(Configured::StartsAgain)
                         }
                         Change::Nothing => Ok(Configured::AsBefore),
-                        Change::Live => {
+                        Change::Live if comes(config, &new).next().is_none() => {
                             node.configure(tuning(&new));
                             *config = *new;
                             Ok(Configured::InForce)
                         }
-                        Change::Anew => {
+                        Change::Live if comes(config, &new).all(|volume| !node.knows(volume.name.as_str())) => {
+                            coming = Some(Coming::begin(node, workers, config, *new, reply));
+                            continue;
+                        }
+                        // A volume that was closed once is opened by a start, which recovers what it was left with.
+                        Change::Live | Change::Anew => {
                             node.stop();
                             stop_at.get_or_insert(now + STOP.as_nanos() as u64);
                             next = Some(*new);
@@ -362,7 +376,7 @@ fn restore(node: &mut Node<LinuxIo>, order: Restore, reply: Sender<Result<Restor
     }
 }
 
-fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, NoStart> {
+pub(crate) fn volume(config: &syncmesh_config::Volume) -> Result<VolumeSpec, NoStart> {
     let at = |error: &dyn std::fmt::Display| {
         let why = format!("{}: {error}", config.path.display());
         NoStart::Volume { name: config.name.to_string(), why }
@@ -421,8 +435,13 @@ fn members(config: &syncmesh_config::Volume) -> Members {
     }
 }
 
+/// The volumes that only a new configuration has.
+pub(crate) fn comes<'a>(old: &Config, new: &'a Config) -> impl Iterator<Item = &'a syncmesh_config::Volume> {
+    new.volumes.iter().filter(|volume| old.volume(&volume.name).is_none())
+}
+
 /// What a running engine can take over from a configuration.
-fn tuning(config: &Config) -> Tuning {
+pub(crate) fn tuning(config: &Config) -> Tuning {
     Tuning {
         peers: peers(config),
         connections: config.connections as usize,

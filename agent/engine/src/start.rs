@@ -3,13 +3,13 @@
 use crate::compare::Recount;
 use crate::epoch::Durability;
 use crate::guard::Guard;
-use crate::job::{Context, VolumeContext};
+use crate::job::{Context, VolumeContext, Volumes};
 use crate::journal;
 use crate::node::Setup;
 use crate::node::open::OpenFiles;
 use crate::node::suspects::Suspects;
 use crate::node::unsynced::Unsynced;
-use crate::recover::{RecoverError, recover};
+use crate::recover::{RecoverError, empty_slots, recover};
 use crate::registry::{Last, Registry, RegistryError, VolumeState};
 use crate::second_names::SecondNames;
 use crate::settings::{Current, Members, Settings};
@@ -27,7 +27,7 @@ use syncmesh_core::entry::Origin;
 use syncmesh_core::policy::Policies;
 use syncmesh_core::select::Selection;
 use syncmesh_core::version::ReplicaId;
-use syncmesh_io::{Fs, FsError, StateFiles};
+use syncmesh_io::{Fs, FsError, Probe, StateFiles};
 
 /// One volume of the configuration, its directory open.
 pub struct VolumeSpec {
@@ -117,38 +117,25 @@ const UNSYNCED: &str = "the file system couldn't write everything while the agen
 pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>, Setup), StartError> {
     let (registry, mut stored) = Registry::open(storage).map_err(StartError::Registry)?;
     stored.replicas.insert(start.replica, start.node.clone());
-    let mut contexts = BTreeMap::new();
+    let volumes = Volumes::default();
     let mut specs = Vec::new();
     let mut torn = BTreeSet::new();
     let mut noted = BTreeSet::new();
     let configured: BTreeSet<String> = start.volumes.iter().map(|volume| volume.name.clone()).collect();
     for spec in start.volumes {
         let refuse = |why: String| StartError::Volume { name: spec.name.clone(), why };
-        let disk = |error: FsError| refuse(format!("its directory can't be used: {error}"));
         // Nothing is written to a directory that isn't the one that is known: it may be an empty mount point.
         let known = stored.volumes.get(&spec.name).cloned().filter(|_| !(spec.renews && is_new(&*spec.fs)));
         let was_known = known.is_some();
         if known.as_ref().is_some_and(|state| spec.fs.read_marker().ok().flatten().as_ref() != Some(&state.marker)) {
             return Err(refuse(NOT_OURS.into()));
         }
-        let probe = spec.fs.probe().map_err(disk)?;
-        if !probe.exchange || !probe.no_replace {
-            return Err(refuse(format!(
-                "its file system ({}) can't exchange two names atomically, so files couldn't be replaced safely: use ext4, xfs, btrfs or tmpfs",
-                probe.file_system
-            )));
-        }
+        let probe = probe(&spec).map_err(refuse)?;
         let mut state = match known {
             Some(state) => state,
             None => {
                 let number = stored.volumes.values().map(|state| state.number + 1).max().unwrap_or(1);
-                let marker = format!("{} {:016x}", spec.name, start.random ^ u64::from(number)).into_bytes();
-                let was_replica = spec.fs.read_marker().map_err(disk)?.is_some();
-                spec.fs.write_marker(&marker).map_err(disk)?;
-                let finds = finds(was_replica, spec.seed.as_deref(), &start.node);
-                let state = VolumeState { number, marker, finds, ..VolumeState::default() };
-                stored.volumes.insert(spec.name.clone(), state.clone());
-                state
+                admit(&spec, &start.node, number, start.random).map_err(refuse)?
             }
         };
         // Another boot or mount than that of the lost run: what it hadn't made durable is what the file system made of it. So it
@@ -174,30 +161,11 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
             noted.insert(state.number);
         }
         state.mount = probe.mount;
-        stored.volumes.insert(spec.name.clone(), state.clone());
-        let doubt = Arc::new(Doubt::default());
-        doubt.set(state.suspicion.as_ref());
-        let context = VolumeContext {
-            doubt,
-            fs: spec.fs.clone(),
-            selection: spec.selection.clone(),
-            policies: spec.policies.clone(),
-            marker: state.marker,
-            device: probe.device,
-            change_owner: probe.change_owner,
-            next_slot: AtomicU64::new(1),
-            durability: spec.durability,
-            settings: Current::new(spec.settings),
-            stock: Arc::default(),
-            leases: probe.leases,
-            exact_stamps: probe.exact_stamps,
-            exact_metadata: probe.exact_metadata,
-            lingering: Arc::default(),
-        };
-        contexts.insert(state.number, context);
+        volumes.add(state.number, context(&spec, &state, &probe));
+        stored.volumes.insert(spec.name.clone(), state);
         specs.push(spec);
     }
-    let context = Context { volumes: contexts, registry: registry.clone(), state: start.state.clone() };
+    let context = Context { volumes, registry: registry.clone(), state: start.state.clone() };
     let epoch = stored.last.epoch;
     // Whom this run meets before its first epoch is durable isn't known yet: it may be anybody.
     let sessions = start.peers.iter().map(|(name, _)| name.clone()).collect();
@@ -206,18 +174,16 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
     if recovered != Default::default() {
         tracing::info!(?recovered, "recovered what the run before hadn't made durable");
     }
-    for volume in context.volumes.values() {
-        // What the stores have is counted before anything is added.
-        store::prune(volume, start.now_millis, true);
-        store::look_after_open(volume);
+    for (_, volume) in context.volumes.all() {
+        look_into_store(&volume, start.now_millis);
     }
     let epoch = recovered.epoch.max(stored.last.epoch) + 1;
     let open = |epoch| start.state.open_log(&journal::file_name(epoch)).map_err(StartError::State);
     let logs = (open(epoch)?, open(epoch + 1)?);
     let volumes = specs.iter().filter_map(|spec| {
         let state = stored.volumes.get(&spec.name)?.clone();
-        let context = context.volumes.get(&state.number)?;
-        let mut volume = volume(spec, state, context, start.now_millis);
+        let context = context.volumes.get(state.number)?;
+        let mut volume = volume(spec, state, &context, start.now_millis);
         let failed = failed.get(&volume.number);
         volume.noted = failed.is_some() || noted.contains(&volume.number);
         volume.unsynced = failed.map(|why| Unsynced::at_start(why.clone()));
@@ -246,6 +212,82 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
         max_clock_skew_millis: start.max_clock_skew_millis,
     };
     Ok((Arc::new(context), setup))
+}
+
+/// Opens a volume of which the registry knows nothing, while the agent runs; [`Node::admit`](crate::node::Node::admit) takes it. `number`
+/// is one that no volume ever had. It blocks as the directory's file system does.
+///
+/// # Errors
+/// What is wrong with the directory, and what to do. Then nothing has become of it but, perhaps, a marker.
+pub fn open_new(
+    jobs: &Context,
+    spec: &VolumeSpec,
+    node: &str,
+    number: u16,
+    random: u64,
+    now_millis: u64,
+) -> Result<Volume, String> {
+    let probe = probe(spec)?;
+    let state = VolumeState { mount: probe.mount.clone(), ..admit(spec, node, number, random)? };
+    let context = context(spec, &state, &probe);
+    empty_slots(&context, now_millis).map_err(|error| error.to_string())?;
+    jobs.registry.add_volume(&spec.name, &state).map_err(|error| error.to_string())?;
+    look_into_store(&context, now_millis);
+    let volume = volume(spec, state, &context, now_millis);
+    jobs.volumes.add(number, context);
+    Ok(volume)
+}
+
+fn cant_be_used(error: FsError) -> String {
+    format!("its directory can't be used: {error}")
+}
+
+fn probe(spec: &VolumeSpec) -> Result<Probe, String> {
+    let probe = spec.fs.probe().map_err(cant_be_used)?;
+    if probe.exchange && probe.no_replace {
+        return Ok(probe);
+    }
+    Err(format!(
+        "its file system ({}) can't exchange two names atomically, so files couldn't be replaced safely: use ext4, xfs, btrfs or tmpfs",
+        probe.file_system
+    ))
+}
+
+/// Marks a directory as a volume that wasn't known before.
+fn admit(spec: &VolumeSpec, node: &str, number: u16, random: u64) -> Result<VolumeState, String> {
+    let marker = format!("{} {:016x}", spec.name, random ^ u64::from(number)).into_bytes();
+    let was_replica = spec.fs.read_marker().map_err(cant_be_used)?.is_some();
+    spec.fs.write_marker(&marker).map_err(cant_be_used)?;
+    let finds = finds(was_replica, spec.seed.as_deref(), node);
+    Ok(VolumeState { number, marker, finds, ..VolumeState::default() })
+}
+
+fn context(spec: &VolumeSpec, state: &VolumeState, probe: &Probe) -> VolumeContext {
+    let doubt = Arc::new(Doubt::default());
+    doubt.set(state.suspicion.as_ref());
+    VolumeContext {
+        doubt,
+        fs: spec.fs.clone(),
+        selection: spec.selection.clone(),
+        policies: spec.policies.clone(),
+        marker: state.marker.clone(),
+        device: probe.device,
+        change_owner: probe.change_owner,
+        next_slot: AtomicU64::new(1),
+        durability: spec.durability,
+        settings: Current::new(spec.settings),
+        stock: Arc::default(),
+        leases: probe.leases,
+        exact_stamps: probe.exact_stamps,
+        exact_metadata: probe.exact_metadata,
+        lingering: Arc::default(),
+    }
+}
+
+/// What the store has is counted before anything is added.
+fn look_into_store(volume: &VolumeContext, now_millis: u64) {
+    store::prune(volume, now_millis, true);
+    store::look_after_open(volume);
 }
 
 /// Has nobody put anything into a directory, this agent included?

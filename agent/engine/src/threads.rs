@@ -78,6 +78,24 @@ impl Workers {
         });
     }
 
+    /// Does work that may take its time on a thread of its own; the loop is woken when the result is there.
+    pub fn aside<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Context) -> T + Send + 'static,
+    ) -> Receiver<T> {
+        let (context, waker) = (self.context.clone(), self.waker.clone());
+        let (result, results) = bounded(1);
+        spawn(name, move || {
+            let found = work(&context);
+            drop(context);
+            // Who doesn't wait any more has ended.
+            let _ = result.send(found);
+            waker.wake();
+        });
+        results
+    }
+
     /// Waits until the threads have ended, which have nothing to do: afterwards nobody has the registry open.
     pub fn end(self) {
         let Self { jobs, commits, threads, .. } = self;

@@ -58,7 +58,7 @@ pub struct Restored {
 
 /// Versions of a path that this node's store has, newest first. What can't be read is left out.
 pub fn list(context: &Context, place: &Place) -> Result<Vec<Version>, String> {
-    let volume = place.volume(context)?;
+    let volume = &*place.volume(context)?;
     let mut found = stored(volume)?;
     found.retain(|stored| stored.is_of(&place.path));
     found.sort_unstable_by_key(|stored| std::cmp::Reverse((stored.millis, stored.slot)));
@@ -84,7 +84,7 @@ pub fn restore(
     to: Option<&RelativePath>,
     now_millis: u64,
 ) -> Result<Restored, String> {
-    let volume = place.volume(context)?;
+    let volume = &*place.volume(context)?;
     let found = stored(volume)?;
     let work = Work { context, volume, number: place.number, found, which, now_millis };
     let target = to.unwrap_or(&place.path);

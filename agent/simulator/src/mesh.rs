@@ -26,7 +26,7 @@ use syncmesh_engine::job::{Context, Done, Job};
 use syncmesh_engine::node::{Counters, Node, Status};
 use syncmesh_engine::registry::{Key, Registry};
 use syncmesh_engine::settings::{Members, Settings, Tuning};
-use syncmesh_engine::start::{Start, VolumeSpec, start};
+use syncmesh_engine::start::{Start, VolumeSpec, open_new, start};
 use syncmesh_io::{Io, Watcher};
 
 /// Jobs that run at the same time, as real workers do.
@@ -198,6 +198,20 @@ impl Mesh {
         mesh
     }
 
+    /// Nodes that run already when their volume comes, to one after another.
+    pub fn late(seed: u64, shape: Shape) -> Self {
+        let mut mesh = Self::asleep(seed, shape);
+        let mut waiting: Vec<u32> = (1..=mesh.shape.nodes).collect();
+        waiting.iter().for_each(|id| mesh.start_without(*id));
+        while !waiting.is_empty() {
+            let steps = mesh.random.between(0, 400);
+            mesh.take_steps(steps);
+            let next = mesh.random.between(0, waiting.len() as u64 - 1) as usize;
+            mesh.open(waiting.swap_remove(next));
+        }
+        mesh
+    }
+
     /// Machines with empty disks, on which no agent runs yet.
     pub fn asleep(seed: u64, shape: Shape) -> Self {
         let world = World::new(seed, crate::Settings::default());
@@ -270,35 +284,62 @@ impl Mesh {
     /// Starts a node's agent.
     pub fn start(&mut self, id: u32) {
         self.note(&format!("n{id} starts"));
+        let spec = self.volume(id);
+        self.start_with(id, vec![spec]);
+    }
+
+    /// Starts a node's agent whose configuration doesn't name its volume yet.
+    pub fn start_without(&mut self, id: u32) {
+        self.note(&format!("n{id} starts without its volume"));
+        self.start_with(id, Vec::new());
+    }
+
+    /// The volume comes to an agent that runs without it.
+    pub fn open(&mut self, id: u32) {
+        self.note(&format!("n{id}'s volume comes"));
+        let (spec, name) = (self.volume(id), name(self.machine(id).node));
+        let agent = self.machine(id).agent.as_mut().expect("only a running agent can open a volume");
+        let (number, now) = (agent.node.free_number(), agent.node.io().wall() / 1_000_000);
+        let volume =
+            open_new(&agent.context, &spec, &name, number, u64::from(id), now).expect("a simulated disk can be opened");
+        agent.node.admit(volume);
+        self.turn(id);
+    }
+
+    /// A node's volume as its configuration has it, watched by nobody yet.
+    fn volume(&mut self, id: u32) -> VolumeSpec {
         self.watchers += 1;
         let watcher = Watcher(self.watchers);
+        let shape = self.shape.clone();
+        let machine = self.machine(id);
+        machine.watcher = watcher;
+        let fs = Arc::new(SimFs::new(machine.disk.clone(), watcher, machine.faults.clone(), Arc::new(step)));
+        VolumeSpec {
+            name: "v".into(),
+            path: "/v".into(),
+            fs,
+            selection: Selection::new(&shape.exclude).expect("the scenario's patterns are valid"),
+            policies: Policies::new(shape.policy, &[]).expect("no rules, nothing to refuse"),
+            settings: settings(&shape, machine.node),
+            members: members(&shape),
+            renews: false,
+            durability: shape.durability,
+            seed: shape.seed.map(name),
+        }
+    }
+
+    fn start_with(&mut self, id: u32, volumes: Vec<VolumeSpec>) {
         let (node, skew) = (self.machine(id).node, self.machine(id).skew);
         let mut io = SimIo::new(self.world.clone(), id, skew);
         let shape = self.shape.clone();
         let world_now = io.wall();
         let machine = self.machine(id);
         machine.starts += 1;
-        machine.watcher = watcher;
-        let hook: crate::StepHook = Arc::new(step);
-        let fs = Arc::new(SimFs::new(machine.disk.clone(), watcher, machine.faults.clone(), hook.clone()));
-        let state = Arc::new(SimStateFiles::new(machine.state.clone(), Faults::none(), hook));
-        let policies = Policies::new(shape.policy, &[]).expect("no rules, nothing to refuse");
-        let selection = Selection::new(&shape.exclude).expect("the scenario's patterns are valid");
+        let state = Arc::new(SimStateFiles::new(machine.state.clone(), Faults::none(), Arc::new(step)));
         let setup = Start {
             node: name(node),
             peers: peers(&shape, node),
-            volumes: vec![VolumeSpec {
-                name: "v".into(),
-                path: "/v".into(),
-                fs,
-                selection,
-                policies,
-                settings: settings(&shape, node),
-                members: members(&shape),
-                renews: false,
-                durability: shape.durability,
-                seed: shape.seed.map(name),
-            }],
+            volumes,
             state,
             connections: CONNECTIONS,
             max_clock_skew_millis: MAX_CLOCK_SKEW_MILLIS,

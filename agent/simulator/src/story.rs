@@ -43,6 +43,8 @@ const SECOND: u64 = 1_000_000_000;
 
 /// Makes a seed of its own from a story's, so that all other stories stay as they are.
 const RENAMING: u64 = 0x51ab_3f0c_77d2_9e15;
+/// The volume comes to running agents.
+const COMES_LATE: u64 = 0x2c9e_71d4_05b8_6ea3;
 
 struct Teller {
     mesh: Mesh,
@@ -77,7 +79,8 @@ pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
     let policy = if choice.once_in(3) { Policy::LastWriterWins } else { Policy::KeepBoth };
     let durability = if choice.once_in(4) { Durability::Strict } else { Durability::Epoch };
     let shape = Shape { nodes, policy, durability, exclude: vec!["*.tmp".into()], ..Shape::default() };
-    let mut mesh = Mesh::new(seed, shape);
+    let comes_late = crate::Random::new(seed ^ COMES_LATE).once_in(8);
+    let mut mesh = if comes_late { Mesh::late(seed, shape) } else { Mesh::new(seed, shape) };
     mesh.print = print;
     let writer = choice.once_in(5).then(|| choice.between(1, u64::from(nodes)) as u32);
     let ledger = Ledger::default();

@@ -3,7 +3,8 @@
 use super::{LeftOut, Node, Peer, PeerState};
 use crate::connection::{Connection, Lane, Phase};
 use crate::settings::{Members, Settings, Tuning};
-use std::collections::BTreeMap;
+use crate::volume::Volume;
+use std::collections::{BTreeMap, BTreeSet};
 use syncmesh_io::Io;
 use syncmesh_protocol::message::{Farewell, Message};
 
@@ -13,6 +14,7 @@ impl<I: Io> Node<I> {
         self.connection_limit = tuning.connections;
         self.max_clock_skew_millis = tuning.max_clock_skew_millis;
         self.set_members(tuning.peers.into_iter().collect());
+        self.left_out.retain(|left| tuning.volumes.contains_key(&left.name));
         for (name, (settings, members)) in tuning.volumes {
             let found = self.volumes.values().find(|volume| volume.name == name).map(|volume| volume.number);
             if let Some(number) = found {
@@ -20,6 +22,31 @@ impl<I: Io> Node<I> {
                 self.set_keepers(number, members);
             }
         }
+    }
+
+    /// Does the registry know a volume of this name, whether or not it is open?
+    pub fn knows(&self, volume: &str) -> bool {
+        self.unconfigured.contains_key(volume) || self.volumes.values().any(|known| known.name == volume)
+    }
+
+    /// The first of the numbers that no volume ever had.
+    pub fn free_number(&self) -> u16 {
+        let open = self.volumes.keys().copied();
+        open.chain(self.unconfigured.values().map(|state| state.number)).max().map_or(1, |number| number + 1)
+    }
+
+    /// Goes on with one volume more. The next sessions name it.
+    pub fn admit(&mut self, volume: Volume) {
+        let number = volume.number;
+        let none = Members::Only(BTreeSet::new());
+        let members = std::mem::replace(&mut self.volumes.entry(number).or_insert(volume).members, none);
+        self.begin_volume(number);
+        self.set_keepers(number, members);
+    }
+
+    /// Another volume that came with it couldn't be opened: what the registry knows of this one stays there.
+    pub fn lay_aside(&mut self, volume: Volume) {
+        self.unconfigured.insert(volume.name, volume.state);
     }
 
     /// Other peers keep a volume from now on. With each of them a new session names it, or doesn't any more.
@@ -41,9 +68,10 @@ impl<I: Io> Node<I> {
         self.misconfigured = why;
     }
 
-    /// The status names volumes that couldn't be opened.
-    pub fn left_out(&mut self, volumes: Vec<LeftOut>) {
-        self.left_out = volumes;
+    /// The status names a volume that couldn't be opened, until a configuration doesn't.
+    pub fn unopened(&mut self, volume: LeftOut) {
+        tracing::error!(volume = %volume.name, why = %volume.why, "a volume can't be opened and is left out");
+        self.left_out.push(volume);
     }
 
     /// Who isn't a member any more is told so. What it made stays known: see `peers forget`.
