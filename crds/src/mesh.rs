@@ -84,7 +84,7 @@ pub struct Storage {
     #[schemars(schema_with = "schema::directory")]
     pub root: String,
     /// What stays free of its file system: a percentage, or a size. Below it stored versions go, then nothing is fetched. Where
-    /// this is absent it is 16%, so that the kubelet needn't evict pods, or 2% where the root is a file system of its own.
+    /// this is absent it is the smaller of 5% and 5Gi; kubelets evict pods at 10% to 15%, so write 16% where pods share the file system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserve: Option<Reserve>,
 }
@@ -147,7 +147,7 @@ pub struct Limits {
     /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Size>,
-    /// How many volumes there may be; no limit where this is absent. A node takes 64.
+    /// How many volumes there may be; no limit where this is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::count")]
     pub volumes: Option<u64>,
@@ -420,7 +420,7 @@ pub struct SyncMeshStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::message")]
     pub message: Option<String>,
-    /// What holds: Ready, Degraded, AgentsBlocked, AuthorityReady, ControlPlaneUnreachable, NodeLostWithData, OrphanFound.
+    /// What holds: Ready, Degraded, AgentsBlocked, AuthorityReady, NodeLostWithData, OrphanFound, Terminating.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "condition::list")]
     pub conditions: Vec<Condition>,

@@ -3,6 +3,7 @@
 
 use crate::chart;
 use crate::failure::{Failure, Outcome};
+use crate::reference;
 use crate::repository;
 
 /// Where the chart finds the kinds.
@@ -18,5 +19,6 @@ pub fn run() -> Outcome<()> {
     if !status.success() {
         return Err(Failure::new("the definitions weren't all written: the lines above say why"));
     }
+    reference::write()?;
     chart::write()
 }

@@ -13,6 +13,7 @@ mod e2e;
 mod failure;
 mod image;
 mod interrupt;
+mod reference;
 mod repository;
 mod sim;
 mod test;
@@ -47,7 +48,7 @@ enum Command {
     ///
     /// Example: KUBECONFIG=kind.config cargo xtask e2e --story schema
     E2e(e2e::Options),
-    /// Write what is made from something else: the kinds' definitions from their types, plain manifests from the chart.
+    /// Write what is made from something else: the kinds' definitions from their types, their reference, plain manifests from the chart.
     Codegen,
     /// Build the image of agent and operator with Docker, from static binaries.
     ///

@@ -4,6 +4,7 @@ use crate::chart;
 use crate::checks::{self, Allowed};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
+use crate::reference;
 use crate::repository::{self, Metadata};
 use crate::sim;
 use crate::testlog::TestLog;
@@ -70,6 +71,8 @@ pub fn run() -> Outcome<()> {
     });
     step(&mut steps, "links in documents", |_| complaints(checks::links::check()));
     step(&mut steps, "tests that documents name", |_| complaints(checks::named_tests::check()));
+    step(&mut steps, "reasons that documents explain", |_| complaints(checks::reasons::check()));
+    step(&mut steps, "API reference as committed", |_| complaints(reference::check()));
     step(&mut steps, "chart: lint, and rendered manifests as committed", |_| match chart::check() {
         Ok(Some(found)) => complaints(Ok(found)),
         Ok(None) => Verdict::NotRun("needs helm on PATH".into()),

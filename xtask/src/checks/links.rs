@@ -1,4 +1,4 @@
-//! Relative links in our Markdown lead to files that are there.
+//! Relative links in our Markdown lead to files that are there, and to headings that these have.
 
 use crate::failure::{Failure, Outcome};
 use crate::repository;
@@ -17,7 +17,7 @@ pub fn check() -> Outcome<Vec<String>> {
         }
         let text = fs::read_to_string(&full).map_err(Failure::io("read", &full))?;
         for (line, target) in links(&text) {
-            if let Some(what) = broken(&root, &path, &target) {
+            if let Some(what) = broken(&root, &path, &target).or_else(|| headless(&root, &path, &target)) {
                 complaints.push(format!("{}:{line}: {what}", path.display()));
             }
         }
@@ -89,6 +89,32 @@ fn broken(root: &Path, document: &Path, target: &str) -> Option<String> {
     (!full.exists()).then(|| format!("link {target} leads to nothing"))
 }
 
+/// What is wrong with the part of a link behind `#`, if it names no heading of a document of ours.
+fn headless(root: &Path, document: &Path, target: &str) -> Option<String> {
+    let (file, anchor) = target.split_once('#').filter(|(file, _)| !file.contains("://"))?;
+    let full = match file {
+        "" => root.join(document),
+        file => root.join(document.parent().unwrap_or(Path::new(""))).join(file),
+    };
+    let text = fs::read_to_string(&full).ok().filter(|_| full.extension().is_some_and(|e| e == "md"))?;
+    (!anchors(&text).any(|found| found == anchor)).then(|| format!("link {target} leads to no heading"))
+}
+
+/// Anchors of a document's headings, as GitHub makes them: lower case, without punctuation, with `-` for blanks.
+fn anchors(text: &str) -> impl Iterator<Item = String> {
+    let mut is_code = false;
+    text.lines().filter_map(move |line| {
+        is_code ^= line.starts_with("```");
+        let heading = line.trim_start_matches('#').strip_prefix(' ').filter(|_| line.starts_with('#') && !is_code)?;
+        let letter = |letter: char| match letter {
+            ' ' => Some('-'),
+            '-' | '_' => Some(letter),
+            letter => letter.is_alphanumeric().then_some(letter),
+        };
+        Some(heading.trim().to_lowercase().chars().filter_map(letter).collect())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,5 +144,25 @@ mod tests {
         assert!(verdict("README.md").is_some());
         assert!(verdict("/README.md").is_some());
         assert!(verdict("").is_some());
+    }
+
+    #[test]
+    fn what_follows_a_hash_is_a_heading_of_that_document() {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join("docs")).unwrap();
+        fs::write(home.path().join("README.md"), "# It isn't `here`: 1/2\n```\n# code\n```\n").unwrap();
+        fs::write(home.path().join("docs/a.md"), "## Part\n").unwrap();
+        let verdict = |target| headless(home.path(), Path::new("docs/a.md"), target).is_none();
+        assert!(verdict("../README.md#it-isnt-here-12"));
+        assert!(verdict("#part"));
+        assert!(verdict("../README.md"));
+        assert!(verdict("https://example.org/x#y"));
+        assert!(!verdict("#other"));
+        assert!(!verdict("../README.md#code"));
+    }
+
+    #[test]
+    fn all_links_of_our_documents_lead_somewhere() {
+        assert_eq!(check().unwrap(), Vec::<String>::new());
     }
 }

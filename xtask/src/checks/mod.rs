@@ -7,6 +7,7 @@ pub mod layers;
 pub mod licences;
 pub mod links;
 pub mod named_tests;
+pub mod reasons;
 pub mod sources;
 
 pub use allowed::Allowed;
