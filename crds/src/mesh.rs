@@ -84,7 +84,7 @@ pub struct Storage {
     #[schemars(schema_with = "schema::directory")]
     pub root: String,
     /// What stays free of its file system: a percentage, or a size. Below it stored versions go, then nothing is fetched. Where
-    /// this is absent it is the smaller of 5% and 5Gi; kubelets evict pods at 10% to 15%, so write 16% where pods share the file system.
+    /// this is absent it is 2% of a file system of its own, and 16% of one that the node has other files on: kubelets evict pods at 15%.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserve: Option<Reserve>,
 }

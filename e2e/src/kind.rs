@@ -5,6 +5,7 @@ use crate::program::{kubectl, repository, run};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where agents keep everything on a node.
 const ROOT: &str = "/var/lib/syncmesh";
@@ -54,12 +55,19 @@ impl Kind {
         Ok(())
     }
 
-    /// Builds the image of agent and operator under the name that the chart has, and loads it.
+    /// Builds the image of agent and operator under the name that the chart has, and loads it. Once: all stories of a run tell of one
+    /// image.
     pub fn has_our_image(&self) -> Outcome<()> {
+        static LOADED: AtomicBool = AtomicBool::new(false);
+        if LOADED.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let tag = run("cargo", ["xtask", "image"])?;
         let tag = tag.lines().last().unwrap_or_default().trim();
         println!("image {tag} is built");
-        self.load(tag)
+        self.load(tag)?;
+        LOADED.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Loads the image of the guide's pods. Where nobody has pulled it, it is made of this machine's static busybox.

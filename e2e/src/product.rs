@@ -24,6 +24,7 @@ pub fn install(kind: &Kind) -> Outcome<()> {
         release::clear()?;
         kind.has_our_image()?;
         kind.has_busybox()?;
+        kind.has_fresh_disks()?;
         release::install(&[])?;
     }
     kubectl("wait smesh/default --for=condition=Ready --timeout=120s").map(drop)
@@ -54,6 +55,11 @@ impl Demo {
     /// The node of the first or second pod.
     pub fn node(&self, pod: usize) -> &str {
         &self.nodes[pod]
+    }
+
+    /// Where its objects are.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// Runs a shell's line in the first or second pod.

@@ -26,13 +26,14 @@ pub fn volume(spec: &SyncReplicaSpec, places: &Places, filling: bool) -> Result<
     let of_node = |name: &str| NodeName::new(name);
     let others = spec.members.iter().filter(|member| member.node != spec.node);
     let members = others.map(|member| of_node(&member.node)).collect::<Result<BTreeSet<_>, _>>()?;
-    let (path, incoming, meta) = match &spec.directory {
-        Some(listed) => (places.directory(listed), None, None),
+    let (path, incoming, meta, mounted) = match &spec.directory {
+        Some(listed) => (places.directory(listed), None, None, places.directory(listed)),
         None => {
             let below = |name: &str| places.volume(&spec.volume_id).join(name);
-            (below("data"), Some(below("incoming")), Some(below("meta")))
+            (below("data"), Some(below("incoming")), Some(below("meta")), places.root.clone())
         }
     };
+    let reserve = spec.reserve.map_or_else(|| Share::Percent(places.reserve(&mounted)), |reserve| share(reserve.0));
     let volume = Volume {
         incoming,
         meta,
@@ -45,7 +46,7 @@ pub fn volume(spec: &SyncReplicaSpec, places: &Places, filling: bool) -> Result<
             max_age: spec.versions.max_age.0,
             budget: share(spec.versions.budget),
         },
-        reserve: spec.reserve.map(|reserve| share(reserve.0)),
+        reserve: Some(reserve),
         deletion_guard: DeletionGuard {
             files: spec.deletion_guard.files,
             percent: u64::from(spec.deletion_guard.percent),

@@ -1,8 +1,10 @@
 //! What the operator tells a pod through its environment, and where things are in its container. The operator's `mesh::desired` says
 //! the same from the other side.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use syncmesh_config::{IdentityFiles, NodeName};
 
 /// Where things are.
@@ -14,11 +16,18 @@ pub struct Places {
     pub directories: PathBuf,
     /// The certificates of the CAs that the mesh trusts.
     pub ca: PathBuf,
+    /// Where a whole file system is mounted, not a directory of one that others share.
+    pub own: BTreeSet<PathBuf>,
 }
 
 impl Default for Places {
     fn default() -> Self {
-        Self { root: "/var/lib/syncmesh".into(), directories: "/directories".into(), ca: "/etc/syncmesh/ca.pem".into() }
+        Self {
+            root: "/var/lib/syncmesh".into(),
+            directories: "/directories".into(),
+            ca: "/etc/syncmesh/ca.pem".into(),
+            own: BTreeSet::new(),
+        }
     }
 }
 
@@ -41,6 +50,13 @@ impl Places {
     /// A listed directory.
     pub fn directory(&self, name: &str) -> PathBuf {
         self.directories.join(name)
+    }
+
+    /// How much of a file system stays free where the mesh doesn't say, in percent: so much that no kubelet with default settings
+    /// evicts pods (at 15 % free of the images' file system), or little where nothing else is on it. `mounted` is the storage root or
+    /// a listed directory.
+    pub fn reserve(&self, mounted: &Path) -> u64 {
+        if self.own.contains(mounted) { 2 } else { 16 }
     }
 
     /// What proves who this node is. Certificate and key are one file, so that they change together.
@@ -101,9 +117,18 @@ impl Surroundings {
             port: port("SYNCMESH_LISTEN_PORT")?,
             metrics_port: port("SYNCMESH_METRICS_PORT")?,
             all: all(),
-            places: Places::default(),
+            places: Places { own: own(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()), ..Places::default() },
         })
     }
+}
+
+/// Mount points that show their file system from its root on (proc_pid_mountinfo(5): fourth and fifth field).
+fn own(mounts: &str) -> BTreeSet<PathBuf> {
+    let fields = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        Some((fields.next()?, fields.next()?))
+    });
+    fields.filter(|(root, _)| *root == "/").map(|(_, point)| point.into()).collect()
 }
 
 /// Found by listening for a moment.
@@ -133,6 +158,15 @@ mod tests {
     fn what_the_operator_sets_is_read() {
         let read = Surroundings::read(variables).unwrap();
         assert_eq!((read.node.as_str(), read.port), ("worker-1", 7400));
+    }
+
+    #[test]
+    fn a_file_system_of_its_own_is_told_from_a_shared_one() {
+        let mounts = "36 35 98:0 /var/lib/syncmesh /var/lib/syncmesh rw,noatime master:1 - ext4 /dev/root rw\n\
+                      37 35 98:1 / /directories/models rw shared:2 - xfs /dev/sdb rw\n";
+        let places = Places { own: own(mounts), ..Places::default() };
+        assert_eq!(places.reserve(&places.root), 16);
+        assert_eq!(places.reserve(&places.directory("models")), 2);
     }
 
     #[test]

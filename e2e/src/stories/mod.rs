@@ -2,15 +2,18 @@
 
 mod claims;
 mod conflict;
+mod control_plane;
 mod crash;
 mod desired;
 mod first_ten_minutes;
 mod held;
 mod identity;
 mod install;
+mod many_files;
 mod members;
 mod operator;
 mod schema;
+mod update;
 mod writer;
 
 use crate::cluster::Cluster;
@@ -43,6 +46,12 @@ pub enum Story {
     Crash,
     /// Many deletions at once.
     Held,
+    /// Many files, and claims that a StatefulSet makes.
+    ManyFiles,
+    /// All agents are replaced while a pod writes.
+    Update,
+    /// The API server is away, and the operator that leads dies.
+    ControlPlane,
 }
 
 /// All of them, in the order in which they are told.
@@ -59,6 +68,9 @@ pub const STORIES: &[Story] = &[
     Story::Conflict,
     Story::Crash,
     Story::Held,
+    Story::ManyFiles,
+    Story::Update,
+    Story::ControlPlane,
 ];
 
 impl Story {
@@ -77,6 +89,9 @@ impl Story {
             Self::Conflict => "conflict",
             Self::Crash => "crash",
             Self::Held => "held",
+            Self::ManyFiles => "many_files",
+            Self::Update => "update",
+            Self::ControlPlane => "control_plane",
         }
     }
 
@@ -105,6 +120,11 @@ impl Story {
             Self::Held => {
                 "600 of 900 files are deleted and a directory is emptied: peers keep all until somebody decides"
             }
+            Self::ManyFiles => "10,000 files from one pod, and a StatefulSet that claims a volume for each of its pods",
+            Self::Update => "all agents are replaced while a pod writes: no write is lost, and mounts stay",
+            Self::ControlPlane => {
+                "the API server is away for a minute while files flow; the operator that leads dies, and another one leads"
+            }
         }
     }
 
@@ -119,7 +139,14 @@ impl Story {
             | Self::Writer
             | Self::Members => true,
             // They build an image and need a kind cluster.
-            Self::Install | Self::FirstTenMinutes | Self::Conflict | Self::Crash | Self::Held => false,
+            Self::Install
+            | Self::FirstTenMinutes
+            | Self::Conflict
+            | Self::Crash
+            | Self::Held
+            | Self::ManyFiles
+            | Self::Update
+            | Self::ControlPlane => false,
         }
     }
 
@@ -138,6 +165,9 @@ impl Story {
             Self::Conflict => conflict::tell(cluster).await,
             Self::Crash => crash::tell(cluster).await,
             Self::Held => held::tell(cluster).await,
+            Self::ManyFiles => many_files::tell(cluster).await,
+            Self::Update => update::tell(cluster).await,
+            Self::ControlPlane => control_plane::tell(cluster).await,
         }
     }
 }
