@@ -584,7 +584,8 @@ impl<I: Io> Node<I> {
             Ok(wire) if wire.is_empty() => {
                 self.buffers.push(wire);
                 if matches!(connection.phase, crate::connection::Phase::Closing { .. }) {
-                    self.drop_connection(id);
+                    // The peer calls when it has read the goodbye, or has said one, too, which nobody reads any more.
+                    self.end(id, "this node said goodbye".into());
                 }
             }
             Ok(wire) => {

@@ -719,7 +719,7 @@ impl Mesh {
                 let mut why = String::new();
                 for &id in ids {
                     if let Some(status) = self.status(id) {
-                        why.push_str(&format!("\n  {}: {:?}", status.node, status.volumes));
+                        why.push_str(&format!("\n  {}: {:?}\n    {:?}", status.node, status.volumes, status.peers));
                     }
                     for (key, row) in self.wanted(id) {
                         why.push_str(&format!("\n    wants {}: {row:?}", key.path()));

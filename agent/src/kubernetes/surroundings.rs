@@ -117,7 +117,10 @@ impl Surroundings {
             port: port("SYNCMESH_LISTEN_PORT")?,
             metrics_port: port("SYNCMESH_METRICS_PORT")?,
             all: all(),
-            places: Places { own: own(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()), ..Places::default() },
+            places: Places {
+                own: own(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()),
+                ..Places::default()
+            },
         })
     }
 }

@@ -46,7 +46,10 @@ fn files_flow_without_api_server(kind: &Kind, demo: &Demo) -> Outcome<()> {
     };
     kind.resume_control_plane()?;
     flow?;
-    println!("the API server was away for {} s: {files} files, written one after another, arrived meanwhile", AWAY.as_secs());
+    println!(
+        "the API server was away for {} s: {files} files, written one after another, arrived meanwhile",
+        AWAY.as_secs()
+    );
     until("the API server", || kubectl("get --raw /readyz").map(drop))
 }
 
@@ -71,6 +74,9 @@ fn another_operator_leads(demo: &Demo) -> Outcome<()> {
         let now = leader()?;
         if now != first { Ok(()) } else { Err(Failure::new(format!("{now} still leads"))) }
     })?;
-    println!("the leader was killed: a volume made in that moment was in sync after {:.1} s", start.elapsed().as_secs_f64());
+    println!(
+        "the leader was killed: a volume made in that moment was in sync after {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
     Ok(())
 }

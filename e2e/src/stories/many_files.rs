@@ -41,7 +41,10 @@ fn many(demo: &Demo) -> Outcome<()> {
     let written = start.elapsed().as_secs_f64();
     until("all files on the other node", || demo.sh(1, &format!("test $(ls /data/many | wc -l) = {FILES}")).map(drop))?;
     let there = start.elapsed().as_secs_f64();
-    println!("{FILES} files were written in {written:.1} s, and on the other node after {there:.1} s: {:.0} files/s", FILES as f64 / there);
+    println!(
+        "{FILES} files were written in {written:.1} s, and on the other node after {there:.1} s: {:.0} files/s",
+        FILES as f64 / there
+    );
     demo.in_sync()?;
     demo.same_files()?;
     until("what the columns say", || {

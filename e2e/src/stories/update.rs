@@ -17,7 +17,7 @@ pub async fn tell(cluster: &Cluster) -> Outcome<()> {
     // Counts as long as it may; what it has written last is in `last`.
     demo.sh(
         0,
-        "mkdir /data/w && (i=0; while [ ! -e /tmp/stop ]; do i=$((i + 1)); echo $i >/data/w/$i; sleep 0.01; done; echo $i >/tmp/last) \
+        "mkdir /tmp /data/w && (i=0; while [ ! -e /tmp/stop ]; do i=$((i + 1)); echo $i >/data/w/$i; sleep 0.01; done; echo $i >/tmp/last) \
          </dev/null >/dev/null 2>&1 &",
     )?;
     let before = agents()?;
@@ -39,7 +39,10 @@ pub async fn tell(cluster: &Cluster) -> Outcome<()> {
     demo.until(1, "all that was written", &format!("test $(ls /data/w | wc -l) = {last}"))?;
     until("the agents of before", || kubectl("wait smesh/default --for=condition=Ready --timeout=10s").map(drop))?;
     demo.in_sync()?;
-    println!("all agents were replaced while a pod wrote {last} files: {} are the same on both nodes", demo.same_files()?);
+    println!(
+        "all agents were replaced while a pod wrote {last} files: {} are the same on both nodes",
+        demo.same_files()?
+    );
     if demo.kubectl("get pods -o name")? != pods {
         return Err(Failure::new("the pods that had the volume mounted aren't those of before"));
     }

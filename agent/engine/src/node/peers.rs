@@ -223,14 +223,24 @@ impl<I: Io> Node<I> {
         }
         let owner = self.peers.iter().find(|(_, peer)| matches!(peer.state, PeerState::Session(s) if s == id));
         if let Some(name) = owner.map(|(name, _)| name.clone()) {
-            let ready = self.connections.get(&id).is_some_and(|c| c.phase == Phase::Ready && !c.turned_away);
+            let connection = self.connections.get(&id);
+            let was_ready = connection.is_some_and(|c| c.peer.is_some() && !c.turned_away);
+            let said_goodbye = connection.is_some_and(|c| matches!(c.phase, Phase::Closing { .. }));
+            let is_another = |c: &Connection| c.phase == Phase::Ready && c.peer.as_deref() == Some(&name);
+            let another =
+                self.connections.iter().find(|(other, c)| **other != id && is_another(c)).map(|(other, _)| *other);
             let (now, random) = (self.io.now(), self.io.random());
-            if let Some(peer) = self.peers.get_mut(&name) {
-                if ready {
+            if let (Some(peer), Some(another)) = (self.peers.get_mut(&name), another) {
+                peer.state = PeerState::Session(another);
+            } else if let Some(peer) = self.peers.get_mut(&name) {
+                if was_ready {
                     peer.away_since = now;
                     peer.attempt = 0;
                 }
-                peer.last_error = Some(why);
+                // Why it did stands there already, where that matters.
+                if !said_goodbye {
+                    peer.last_error = Some(why);
+                }
                 let wait = backoff(RECONNECT.0, RECONNECT.1, peer.attempt, random).as_nanos() as u64;
                 peer.attempt = peer.attempt.saturating_add(1);
                 peer.state = PeerState::Waiting(now + wait);
