@@ -39,7 +39,7 @@ impl Config {
         for (volume, new) in live.volumes.iter_mut().zip(&new.volumes).filter(|(old, new)| old.name == new.name) {
             (volume.settle, volume.open_wait, volume.paused) = (new.settle, new.open_wait, new.paused);
             (volume.versions, volume.reserve, volume.deletion_guard) = (new.versions, new.reserve, new.deletion_guard);
-            (volume.members, volume.filling) = (new.members.clone(), new.filling);
+            (volume.members, volume.filling, volume.role) = (new.members.clone(), new.filling, new.role);
         }
         if live == *new { Change::Live } else { Change::Anew }
     }

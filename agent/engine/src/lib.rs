@@ -34,6 +34,7 @@ pub mod record;
 pub mod recover;
 pub mod registry;
 pub mod reuse;
+pub mod revert;
 pub mod run;
 pub mod scan;
 pub mod second_names;

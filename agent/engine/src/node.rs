@@ -17,6 +17,7 @@ mod orders;
 mod outcomes;
 mod peers;
 mod reuse;
+mod revert;
 pub mod suspects;
 pub mod unsynced;
 

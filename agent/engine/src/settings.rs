@@ -5,6 +5,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 use syncmesh_core::guard;
 use syncmesh_core::retention;
 
+/// Whether this node may write to a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It may: all nodes may, or it is the one that may.
+    Writer,
+    /// Another node may. What is written here is taken back.
+    Reader,
+    /// Nobody knows who may, or nobody may: the volume stands still, its files stay as they are.
+    Fenced,
+}
+
 /// What may change of a volume while it runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -20,6 +31,8 @@ pub struct Settings {
     pub paused: bool,
     /// It is being filled for the first time.
     pub filling: bool,
+    /// Whether this node may write.
+    pub role: Role,
 }
 
 /// The peers that keep a volume.

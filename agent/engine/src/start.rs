@@ -11,6 +11,7 @@ use crate::node::suspects::Suspects;
 use crate::node::unsynced::Unsynced;
 use crate::recover::{RecoverError, recover};
 use crate::registry::{Last, Registry, RegistryError, VolumeState};
+use crate::revert::Reverted;
 use crate::second_names::SecondNames;
 use crate::settings::{Current, Members, Settings};
 use crate::store;
@@ -290,6 +291,9 @@ fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_mi
         recount: Recount::default(),
         disputed: BTreeSet::new(),
         differences: 0,
+        meets: state.sequence == 0,
+        beside: true,
+        reverted: Reverted::default(),
         state,
         dirty: Default::default(),
         watches: Default::default(),

@@ -12,8 +12,9 @@ use crate::node::suspects::Suspects;
 use crate::node::unsynced::Unsynced;
 use crate::publish::Item;
 use crate::registry::{Key, VolumeState};
+use crate::revert::Reverted;
 use crate::second_names::SecondNames;
-use crate::settings::{Current, Members};
+use crate::settings::{Current, Members, Role};
 use crate::store::Stock;
 use crate::suspect::Doubt;
 use crate::watch::{Dirty, Watches};
@@ -78,6 +79,12 @@ pub struct Volume {
     pub glances: usize,
     /// The first scan of everything is over: before, nothing is applied.
     pub scanned: bool,
+    /// What its first scan finds was there before the volume was: somebody's files, and nobody's breach of the right to write.
+    pub meets: bool,
+    /// What is taken back may have been written while this node was the writer: it becomes conflict copies.
+    pub beside: bool,
+    /// What was taken back since the start.
+    pub reverted: Reverted,
     /// Versions that wait to be applied, by directory.
     pub incoming: BTreeMap<RelativePath, VecDeque<Item>>,
     /// Directories that are being made again for what was written below them.
@@ -246,7 +253,8 @@ impl Volume {
 
     /// Does it stand still, until somebody says otherwise?
     pub fn is_paused(&self) -> bool {
-        self.settings.get().paused || self.state.paused
+        let settings = self.settings.get();
+        settings.paused || self.state.paused || settings.role == Role::Fenced
     }
 
     /// Does an epoch have to end before what was made here is told?

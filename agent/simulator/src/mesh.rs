@@ -6,7 +6,7 @@ use crate::session::PlainSessions;
 use crate::storage::Storage;
 use crate::{Disk, Faults, Random, SimFs, SimIo, SimStateFiles, StateDisk, World};
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ use syncmesh_engine::guard::Verdict;
 use syncmesh_engine::job::{Context, Done, Job};
 use syncmesh_engine::node::{Counters, Node, Status};
 use syncmesh_engine::registry::{Key, Registry};
-use syncmesh_engine::settings::{Members, Settings, Tuning};
+use syncmesh_engine::settings::{Members, Role, Settings, Tuning};
 use syncmesh_engine::start::{Start, VolumeSpec, start};
 use syncmesh_io::{Io, Watcher};
 
@@ -54,6 +54,8 @@ pub struct Shape {
     pub keepers: Option<Vec<u32>>,
     /// Nodes whose copies are being filled for the first time.
     pub filling: Vec<u32>,
+    /// Whether nodes may write; those that aren't named may.
+    pub roles: BTreeMap<u32, Role>,
     /// The policy for concurrent contents.
     pub policy: Policy,
     /// Patterns that are excluded everywhere.
@@ -79,6 +81,7 @@ impl Default for Shape {
             outside: Vec::new(),
             keepers: None,
             filling: Vec::new(),
+            roles: BTreeMap::new(),
             policy: Policy::KeepBoth,
             exclude: Vec::new(),
             guard: Limits::default(),
@@ -171,6 +174,7 @@ fn settings(shape: &Shape, node: u32) -> Settings {
         guard: shape.guard,
         paused: false,
         filling: shape.filling.contains(&node),
+        role: shape.roles.get(&node).copied().unwrap_or(Role::Writer),
     }
 }
 

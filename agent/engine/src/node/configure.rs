@@ -80,13 +80,18 @@ impl<I: Io> Node<I> {
 
     fn set_settings(&mut self, number: u16, settings: Settings) {
         let Some(volume) = self.volumes.get_mut(&number) else { return };
-        let (was_paused, was_filling) = (volume.is_paused(), volume.settings.get().filling);
+        let (was_paused, before) = (volume.is_paused(), volume.settings.get());
         volume.settings.set(settings);
+        if settings.role != before.role {
+            tracing::info!(volume = %volume.name, role = ?settings.role, "another right to write");
+            // What was written before, and that nobody has looked at yet, was written by who could believe that he might.
+            volume.beside = true;
+        }
         volume.guard.limits = settings.guard;
         if volume.is_paused() != was_paused {
             self.stands_or_goes_on(number);
         }
-        if settings.filling != was_filling {
+        if settings.filling != before.filling {
             for connection in self.connections.values_mut().filter(|connection| connection.phase == Phase::Ready) {
                 if connection.links.contains_key(&number) {
                     connection.send(Lane::Control, number, &Message::Filling(settings.filling));

@@ -47,6 +47,7 @@ impl<I: Io> Node<I> {
         self.tend_guards(now);
         self.tend_suspects(now);
         self.tend_open(now);
+        self.tend_roles();
         self.tell_knowledge(now);
         self.tend_comparisons(now);
         self.note_sync(now);
@@ -194,6 +195,7 @@ impl<I: Io> Node<I> {
             }
             if !volume.scanned && volume.scans == 0 && !volume.dirty.whole_due(now) {
                 volume.scanned = true;
+                volume.meets = false;
                 volume.recount.due = Some(now + RECOUNT.0.as_nanos() as u64);
                 if std::mem::take(&mut volume.state.finds) != Origin::Written {
                     self.epoch.used = true;
@@ -253,6 +255,7 @@ impl<I: Io> Node<I> {
                     now_millis: wall,
                     overdue,
                     heard: heard(&self.connections, &self.peers, volume),
+                    beside: volume.keeps_beside(),
                 }));
             }
         }

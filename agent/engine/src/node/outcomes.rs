@@ -123,6 +123,9 @@ impl<I: Io> Node<I> {
             volume.dirty.mark_all(&path, true, now);
             return;
         }
+        if self.takes_back(&key, &finding) {
+            return;
+        }
         if matches!(finding.what, What::Removed) && self.withhold(&key, finding.row.as_ref()) {
             return;
         }
@@ -337,6 +340,9 @@ impl<I: Io> Node<I> {
         match &item.fate {
             Fate::Waits(Cause::Open { kept }) => self.wait_for_program(&key, *kept),
             Fate::Visible | Fate::Waits(_) => self.waits_no_more(&key),
+        }
+        if item.errand == Errand::Revert {
+            return self.taken_away(&key, item.fate != Fate::Visible);
         }
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         match &item.fate {
