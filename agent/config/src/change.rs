@@ -40,6 +40,7 @@ impl Config {
             (volume.settle, volume.open_wait, volume.paused) = (new.settle, new.open_wait, new.paused);
             (volume.versions, volume.reserve, volume.deletion_guard) = (new.versions, new.reserve, new.deletion_guard);
             (volume.members, volume.filling, volume.role) = (new.members.clone(), new.filling, new.role);
+            volume.send_limit = new.send_limit;
         }
         if live == *new { Change::Live } else { Change::Anew }
     }

@@ -5,6 +5,7 @@ use crate::problem::Problems;
 use crate::units::{Share, Size};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -140,6 +141,8 @@ pub struct Volume {
     pub filling: bool,
     /// Whether this node may write. Default that it may.
     pub role: Role,
+    /// How many bytes of contents it sends in a second at most; none means any number. Default none.
+    pub send_limit: Option<NonZeroU64>,
     /// Who wins where contents were changed on two nodes at once.
     pub conflicts: Conflicts,
     /// Patterns in gitignore syntax of what stays on this node alone; the last that fits decides. Default none.
@@ -178,6 +181,7 @@ impl Volume {
             members: None,
             filling: false,
             role: Role::Writer,
+            send_limit: None,
             conflicts: Conflicts { policy: ConflictPolicy::KeepBoth, rules: Vec::new() },
             exclude: Vec::new(),
             versions: Versions::default(),

@@ -28,6 +28,7 @@ pub mod linger;
 pub mod link;
 pub mod moved;
 pub mod node;
+pub mod pace;
 pub mod plan;
 pub mod publish;
 pub mod record;

@@ -411,6 +411,7 @@ fn settings(config: &syncmesh_config::Volume) -> Settings {
         guard: Limits { files: config.deletion_guard.files, percent: config.deletion_guard.percent },
         paused: config.paused,
         filling: config.filling,
+        send_limit: config.send_limit,
         role: match config.role {
             syncmesh_config::Role::Writer => Role::Writer,
             syncmesh_config::Role::Reader => Role::Reader,

@@ -1,6 +1,7 @@
 //! What may change of a running agent: its members, and limits and waits of its volumes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use syncmesh_core::guard;
 use syncmesh_core::retention;
@@ -33,6 +34,8 @@ pub struct Settings {
     pub filling: bool,
     /// Whether this node may write.
     pub role: Role,
+    /// How many bytes of contents it sends in a second at most.
+    pub send_limit: Option<NonZeroU64>,
 }
 
 /// The peers that keep a volume.

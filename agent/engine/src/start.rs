@@ -9,6 +9,7 @@ use crate::node::Setup;
 use crate::node::open::OpenFiles;
 use crate::node::suspects::Suspects;
 use crate::node::unsynced::Unsynced;
+use crate::pace::Pace;
 use crate::recover::{RecoverError, recover};
 use crate::registry::{Last, Registry, RegistryError, VolumeState};
 use crate::revert::Reverted;
@@ -304,6 +305,7 @@ fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_mi
         incoming: BTreeMap::new(),
         remaking: BTreeSet::new(),
         retry: Retry::default(),
+        pace: Pace::default(),
         fetch_queue: VecDeque::new(),
         placed: 0,
         is_elsewhere: false,

@@ -10,6 +10,7 @@ use crate::linger::Lingerers;
 use crate::node::open::OpenFiles;
 use crate::node::suspects::Suspects;
 use crate::node::unsynced::Unsynced;
+use crate::pace::Pace;
 use crate::publish::Item;
 use crate::registry::{Key, VolumeState};
 use crate::revert::Reverted;
@@ -91,6 +92,8 @@ pub struct Volume {
     pub remaking: BTreeSet<RelativePath>,
     /// When to try again what is wanted, and how often it was tried.
     pub retry: Retry,
+    /// When more contents may be sent.
+    pub pace: Pace,
     /// Files to fetch.
     pub fetch_queue: VecDeque<FetchWanted>,
     /// Contents for which somebody has decided a conflict, and which must be here before that becomes a version.
@@ -265,6 +268,17 @@ impl Volume {
     /// Rows up to this sequence number may be told to peers.
     pub fn tellable(&self) -> u64 {
         if self.waits_for_epoch() { self.durable } else { self.journalled }
+    }
+
+    /// May contents be sent now?
+    pub fn may_send(&self, now: u64) -> bool {
+        self.settings.get().send_limit.is_none() || self.pace.due() <= now
+    }
+
+    /// Notes contents that are being sent.
+    pub fn sends(&mut self, bytes: u64, now: u64) {
+        let limit = self.settings.get().send_limit;
+        self.pace.sent(limit, bytes, now);
     }
 
     /// Counts one row's change.

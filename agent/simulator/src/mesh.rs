@@ -7,6 +7,7 @@ use crate::storage::Storage;
 use crate::{Disk, Faults, Random, SimFs, SimIo, SimStateFiles, StateDisk, World};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,8 +55,12 @@ pub struct Shape {
     pub keepers: Option<Vec<u32>>,
     /// Nodes whose copies are being filled for the first time.
     pub filling: Vec<u32>,
+    /// There is another volume `w`, with a disk of its own and nothing that limits it.
+    pub another: bool,
     /// Whether nodes may write; those that aren't named may.
     pub roles: BTreeMap<u32, Role>,
+    /// How many bytes of the volume's contents a node sends in a second at most.
+    pub send_limit: Option<NonZeroU64>,
     /// The policy for concurrent contents.
     pub policy: Policy,
     /// Patterns that are excluded everywhere.
@@ -81,7 +86,9 @@ impl Default for Shape {
             outside: Vec::new(),
             keepers: None,
             filling: Vec::new(),
+            another: false,
             roles: BTreeMap::new(),
+            send_limit: None,
             policy: Policy::KeepBoth,
             exclude: Vec::new(),
             guard: Limits::default(),
@@ -105,6 +112,8 @@ pub struct Machine {
     skew: i64,
     /// The volume's disk.
     pub disk: Disk,
+    /// The disk of another volume `w`, and where its events come from, where there is one.
+    pub other: Option<(Disk, Watcher)>,
     state: StateDisk,
     storage: Storage,
     starts: u32,
@@ -174,6 +183,7 @@ fn settings(shape: &Shape, node: u32) -> Settings {
         guard: shape.guard,
         paused: false,
         filling: shape.filling.contains(&node),
+        send_limit: shape.send_limit,
         role: shape.roles.get(&node).copied().unwrap_or(Role::Writer),
     }
 }
@@ -212,6 +222,7 @@ impl Mesh {
             lineage: id,
             skew: 0,
             disk: Disk::new(u64::from(id), clock.clone()),
+            other: None,
             state: StateDisk::new(),
             storage: Storage::default(),
             starts: 0,
@@ -277,6 +288,13 @@ impl Mesh {
         self.watchers += 1;
         let watcher = Watcher(self.watchers);
         let (node, skew) = (self.machine(id).node, self.machine(id).skew);
+        if self.shape.another {
+            self.watchers += 1;
+            let (watcher, clock) = (Watcher(self.watchers), self.clock.clone());
+            let disk = self.machine(id).other.take().map(|(disk, _)| disk);
+            let disk = disk.unwrap_or_else(|| Disk::new(u64::from(id) + 1_000, clock));
+            self.machine(id).other = Some((disk, watcher));
+        }
         let mut io = SimIo::new(self.world.clone(), id, skew);
         let shape = self.shape.clone();
         let world_now = io.wall();
@@ -287,22 +305,35 @@ impl Mesh {
         let fs = Arc::new(SimFs::new(machine.disk.clone(), watcher, machine.faults.clone(), hook.clone()));
         let state = Arc::new(SimStateFiles::new(machine.state.clone(), Faults::none(), hook));
         let policies = Policies::new(shape.policy, &[]).expect("no rules, nothing to refuse");
+        let other = machine.other.as_ref().map(|(disk, watcher)| VolumeSpec {
+            name: "w".into(),
+            path: "/w".into(),
+            fs: Arc::new(SimFs::new(disk.clone(), *watcher, Faults::none(), Arc::new(step))),
+            selection: Selection::new(&[]).expect("no patterns, nothing to refuse"),
+            policies: policies.clone(),
+            settings: settings(&Shape::default(), node),
+            members: Members::All,
+            renews: false,
+            durability: Durability::Epoch,
+            seed: None,
+        });
         let selection = Selection::new(&shape.exclude).expect("the scenario's patterns are valid");
+        let spec = VolumeSpec {
+            name: "v".into(),
+            path: "/v".into(),
+            fs,
+            selection,
+            policies,
+            settings: settings(&shape, node),
+            members: members(&shape),
+            renews: false,
+            durability: shape.durability,
+            seed: shape.seed.map(name),
+        };
         let setup = Start {
             node: name(node),
             peers: peers(&shape, node),
-            volumes: vec![VolumeSpec {
-                name: "v".into(),
-                path: "/v".into(),
-                fs,
-                selection,
-                policies,
-                settings: settings(&shape, node),
-                members: members(&shape),
-                renews: false,
-                durability: shape.durability,
-                seed: shape.seed.map(name),
-            }],
+            volumes: std::iter::once(spec).chain(other).collect(),
             state,
             connections: CONNECTIONS,
             max_clock_skew_millis: MAX_CLOCK_SKEW_MILLIS,
@@ -404,6 +435,7 @@ impl Mesh {
             lineage: id,
             skew: 0,
             disk: disk.copy(),
+            other: None,
             state: state.copy(),
             storage: storage.copy(),
             starts: 0,
@@ -458,9 +490,12 @@ impl Mesh {
     pub fn step(&mut self) -> bool {
         self.tick();
         for machine in &self.machines {
-            let events = machine.disk.take_events(machine.watcher);
-            if !events.is_empty() && machine.agent.is_some() {
-                self.world.push_watch(machine.watcher, events);
+            let other = machine.other.iter().map(|(disk, watcher)| (disk, *watcher));
+            for (disk, watcher) in std::iter::once((&machine.disk, machine.watcher)).chain(other) {
+                let events = disk.take_events(watcher);
+                if !events.is_empty() && machine.agent.is_some() {
+                    self.world.push_watch(watcher, events);
+                }
             }
         }
         let mut ready: Vec<(u32, Option<usize>)> = Vec::new();

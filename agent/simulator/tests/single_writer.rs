@@ -1,7 +1,7 @@
 //! Volumes that one node writes at a time (SingleWriter).
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use syncmesh_engine::settings::Role;
 use syncmesh_io::FileKind;
 use syncmesh_simulator::Cut;
@@ -122,7 +122,7 @@ fn what_a_reader_deletes_renames_or_sets_otherwise_is_as_before() {
         for node in 1..=3 {
             assert_eq!(shown(&mesh, node), before, "seed {} n{node}", mesh.seed);
         }
-        assert!(stored(&mesh, 2).contains(&b"kept".to_vec()), "seed {}", mesh.seed);
+        assert!(stored(&mesh, 2).contains(b"kept".as_slice()), "seed {}", mesh.seed);
         assert!(mesh.counters(2).unwrap().versions_made == 0, "seed {}", mesh.seed);
     }
 }
@@ -158,7 +158,7 @@ fn the_right_to_write_moves_to_another_node() {
         for node in 1..=3 {
             assert_eq!(mesh.tree(node), [("f".to_owned(), "2".to_owned())], "seed {} n{node}", mesh.seed);
         }
-        assert!(stored(&mesh, 1).contains(&b"late".to_vec()), "seed {}", mesh.seed);
+        assert!(stored(&mesh, 1).contains(b"late".as_slice()), "seed {}", mesh.seed);
     }
 }
 
@@ -315,8 +315,8 @@ fn what_a_program_on_a_reader_writes_through_an_open_file_is_stored() {
         assert_eq!(theirs.len(), 1, "seed {}: {theirs:?}", mesh.seed);
         (2..=3).for_each(|node| assert_eq!(mesh.tree(node), theirs, "seed {} n{node}", mesh.seed));
         let stored = stored(&mesh, 2);
-        assert!(stored.contains(&b"LAST".to_vec()), "seed {}: {stored:?}", mesh.seed);
-        assert!(stored.contains(&b"ALSO!".to_vec()), "seed {}: {stored:?}", mesh.seed);
+        assert!(stored.contains(b"LAST".as_slice()), "seed {}: {stored:?}", mesh.seed);
+        assert!(stored.contains(b"ALSO!".as_slice()), "seed {}: {stored:?}", mesh.seed);
     }
 }
 
@@ -350,5 +350,80 @@ fn a_kill_while_writes_are_taken_back_loses_none() {
             assert!(mesh.read(node, "large").unwrap() == large(1), "seed {} n{node}", mesh.seed);
             assert_eq!(mesh.read(node, "d/new"), None, "seed {} n{node}", mesh.seed);
         }
+    }
+}
+
+/// Users write everywhere, the right to write moves, agents are killed, links are cut. At the end all are equal, and whatever
+/// somebody wrote last under a name of his node is somewhere.
+#[test]
+fn however_the_right_to_write_moves_all_end_equal_and_nothing_is_lost() {
+    for mut mesh in (1..=4 * SEEDS).map(|seed| Mesh::new(seed, one_writes())) {
+        let mut writer = 1;
+        let mut last: BTreeMap<(u32, String), String> = BTreeMap::new();
+        for action in 0..40 {
+            let node = mesh.random.between(1, 3) as u32;
+            let name = format!("f{}", mesh.random.between(0, 4));
+            match mesh.random.between(0, 9) {
+                0..=4 => {
+                    let contents = format!("{action} of n{node}");
+                    mesh.write(node, &name, &contents);
+                    last.insert((node, name), contents);
+                }
+                5 => {
+                    // What goes with it is gone, whoever wrote it.
+                    let removed = mesh.read(node, &name).map(|contents| String::from_utf8(contents).unwrap());
+                    if mesh.disk(node).user_remove(name.as_bytes()).is_ok() {
+                        last.retain(|_, contents| Some(&*contents) != removed.as_ref());
+                    }
+                }
+                6 => {
+                    becomes_if_it_runs(&mut mesh, writer, Role::Fenced);
+                    if mesh.random.once_in(2) {
+                        becomes_if_it_runs(&mut mesh, writer, Role::Writer);
+                    } else {
+                        becomes_if_it_runs(&mut mesh, node, Role::Writer);
+                        if node != writer {
+                            becomes_if_it_runs(&mut mesh, writer, Role::Reader);
+                        }
+                        writer = node;
+                    }
+                }
+                7 if mesh.runs(node) => mesh.kill(node),
+                8 if !mesh.runs(node) => mesh.start(node),
+                _ => {
+                    let peer = node % 3 + 1;
+                    if mesh.random.once_in(2) {
+                        mesh.world.cut(node, peer, Cut::Silent)
+                    } else {
+                        mesh.world.heal(node, peer)
+                    }
+                }
+            }
+            let pause = mesh.random.between(0, SECOND);
+            mesh.run_for(pause);
+        }
+        for node in 1..=3 {
+            mesh.world.heal(node, node % 3 + 1);
+            if !mesh.runs(node) {
+                mesh.start(node);
+            }
+        }
+        mesh.run_for(30 * SECOND);
+        mesh.in_sync();
+        let tree = mesh.tree(writer);
+        for node in 1..=3 {
+            assert_eq!(mesh.tree(node), tree, "seed {} n{node}", mesh.seed);
+        }
+        for ((node, name), contents) in last {
+            let is_somewhere = (1..=3).any(|node| mesh.has_contents(node, &contents));
+            assert!(is_somewhere, "seed {}: {name} of n{node}: {contents} is nowhere, {tree:?}", mesh.seed);
+        }
+    }
+}
+
+fn becomes_if_it_runs(mesh: &mut Mesh, node: u32, role: Role) {
+    mesh.shape.roles.insert(node, role);
+    if mesh.runs(node) {
+        mesh.configure(node);
     }
 }

@@ -3,6 +3,7 @@
 use super::surroundings::{Places, Surroundings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::time::Duration;
 use syncmesh_config::{
     Address, Config, ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, Durability, Engine, Log, LogFormat,
@@ -35,6 +36,7 @@ pub fn volume(spec: &SyncReplicaSpec, places: &Places, filling: bool, role: Role
         members: Some(members),
         filling,
         role,
+        send_limit: spec.bandwidth.limit.and_then(|limit| NonZeroU64::new(limit.0)),
         conflicts: conflicts(&spec.conflicts),
         exclude: spec.select.exclude.clone(),
         versions: Versions {
@@ -65,10 +67,7 @@ pub fn volume(spec: &SyncReplicaSpec, places: &Places, filling: bool, role: Role
 
 /// What a replica asks for and this release doesn't do, if anything.
 pub fn not_enforced(spec: &SyncReplicaSpec) -> Option<String> {
-    let capacity = spec.capacity.map(|_| "capacity");
-    let bandwidth = spec.bandwidth.limit.filter(|limit| limit.0 > 0).map(|_| "bandwidth.limit");
-    let asked: Vec<&str> = capacity.into_iter().chain(bandwidth).collect();
-    (!asked.is_empty()).then(|| format!("this release doesn't enforce {}", asked.join(" and ")))
+    spec.capacity.map(|_| "this release doesn't enforce capacity".to_owned())
 }
 
 /// The configuration of an agent that has these volumes, and whose peers were seen at these addresses.

@@ -2,6 +2,7 @@
 
 use super::{LeftOut, Node, Peer, PeerState};
 use crate::connection::{Connection, Lane, Phase};
+use crate::pace::Pace;
 use crate::settings::{Members, Settings, Tuning};
 use std::collections::BTreeMap;
 use syncmesh_io::Io;
@@ -82,6 +83,10 @@ impl<I: Io> Node<I> {
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         let (was_paused, before) = (volume.is_paused(), volume.settings.get());
         volume.settings.set(settings);
+        if settings.send_limit != before.send_limit {
+            // What was sent under the old limit may have taken long.
+            volume.pace = Pace::default();
+        }
         if settings.role != before.role {
             tracing::info!(volume = %volume.name, role = ?settings.role, "another right to write");
             // What was written before, and that nobody has looked at yet, was written by who could believe that he might.

@@ -544,6 +544,10 @@ impl<I: Io> Node<I> {
         if connection.phase != Phase::Ready {
             return;
         }
+        if let Some(volume) = self.volumes.get_mut(&collected.volume) {
+            let contents = collected.rows.iter().filter_map(|row| row.contents.as_ref());
+            volume.sends(contents.map(|contents| contents.len() as u64).sum(), self.now);
+        }
         let mut rows: Vec<Announced<'_>> = Vec::new();
         let mut size = 0;
         let mut sent = 0;
