@@ -295,6 +295,7 @@ fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_mi
         meets: state.sequence == 0,
         beside: true,
         reverted: Reverted::default(),
+        nowhere: BTreeMap::new(),
         state,
         dirty: Default::default(),
         watches: Default::default(),

@@ -86,6 +86,8 @@ pub struct Volume {
     pub beside: bool,
     /// What was taken back since the start.
     pub reverted: Reverted,
+    /// Contents that are to be put back and that no member has: which, and since when, on the loop's clock.
+    pub nowhere: BTreeMap<Key, (ContentHash, u64)>,
     /// Versions that wait to be applied, by directory.
     pub incoming: BTreeMap<RelativePath, VecDeque<Item>>,
     /// Directories that are being made again for what was written below them.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use syncmesh_engine::settings::Role;
 use syncmesh_io::FileKind;
 use syncmesh_simulator::Cut;
@@ -284,6 +285,51 @@ fn before_anybody_may_write_nothing_is_told_and_nothing_is_touched() {
     }
 }
 
+/// What all nodes have overwritten at once is on no disk any more. The next writer's file is then what there is.
+#[test]
+fn a_new_writer_goes_on_with_what_it_shows_where_nobody_has_what_was_there_before() {
+    for mut mesh in meshes(one_writes()) {
+        mesh.write(1, "f", large(0));
+        mesh.in_sync();
+        for node in 1..=3 {
+            becomes(&mut mesh, node, if node == 1 { Role::Fenced } else { Role::Reader });
+            mesh.write(node, "f", large(node as u8));
+        }
+        mesh.run_for(SECOND);
+        becomes(&mut mesh, 1, Role::Reader);
+        mesh.run_for(5 * SECOND);
+        becomes(&mut mesh, 3, Role::Writer);
+        mesh.in_sync();
+        for node in 1..=3 {
+            assert!(mesh.read(node, "f").unwrap() == large(3), "seed {} n{node}", mesh.seed);
+            assert!(mesh.has_contents(node, large(node as u8)), "seed {} n{node}", mesh.seed);
+        }
+    }
+}
+
+/// Its maker had told of it, and nobody had it yet, when it was overwritten there: what is there stays.
+#[test]
+fn what_was_written_over_contents_that_nobody_has_is_a_version() {
+    for mut mesh in meshes(Shape { send_limit: NonZeroU64::new(100), ..one_writes() }) {
+        mesh.write(1, "f", "1");
+        mesh.write(1, "long", large(0));
+        mesh.run_for(5 * SECOND);
+        mesh.write(1, "f", large(1));
+        mesh.run_for(2 * SECOND);
+        becomes(&mut mesh, 1, Role::Reader);
+        becomes(&mut mesh, 2, Role::Writer);
+        mesh.write(1, "f", large(2));
+        mesh.run_for(2 * SECOND);
+        mesh.shape.send_limit = None;
+        (1..=3).for_each(|node| mesh.configure(node));
+        mesh.run_for(40 * SECOND);
+        assert!((2..=3).all(|node| mesh.read(node, "f").unwrap() == b"1"), "seed {}: too early", mesh.seed);
+        mesh.run_for(40 * SECOND);
+        mesh.in_sync();
+        (1..=3).for_each(|node| assert!(mesh.read(node, "f").unwrap() == large(2), "seed {} n{node}", mesh.seed));
+    }
+}
+
 /// A program on a reader writes to a file that it has open while the writer writes another version.
 #[test]
 fn what_a_program_on_a_reader_writes_through_an_open_file_is_stored() {
@@ -369,7 +415,7 @@ fn however_the_right_to_write_moves_all_end_equal_and_nothing_is_lost() {
                     mesh.write(node, &name, &contents);
                     last.insert((node, name), contents);
                 }
-                5 => {
+                5 if node == writer => {
                     // What goes with it is gone, whoever wrote it.
                     let removed = mesh.read(node, &name).map(|contents| String::from_utf8(contents).unwrap());
                     if mesh.disk(node).user_remove(name.as_bytes()).is_ok() {

@@ -3,8 +3,9 @@
 use super::{LeftOut, Node, Peer, PeerState};
 use crate::connection::{Connection, Lane, Phase};
 use crate::pace::Pace;
-use crate::settings::{Members, Settings, Tuning};
+use crate::settings::{Members, Role, Settings, Tuning};
 use std::collections::BTreeMap;
+use syncmesh_core::path::RelativePath;
 use syncmesh_io::Io;
 use syncmesh_protocol::message::{Farewell, Message};
 
@@ -91,6 +92,10 @@ impl<I: Io> Node<I> {
             tracing::info!(volume = %volume.name, role = ?settings.role, "another right to write");
             // What was written before, and that nobody has looked at yet, was written by who could believe that he might.
             volume.beside = true;
+            if settings.role == Role::Writer && volume.state.counts.suspects > 0 {
+                // What was to be taken back and is still here is what the writer has. Nobody else may have what it was written over.
+                volume.dirty.mark_all(&RelativePath::root(), true, self.io.now());
+            }
         }
         volume.guard.limits = settings.guard;
         if volume.is_paused() != was_paused {

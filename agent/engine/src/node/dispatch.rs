@@ -499,6 +499,9 @@ impl<I: Io> Node<I> {
         if self.is_lost(&fetch.wanted) {
             return self.declare_lost(fetch.volume, &fetch.wanted.key);
         }
+        if self.is_nowhere(&fetch.wanted) {
+            self.cant_be_put_back(&fetch.wanted);
+        }
         if self.holder(fetch.volume, &fetch.wanted).is_some()
             && let Some(volume) = self.volumes.get_mut(&fetch.volume)
         {

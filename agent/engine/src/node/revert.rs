@@ -1,6 +1,7 @@
 //! What a scan finds where only another node may write (SingleWriter): it is taken back, and told.
 
 use super::Node;
+use crate::fetch::wanted_file;
 use crate::publish::{Errand, Item};
 use crate::record::version;
 use crate::registry::Key;
@@ -8,14 +9,22 @@ use crate::revert::{Answer, answer};
 use crate::scan::{Finding, What};
 use crate::settings::Role;
 use crate::stage::Source;
-use crate::volume::Volume;
+use crate::suspect::is_suspect;
+use crate::volume::{FetchWanted, Volume};
 use syncmesh_core::clock::Hlc;
-use syncmesh_core::entry::{Body, Stamp};
+use syncmesh_core::entry::{Body, ContentHash, Stamp};
 use syncmesh_core::version::Dot;
 use syncmesh_io::Io;
 
 /// What was taken back within so many milliseconds is told once in the log.
 const BURST_MILLIS: u64 = 60_000;
+
+/// For how long no member may have had what is to be put back, until it is given up, in nanoseconds. Contents that are just being
+/// replaced are nowhere for a moment, too.
+const NOWHERE: u64 = 60_000_000_000;
+
+/// Paths of which that is remembered.
+const NOWHERE_PATHS: usize = 1_024;
 
 /// How long a directory waits that has something in it, in nanoseconds.
 const AGAIN: u64 = 1_000_000_000;
@@ -29,6 +38,16 @@ impl<I: Io> Node<I> {
             return false;
         }
         let path = key.path();
+        let awaited = finding.row.as_ref().filter(|row| is_suspect(row)).and_then(wanted_file);
+        let is_awaited = |hash: &ContentHash| awaited.is_some_and(|(awaited, ..)| awaited == *hash);
+        if volume.nowhere.get(key).is_some_and(|(hash, _)| !is_awaited(hash)) {
+            volume.nowhere.remove(key);
+        }
+        if volume.nowhere.get(key).is_some_and(|(_, since)| now >= since + NOWHERE) {
+            tracing::warn!(volume = %volume.name, %path, "written where only another node may write, over contents that no member has any more: it is a version");
+            volume.nowhere.remove(key);
+            return false;
+        }
         let item = |entry, errand| Item { name: key.name.clone(), entry, source: Source::None, stream: None, errand };
         match answer(finding, volume.beside) {
             Answer::Record => return false,
@@ -63,6 +82,27 @@ impl<I: Io> Node<I> {
         reverted.count += 1;
         (reverted.last, reverted.at_millis) = (Some(path), wall);
         true
+    }
+
+    /// No member has what is to be put back. After a while what is here stays.
+    pub(super) fn cant_be_put_back(&mut self, wanted: &FetchWanted) {
+        let now = self.io.now();
+        let Some(volume) = self.volumes.get_mut(&wanted.key.volume) else { return };
+        let is_shown = self.registry.get(&wanted.key).ok().flatten().is_some_and(|row| is_suspect(&row));
+        if volume.settings.get().role != Role::Reader || !is_shown {
+            return;
+        }
+        if volume.nowhere.len() >= NOWHERE_PATHS {
+            volume.nowhere.retain(|_, (_, since)| now < *since + 2 * NOWHERE);
+        }
+        if volume.nowhere.get(&wanted.key).is_none_or(|(hash, _)| *hash != wanted.hash) {
+            if volume.nowhere.len() < NOWHERE_PATHS {
+                volume.nowhere.insert(wanted.key.clone(), (wanted.hash, now));
+            }
+        } else {
+            // It is looked at again; whether it is time says who takes it back, or doesn't.
+            volume.dirty.mark(&wanted.key.directory, wanted.key.name.clone(), now, 0);
+        }
     }
 
     /// What came of taking something away. A directory that still has something in it is tried again.
