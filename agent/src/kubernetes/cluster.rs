@@ -55,8 +55,8 @@ pub struct Cluster {
     replica_id: String,
     /// What was obeyed before the API server said anything in this run.
     last: Option<Said>,
-    /// What the loop was told last.
-    told: Mutex<Config>,
+    /// What the loop was told last. Held while it is told something else.
+    told: tokio::sync::Mutex<Config>,
     /// Where this node may write.
     rights: Rights,
 }
@@ -99,7 +99,7 @@ impl Cluster {
         let orders = Orders::of(&said, &storage, &rights);
         let config = configuration::config(&surroundings, orders.volumes, &said.addresses)?;
         let replica_id = storage.id()?;
-        let (surroundings, told) = (Arc::new(surroundings), Mutex::new(config.clone()));
+        let (surroundings, told) = (Arc::new(surroundings), tokio::sync::Mutex::new(config.clone()));
         let cluster = Self { surroundings, storage, replica_id, last, told, rights };
         Ok((cluster, config))
     }
@@ -169,7 +169,8 @@ impl Cluster {
             sleep(LOOK).await;
             let Some(said) = self.said(seen) else { continue };
             let now = right::now();
-            let mut config = lock(&self.told).clone();
+            let mut told = self.told.lock().await;
+            let mut config = told.clone();
             let mut any = false;
             for volume in config.volumes.iter_mut().filter(|volume| volume.role == Role::Writer) {
                 let its = said.replicas.iter().find(|replica| replica.spec.volume_id == volume.name.as_str());
@@ -186,7 +187,7 @@ impl Cluster {
                     Ok(_) => info!("a right to write isn't this node's any more, or can't be relied on"),
                     Err(why) => error!(%why, "a right to write has ended, and the engine can't be told"),
                 }
-                *lock(&self.told) = config;
+                *told = config;
             }
         }
     }
@@ -266,7 +267,8 @@ impl Cluster {
             Ok(config) => config,
             Err(why) => return Some(Err(why)),
         };
-        if *lock(&self.told) == config {
+        let mut told = self.told.lock().await;
+        if *told == config {
             return None;
         }
         let boxed = Box::new(config.clone());
@@ -281,7 +283,7 @@ impl Cluster {
             Err(why) => error!(%why, "what the API server says can't be obeyed, the agent goes on as it was"),
         }
         // What was refused isn't asked again either, until it is another one.
-        *lock(&self.told) = config;
+        *told = config;
         Some(outcome.map(drop))
     }
 
