@@ -127,7 +127,7 @@ impl Default for DeletionGuard {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Bandwidth {
-    /// Bytes in a second, in each direction; absent or 0 means no limit.
+    /// Bytes of contents that each node sends in a second; absent or 0 means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Size>,
 }

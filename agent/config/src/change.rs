@@ -58,6 +58,8 @@ impl Volume {
         Self {
             members: new.members.clone(),
             filling: new.filling,
+            role: new.role,
+            send_limit: new.send_limit,
             versions: new.versions,
             reserve: new.reserve,
             deletion_guard: new.deletion_guard,

@@ -5,6 +5,7 @@ use crate::problem::Problems;
 use crate::units::{Share, Size};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -138,6 +139,10 @@ pub struct Volume {
     pub members: Option<BTreeSet<NodeName>>,
     /// It is filled from peers for the first time, and peers don't take its contents for all there is. Default false.
     pub filling: bool,
+    /// Whether this node may write. Default that it may.
+    pub role: Role,
+    /// How many bytes of contents it sends in a second at most; none means any number. Default none.
+    pub send_limit: Option<NonZeroU64>,
     /// Who wins where contents were changed on two nodes at once.
     pub conflicts: Conflicts,
     /// Patterns in gitignore syntax of what stays on this node alone; the last that fits decides. Default none.
@@ -175,6 +180,8 @@ impl Volume {
             meta: None,
             members: None,
             filling: false,
+            role: Role::Writer,
+            send_limit: None,
             conflicts: Conflicts { policy: ConflictPolicy::KeepBoth, rules: Vec::new() },
             exclude: Vec::new(),
             versions: Versions::default(),
@@ -187,6 +194,17 @@ impl Volume {
             durability: Durability::Epoch,
         }
     }
+}
+
+/// Whether this node may write to a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It may: all nodes may, or it is the one that may.
+    Writer,
+    /// Another node may. What is written here is taken back.
+    Reader,
+    /// Nobody knows who may, or nobody may.
+    Fenced,
 }
 
 /// When a version may be told to others, and get its name here.

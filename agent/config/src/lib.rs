@@ -21,7 +21,7 @@ mod volume;
 pub use change::Change;
 pub use config::{
     Config, ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, Durability, Engine, IdentityFiles, Log, LogFormat,
-    LogLevel, Peer, Versions, Volume,
+    LogLevel, Peer, Role, Versions, Volume,
 };
 pub use names::{Address, NodeName, VolumeName};
 pub use pattern::glob;

@@ -1,6 +1,6 @@
 //! From the tree to the configuration: one function for each group of fields outside of volumes.
 
-use crate::config::{Config, Engine, IdentityFiles, Log, LogFormat, LogLevel, Peer};
+use crate::config::{Config, Engine, IdentityFiles, Log, LogFormat, LogLevel, Peer, Role, Volume};
 use crate::fields::{Field, Fields, Report};
 use crate::later::comes_later;
 use crate::limits;
@@ -98,20 +98,26 @@ fn read(root: &Field<'_>, base: &Path, report: &mut Report) -> Option<Config> {
         report,
     );
 
-    for seed in drafts.iter().flatten().filter_map(|draft| draft.seed.as_ref()) {
+    for named in drafts.iter().flatten().flat_map(|draft| draft.seed.iter().chain(&draft.writer)) {
         let (Some(node), Some(peers)) = (&node, &peers) else { break };
-        if node.value != seed.value && !peers.iter().any(|peer| peer.node == seed.value) {
+        if node.value != named.value && !peers.iter().any(|peer| peer.node == named.value) {
             let message = format!(
                 "\"{}\" is neither this node nor among `peers`: write a member's name, or remove it",
-                seed.value
+                named.value
             );
-            report.place(seed.at, seed.path.clone(), message);
+            report.place(named.at, named.path.clone(), message);
         }
     }
 
     let (files, _) = identity?;
+    let node = node?;
+    let volume = |draft: volume::Draft| {
+        let reads = draft.writer.is_some_and(|writer| writer.value != node.value);
+        draft.volume.map(|volume| if reads { Volume { role: Role::Reader, ..volume } } else { volume })
+    };
+    let volumes = drafts?.into_iter().map(volume).collect::<Option<_>>()?;
     Some(Config {
-        node: node?.value,
+        node: node.value,
         state_dir: state_dir?.value,
         listen: listen?,
         engine: engine?,
@@ -122,7 +128,7 @@ fn read(root: &Field<'_>, base: &Path, report: &mut Report) -> Option<Config> {
         metrics_listen: metrics_listen?,
         memory_budget: memory_budget?,
         log: log?,
-        volumes: drafts?.into_iter().map(|draft| draft.volume).collect::<Option<_>>()?,
+        volumes,
     })
 }
 

@@ -1,6 +1,6 @@
 //! The fields of a volume.
 
-use crate::config::{ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, Durability, Versions, Volume};
+use crate::config::{ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, Durability, Role, Versions, Volume};
 use crate::fields::{Field, Fields, Report};
 use crate::later;
 use crate::limits;
@@ -9,7 +9,8 @@ use crate::overlap::Directory;
 use crate::pattern;
 use crate::read::{self, Placed};
 use crate::tree::Value;
-use crate::units::Share;
+use crate::units::{Share, Size};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 /// A volume as far as it could be read; name and path are compared with others even where the rest is wrong.
@@ -18,6 +19,8 @@ pub(crate) struct Draft {
     pub path: Option<Placed<PathBuf>>,
     /// Its seed, which must be a member.
     pub seed: Option<Placed<NodeName>>,
+    /// The node that writes, which must be a member; none where all may.
+    pub writer: Option<Placed<NodeName>>,
     /// The whole, or none after a problem was noted.
     pub volume: Option<Volume>,
 }
@@ -55,7 +58,7 @@ pub(crate) fn list(field: &Field<'_>, base: &Path, report: &mut Report) -> Optio
 
 fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
     let Some(mut fields) = item.fields(report) else {
-        return Draft { name: None, path: None, seed: None, volume: None };
+        return Draft { name: None, path: None, seed: None, writer: None, volume: None };
     };
     let name = fields
         .require("name", "name: docs", report)
@@ -93,12 +96,10 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
     };
     let settle = read::duration(&mut fields, "settle", limits::SETTLE, Volume::SETTLE, report);
     let open_wait = read::duration(&mut fields, "openWait", limits::OPEN_WAIT, Volume::OPEN_WAIT, report);
-    if let Some(field) = fields.take("bandwidth")
-        && let Some(mut below) = field.fields(report)
-    {
-        check_later(&mut below, "limit", "bandwidth.limit", report);
-        below.finish(report);
-    }
+    let send_limit = match fields.take("bandwidth") {
+        Some(field) => bandwidth(&field, report),
+        None => Some(None),
+    };
     let deletion_guard = match fields.take("deletionGuard") {
         Some(field) => guard(&field, report),
         None => Some(DeletionGuard::default()),
@@ -107,7 +108,7 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
         Some(field) => seed(&field, report),
         None => Some(None),
     };
-    check_later(&mut fields, "mode", "mode", report);
+    let writer = writer(&mut fields, report);
     fields.finish(report);
 
     let whole = || {
@@ -121,24 +122,52 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
             deletion_guard: deletion_guard?,
             seed: seed.as_ref()?.as_ref().map(|seed| seed.value.clone()),
             paused: paused?,
+            role: writer.as_ref().map(|_| Role::Writer)?,
+            send_limit: send_limit?,
             durability: durability?,
             ..Volume::new(name.as_ref()?.value.clone(), path.as_ref()?.value.clone())
         })
     };
     let volume = whole();
-    Draft { name, path, seed: seed.flatten(), volume }
+    Draft { name, path, seed: seed.flatten(), writer: writer.flatten(), volume }
+}
+
+/// Bytes in a second; 0 means any number.
+fn bandwidth(field: &Field<'_>, report: &mut Report) -> Option<Option<NonZeroU64>> {
+    let mut fields = field.fields(report)?;
+    let limit = match fields.take("limit") {
+        Some(field) => field.quantity(report, Size::parse).map(|limit| NonZeroU64::new(limit.0)),
+        None => Some(None),
+    };
+    fields.finish(report);
+    limit
+}
+
+/// The one node that writes; none where all may.
+fn writer(fields: &mut Fields<'_>, report: &mut Report) -> Option<Option<Placed<NodeName>>> {
+    let is_single = match fields.take("mode") {
+        Some(field) => field.text(report, |text| match text {
+            "ReadWriteMany" => Ok(false),
+            "SingleWriter" => Ok(true),
+            _ => Err(read::unknown_word(text, &["ReadWriteMany", "SingleWriter"])),
+        })?,
+        None => false,
+    };
+    if is_single {
+        let field = fields.require("writer", "writer: a", report)?;
+        return Placed::new(&field, field.text(report, NodeName::new)).map(Some);
+    }
+    if let Some(field) = fields.take("writer") {
+        report.at(&field, "only a SingleWriter volume has a writer: remove it, or write mode: SingleWriter".into());
+        return None;
+    }
+    Some(None)
 }
 
 /// An empty text names nobody.
 fn seed(field: &Field<'_>, report: &mut Report) -> Option<Option<Placed<NodeName>>> {
     let name = field.text(report, |text| (!text.is_empty()).then(|| NodeName::new(text)).transpose())?;
     Some(name.and_then(|name| Placed::new(field, Some(name))))
-}
-
-fn check_later(fields: &mut Fields<'_>, name: &'static str, below_volume: &str, report: &mut Report) {
-    if let Some(field) = fields.take(name) {
-        later::check(&field, below_volume, report);
-    }
 }
 
 fn conflicts(field: &Field<'_>, report: &mut Report) -> Option<Conflicts> {

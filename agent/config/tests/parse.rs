@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use syncmesh_config::{
-    Config, ConflictPolicy, Durability, Engine, LogFormat, LogLevel, Problems, Share, Size, Versions,
+    Config, ConflictPolicy, Durability, Engine, LogFormat, LogLevel, Problems, Role, Share, Size, Versions,
 };
 
 /// The README's example, less the fields that come later.
@@ -99,6 +99,25 @@ fn a_seed_is_a_member_or_this_node() {
         assert_eq!(config.volumes[0].seed.as_ref().unwrap().as_str(), seed);
     }
     assert_eq!(parse(FULL).unwrap().volumes[0].seed, None);
+}
+
+#[test]
+fn the_writer_of_a_volume_writes_and_all_others_read() {
+    let role = |writer: &str| {
+        let mode = format!("mode: SingleWriter\n    writer: {writer}");
+        parse(&FULL.replace("mode: ReadWriteMany", &mode)).unwrap().volumes[0].role
+    };
+    assert_eq!((role("a"), role("b")), (Role::Writer, Role::Reader));
+    assert_eq!(parse(FULL).unwrap().volumes[0].role, Role::Writer);
+}
+
+#[test]
+fn a_limit_of_bandwidth_is_bytes_in_a_second() {
+    let limit = |text: &str| {
+        let config = parse(&FULL.replace("limit: 0", &format!("limit: {text}"))).unwrap();
+        config.volumes[0].send_limit.map(std::num::NonZeroU64::get)
+    };
+    assert_eq!((limit("0"), limit("1000"), limit("2Mi")), (None, Some(1_000), Some(2 << 20)));
 }
 
 #[test]
@@ -204,8 +223,17 @@ const BAD: &[(&str, &str, u32, &str, &str)] = &[
     ("durability: epoch", "durability: none", 17, "volumes[0].durability", "epoch"),
     ("durability: epoch", "durability: [strict]", 17, "volumes[0].durability", "text"),
     ("settle: 50ms", "deletionGuard: { percent: 0 }", 18, "volumes[0].deletionGuard.percent", "from 1 to 100"),
-    ("limit: 0", "limit: 1Mi", 19, "volumes[0].bandwidth.limit", "comes with a later version"),
-    ("ReadWriteMany", "SingleWriter", 20, "volumes[0].mode", "comes with a later version"),
+    ("limit: 0", "limit: 1M", 19, "volumes[0].bandwidth.limit", "1M"),
+    ("mode: ReadWriteMany", "mode: OneWriter", 20, "volumes[0].mode", "SingleWriter"),
+    ("mode: ReadWriteMany", "mode: SingleWriter", 12, "volumes[0].writer", "writer: a"),
+    ("mode: ReadWriteMany", "writer: b", 20, "volumes[0].writer", "only a SingleWriter volume has a writer"),
+    (
+        "mode: ReadWriteMany",
+        "mode: SingleWriter\n    writer: c",
+        21,
+        "volumes[0].writer",
+        "neither this node nor among `peers`",
+    ),
     ("seed: \"\"", "seed: c", 21, "volumes[0].seed", "neither this node nor among `peers`"),
     ("seed: \"\"", "seed: [ b ]", 21, "volumes[0].seed", "a list where one value"),
     ("paused: false", "paused: maybe", 22, "volumes[0].paused", "write true or false"),

@@ -82,6 +82,12 @@ pub fn conflict_name(name: &Name, node: &str, stamp: Stamp, hash: ContentHash) -
     Name::new(&[stem, middle.as_bytes(), extension].concat()).expect("parts of a name, cut to 255 bytes")
 }
 
+/// Does a name say that it is the conflict copy of these contents, whoever made it?
+pub fn is_copy_of(name: &Name, hash: ContentHash) -> bool {
+    let parts = |wanted: &[u8]| name.as_bytes().windows(wanted.len()).any(|part| part == wanted);
+    parts(b" (conflict ") && parts(format!(" {hash})").as_bytes())
+}
+
 /// `YYYYMMDD-HHMMSS` in UTC, by Howard Hinnant's `civil_from_days`.
 fn date(millis: u64) -> String {
     let seconds = millis / 1000;

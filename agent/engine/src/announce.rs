@@ -25,6 +25,8 @@ pub struct Collect {
     pub knowledge: Arc<Knowledge>,
     /// Replicas whose versions the peer has from themselves: its own, and those of nodes with which it has a session.
     pub elsewhere: Arc<BTreeSet<ReplicaId>>,
+    /// Small contents may ride along. Those that don't are asked for.
+    pub with_contents: bool,
 }
 
 /// Rows to send.
@@ -94,7 +96,7 @@ impl Collect {
                     Need::Covered => {}
                     Need::FromItsMaker => done.left_to_makers = true,
                     Need::Send => {
-                        let contents = contents(volume, &key, here);
+                        let contents = self.with_contents.then(|| contents(volume, &key, here)).flatten();
                         bytes += contents.as_ref().map_or(0, Vec::len) + 200;
                         let entry = here.entry.clone();
                         done.rows.push(Outgoing { sequence: row.sequence, path: path.clone(), entry, contents });

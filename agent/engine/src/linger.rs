@@ -7,6 +7,7 @@ use crate::journal::{self, Intent, Record};
 use crate::publish::DisplacedVersion;
 use crate::registry::{Key, Registry, RegistryError};
 use crate::scan::What;
+use crate::settings::Role;
 use crate::store::{Stored, closed, digits};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use syncmesh_core::entry::Entry;
@@ -116,9 +117,11 @@ impl Linger {
         drop(opened);
         let slot = volume.slot();
         let changed = body.hash().as_ref().map(digits) != Some(stored.contents);
-        let place = if changed { self.place(&context.registry, file, &stored)? } else { None };
+        // Where only another node may write, it is nobody's version.
+        let is_version = changed && volume.settings.get().role != Role::Reader;
+        let place = if is_version { self.place(&context.registry, file, &stored)? } else { None };
         let Some((key, known)) = place else {
-            if changed {
+            if is_version {
                 tracing::warn!(version = %stored.name, "a program wrote to a file that nobody knows the path of any more: its version stays in the store");
             }
             // Between the two it has no name that says whose it is; recovery then keeps it all the same.

@@ -17,6 +17,7 @@ mod orders;
 mod outcomes;
 mod peers;
 mod reuse;
+mod revert;
 pub mod suspects;
 pub mod unsynced;
 
@@ -34,6 +35,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use syncmesh_core::clock::HlcClock;
+use syncmesh_core::limits::BLOCK_BYTES;
 use syncmesh_core::version::ReplicaId;
 use syncmesh_io::{Completion, Io, IoError, Listener, Log, Operation, Outcome, Socket, Token, WatchEvent};
 
@@ -101,6 +103,13 @@ struct Fetch {
     hasher: Option<Box<blake3::Hasher>>,
     /// Ended; a running job's outcome is awaited before the slot is dropped.
     cancelled: bool,
+}
+
+impl Fetch {
+    /// Blocks that were asked for, and that no job has staged yet.
+    fn on_the_way(&self) -> usize {
+        (self.ask - self.expect).div_ceil(BLOCK_BYTES) as usize + self.blocks.len()
+    }
 }
 
 /// What a node is made of.

@@ -4,18 +4,18 @@
 mod act;
 mod apply;
 mod follow;
+mod revert;
 mod write_out;
 
 pub use apply::{Applied, AppliedItem, Apply, Cause, DisplacedVersion, Errand, Fate, Item};
 
 use crate::contents;
 use crate::guard::is_approved;
-use crate::hash::{Hashed, hash};
 use crate::job::{Context, VolumeContext, identity};
 use crate::publish::act::{Act, Plan};
 use crate::publish::follow::is_over;
 use crate::registry::{Key, RegistryError};
-use crate::scan::is_leftover;
+use crate::scan::{body, is_leftover};
 use crate::space::{Room, needs};
 use crate::stage::{Replaced, Source, StageError, metadata, stage};
 use crate::store::{self, Kind, make_room};
@@ -51,6 +51,8 @@ impl Apply {
         let mut plans = Vec::new();
         for (index, (item, row)) in self.items.iter().zip(&rows).enumerate() {
             let step = match &opened {
+                Ok(directory) if item.errand == Errand::Revert => work.take_away(&**directory, item, row.as_ref())?,
+                Err(_) if item.errand == Errand::Revert => Step::Done(None, Fate::Visible),
                 _ if item.errand == Errand::Judged
                     && !row.as_ref().is_some_and(|row| is_held(row) || is_suspect(row)) =>
                 {
@@ -308,9 +310,11 @@ impl Work<'_> {
             if nothing_better(row) && published.is_some_and(|here| here.entry == entry) {
                 return Ok(Step::Done(None, Fate::Visible));
             }
-            let shown = directory.stat(item.name.as_bytes()).ok().filter(|stat| stat.kind == FileKind::File);
-            if let Some(stat) = &shown
-                && let Ok(Hashed::Body(body, stat, _)) = hash(self.volume, directory, item.name.as_bytes(), stat)
+            let shown = directory.stat(item.name.as_bytes()).ok();
+            // Under its other names a reader's file would show the same metadata.
+            let in_place = |stat: &&Stat| !self.is_reader() || stat.kind == FileKind::Directory || stat.links < 2;
+            if let Some(stat) = shown.as_ref().filter(in_place)
+                && let Ok(Some((body, stat, _))) = body(self.volume, directory, &item.name, stat)
                 && body.same_contents(&entry.content.body)
             {
                 // It is whole, and what is known: nobody else may have it.
@@ -329,7 +333,7 @@ impl Work<'_> {
                     over: None,
                 }));
             }
-            suspect = shown.map(|stat| (entry, identity(&stat)));
+            suspect = shown.filter(|stat| stat.kind == FileKind::File).map(|stat| (entry, identity(&stat)));
         }
         let decision = match &suspect {
             Some((entry, _)) => Decision::Publish { entry: entry.clone(), displaced: Displaced::Store },

@@ -9,7 +9,7 @@ use crate::identity::Identity;
 use crate::inquiry;
 use crate::node::{LeftOut, Node, Sessions};
 use crate::session::Session;
-use crate::settings::{Members, Settings, Tuning};
+use crate::settings::{Members, Role, Settings, Tuning};
 use crate::start::{Start, StartError, VolumeSpec, start};
 use crate::threads::Workers;
 use crate::tls::TlsSession;
@@ -425,6 +425,12 @@ fn settings(config: &syncmesh_config::Volume) -> Settings {
         guard: Limits { files: config.deletion_guard.files, percent: config.deletion_guard.percent },
         paused: config.paused,
         filling: config.filling,
+        send_limit: config.send_limit,
+        role: match config.role {
+            syncmesh_config::Role::Writer => Role::Writer,
+            syncmesh_config::Role::Reader => Role::Reader,
+            syncmesh_config::Role::Fenced => Role::Fenced,
+        },
     }
 }
 

@@ -453,7 +453,7 @@ impl Pass<'_> {
 }
 
 /// The body of what `name` stands for; `None` if it changes while we look.
-fn body(
+pub fn body(
     volume: &VolumeContext,
     directory: &dyn Directory,
     name: &Name,

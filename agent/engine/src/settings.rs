@@ -1,9 +1,21 @@
 //! What may change of a running agent: its members, and limits and waits of its volumes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use syncmesh_core::guard;
 use syncmesh_core::retention;
+
+/// Whether this node may write to a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It may: all nodes may, or it is the one that may.
+    Writer,
+    /// Another node may. What is written here is taken back.
+    Reader,
+    /// Nobody knows who may, or nobody may: the volume stands still, its files stay as they are.
+    Fenced,
+}
 
 /// What may change of a volume while it runs.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +32,10 @@ pub struct Settings {
     pub paused: bool,
     /// It is being filled for the first time.
     pub filling: bool,
+    /// Whether this node may write.
+    pub role: Role,
+    /// How many bytes of contents it sends in a second at most.
+    pub send_limit: Option<NonZeroU64>,
 }
 
 /// The peers that keep a volume.

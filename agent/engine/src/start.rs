@@ -9,8 +9,10 @@ use crate::node::Setup;
 use crate::node::open::OpenFiles;
 use crate::node::suspects::Suspects;
 use crate::node::unsynced::Unsynced;
+use crate::pace::Pace;
 use crate::recover::{RecoverError, empty_slots, recover};
 use crate::registry::{Last, Registry, RegistryError, VolumeState};
+use crate::revert::Reverted;
 use crate::second_names::SecondNames;
 use crate::settings::{Current, Members, Settings};
 use crate::store;
@@ -228,7 +230,7 @@ pub fn open_new(
     now_millis: u64,
 ) -> Result<Volume, String> {
     let probe = probe(spec)?;
-    let state = VolumeState { mount: probe.mount.clone(), ..admit(spec, node, number, random)? };
+    let state = VolumeState { mount: probe.mount, ..admit(spec, node, number, random)? };
     let context = context(spec, &state, &probe);
     empty_slots(&context, now_millis).map_err(|error| error.to_string())?;
     jobs.registry.add_volume(&spec.name, &state).map_err(|error| error.to_string())?;
@@ -332,6 +334,10 @@ fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_mi
         recount: Recount::default(),
         disputed: BTreeSet::new(),
         differences: 0,
+        meets: state.sequence == 0,
+        beside: true,
+        reverted: Reverted::default(),
+        nowhere: BTreeMap::new(),
         state,
         dirty: Default::default(),
         watches: Default::default(),
@@ -342,6 +348,7 @@ fn volume(spec: &VolumeSpec, state: VolumeState, context: &VolumeContext, now_mi
         incoming: BTreeMap::new(),
         remaking: BTreeSet::new(),
         retry: Retry::default(),
+        pace: Pace::default(),
         fetch_queue: VecDeque::new(),
         placed: 0,
         is_elsewhere: false,

@@ -10,10 +10,12 @@ use crate::linger::Lingerers;
 use crate::node::open::OpenFiles;
 use crate::node::suspects::Suspects;
 use crate::node::unsynced::Unsynced;
+use crate::pace::Pace;
 use crate::publish::Item;
 use crate::registry::{Key, VolumeState};
+use crate::revert::Reverted;
 use crate::second_names::SecondNames;
-use crate::settings::{Current, Members};
+use crate::settings::{Current, Members, Role};
 use crate::store::Stock;
 use crate::suspect::Doubt;
 use crate::watch::{Dirty, Watches};
@@ -78,12 +80,22 @@ pub struct Volume {
     pub glances: usize,
     /// The first scan of everything is over: before, nothing is applied.
     pub scanned: bool,
+    /// What its first scan finds was there before the volume was: somebody's files, and nobody's breach of the right to write.
+    pub meets: bool,
+    /// What is taken back may have been written while this node was the writer: it becomes conflict copies.
+    pub beside: bool,
+    /// What was taken back since the start.
+    pub reverted: Reverted,
+    /// Contents that are to be put back and that no member has: which, and since when, on the loop's clock.
+    pub nowhere: BTreeMap<Key, (ContentHash, u64)>,
     /// Versions that wait to be applied, by directory.
     pub incoming: BTreeMap<RelativePath, VecDeque<Item>>,
     /// Directories that are being made again for what was written below them.
     pub remaking: BTreeSet<RelativePath>,
     /// When to try again what is wanted, and how often it was tried.
     pub retry: Retry,
+    /// When more contents may be sent.
+    pub pace: Pace,
     /// Files to fetch.
     pub fetch_queue: VecDeque<FetchWanted>,
     /// Contents for which somebody has decided a conflict, and which must be here before that becomes a version.
@@ -246,7 +258,8 @@ impl Volume {
 
     /// Does it stand still, until somebody says otherwise?
     pub fn is_paused(&self) -> bool {
-        self.settings.get().paused || self.state.paused
+        let settings = self.settings.get();
+        settings.paused || self.state.paused || settings.role == Role::Fenced
     }
 
     /// Does an epoch have to end before what was made here is told?
@@ -257,6 +270,17 @@ impl Volume {
     /// Rows up to this sequence number may be told to peers.
     pub fn tellable(&self) -> u64 {
         if self.waits_for_epoch() { self.durable } else { self.journalled }
+    }
+
+    /// May contents be sent now?
+    pub fn may_send(&self, now: u64) -> bool {
+        self.settings.get().send_limit.is_none() || self.pace.due() <= now
+    }
+
+    /// Notes contents that are being sent.
+    pub fn sends(&mut self, bytes: u64, now: u64) {
+        let limit = self.settings.get().send_limit;
+        self.pace.sent(limit, bytes, now);
     }
 
     /// Counts one row's change.

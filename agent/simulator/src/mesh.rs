@@ -6,7 +6,8 @@ use crate::session::PlainSessions;
 use crate::storage::Storage;
 use crate::{Disk, Faults, Random, SimFs, SimIo, SimStateFiles, StateDisk, World};
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +26,7 @@ use syncmesh_engine::guard::Verdict;
 use syncmesh_engine::job::{Context, Done, Job};
 use syncmesh_engine::node::{Counters, Node, Status};
 use syncmesh_engine::registry::{Key, Registry};
-use syncmesh_engine::settings::{Members, Settings, Tuning};
+use syncmesh_engine::settings::{Members, Role, Settings, Tuning};
 use syncmesh_engine::start::{Start, VolumeSpec, open_new, start};
 use syncmesh_io::{Io, Watcher};
 
@@ -54,6 +55,12 @@ pub struct Shape {
     pub keepers: Option<Vec<u32>>,
     /// Nodes whose copies are being filled for the first time.
     pub filling: Vec<u32>,
+    /// There is another volume `w`, with a disk of its own and nothing that limits it.
+    pub another: bool,
+    /// Whether nodes may write; those that aren't named may.
+    pub roles: BTreeMap<u32, Role>,
+    /// How many bytes of the volume's contents a node sends in a second at most.
+    pub send_limit: Option<NonZeroU64>,
     /// The policy for concurrent contents.
     pub policy: Policy,
     /// Patterns that are excluded everywhere.
@@ -79,6 +86,9 @@ impl Default for Shape {
             outside: Vec::new(),
             keepers: None,
             filling: Vec::new(),
+            another: false,
+            roles: BTreeMap::new(),
+            send_limit: None,
             policy: Policy::KeepBoth,
             exclude: Vec::new(),
             guard: Limits::default(),
@@ -102,6 +112,8 @@ pub struct Machine {
     skew: i64,
     /// The volume's disk.
     pub disk: Disk,
+    /// The disk of another volume `w`, and where its events come from, where there is one.
+    pub other: Option<(Disk, Watcher)>,
     state: StateDisk,
     storage: Storage,
     starts: u32,
@@ -171,6 +183,8 @@ fn settings(shape: &Shape, node: u32) -> Settings {
         guard: shape.guard,
         paused: false,
         filling: shape.filling.contains(&node),
+        send_limit: shape.send_limit,
+        role: shape.roles.get(&node).copied().unwrap_or(Role::Writer),
     }
 }
 
@@ -222,6 +236,7 @@ impl Mesh {
             lineage: id,
             skew: 0,
             disk: Disk::new(u64::from(id), clock.clone()),
+            other: None,
             state: StateDisk::new(),
             storage: Storage::default(),
             starts: 0,
@@ -284,8 +299,8 @@ impl Mesh {
     /// Starts a node's agent.
     pub fn start(&mut self, id: u32) {
         self.note(&format!("n{id} starts"));
-        let spec = self.volume(id);
-        self.start_with(id, vec![spec]);
+        let volumes = [Some(self.volume(id)), self.other_volume(id)];
+        self.start_with(id, volumes.into_iter().flatten().collect());
     }
 
     /// Starts a node's agent whose configuration doesn't name its volume yet.
@@ -326,6 +341,32 @@ impl Mesh {
             durability: shape.durability,
             seed: shape.seed.map(name),
         }
+    }
+
+    /// The second volume, where the shape has one.
+    fn other_volume(&mut self, id: u32) -> Option<VolumeSpec> {
+        if !self.shape.another {
+            return None;
+        }
+        self.watchers += 1;
+        let (watcher, clock) = (Watcher(self.watchers), self.clock.clone());
+        let machine = self.machine(id);
+        let disk = machine.other.take().map(|(disk, _)| disk);
+        let disk = disk.unwrap_or_else(|| Disk::new(u64::from(id) + 1_000, clock));
+        let fs = Arc::new(SimFs::new(disk.clone(), watcher, Faults::none(), Arc::new(step)));
+        machine.other = Some((disk, watcher));
+        Some(VolumeSpec {
+            name: "w".into(),
+            path: "/w".into(),
+            fs,
+            selection: Selection::new(&[]).expect("no patterns, nothing to refuse"),
+            policies: Policies::new(self.shape.policy, &[]).expect("no rules, nothing to refuse"),
+            settings: settings(&Shape::default(), self.machine(id).node),
+            members: Members::All,
+            renews: false,
+            durability: Durability::Epoch,
+            seed: None,
+        })
     }
 
     fn start_with(&mut self, id: u32, volumes: Vec<VolumeSpec>) {
@@ -441,6 +482,7 @@ impl Mesh {
             lineage: id,
             skew: 0,
             disk: disk.copy(),
+            other: None,
             state: state.copy(),
             storage: storage.copy(),
             starts: 0,
@@ -495,9 +537,12 @@ impl Mesh {
     pub fn step(&mut self) -> bool {
         self.tick();
         for machine in &self.machines {
-            let events = machine.disk.take_events(machine.watcher);
-            if !events.is_empty() && machine.agent.is_some() {
-                self.world.push_watch(machine.watcher, events);
+            let other = machine.other.iter().map(|(disk, watcher)| (disk, *watcher));
+            for (disk, watcher) in std::iter::once((&machine.disk, machine.watcher)).chain(other) {
+                let events = disk.take_events(watcher);
+                if !events.is_empty() && machine.agent.is_some() {
+                    self.world.push_watch(watcher, events);
+                }
             }
         }
         let mut ready: Vec<(u32, Option<usize>)> = Vec::new();

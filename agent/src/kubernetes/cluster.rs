@@ -6,13 +6,14 @@ use super::certificate;
 use super::configuration;
 use super::directories::{Orphan, Storage};
 use super::last::Said;
+use super::right::{self, Rights};
 use super::status::{self, Known, News, news};
 use super::surroundings::Surroundings;
 use crate::control::question::Loop;
 use crate::control::{Supervised, part};
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -23,7 +24,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use syncmesh_config::{Config, Volume};
+use syncmesh_config::{Config, Role, Volume};
 use syncmesh_crds::SyncReplica;
 use syncmesh_crds::replica::{Data, Desired, SyncReplicaStatus};
 use syncmesh_engine::ask::{Ask, Configured};
@@ -31,7 +32,7 @@ use syncmesh_engine::node::{Status, VolumeStatus};
 use syncmesh_engine::run::CurrentIdentity;
 use syncmesh_engine::wall::unix_now;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 /// Who writes, in the objects' managed fields.
@@ -54,8 +55,10 @@ pub struct Cluster {
     replica_id: String,
     /// What was obeyed before the API server said anything in this run.
     last: Option<Said>,
-    /// What the loop was told last.
-    told: Mutex<Config>,
+    /// What the loop was told last. Held while it is told something else.
+    told: tokio::sync::Mutex<Config>,
+    /// Where this node may write.
+    rights: Rights,
 }
 
 /// What the API server has said so far in this run.
@@ -92,11 +95,12 @@ impl Cluster {
             None
         });
         let said = last.clone().unwrap_or_default();
-        let orders = Orders::of(&said, &storage);
+        let rights = Rights::default();
+        let orders = Orders::of(&said, &storage, &rights);
         let config = configuration::config(&surroundings, orders.volumes, &said.addresses)?;
         let replica_id = storage.id()?;
-        let cluster =
-            Self { surroundings: Arc::new(surroundings), storage, replica_id, last, told: Mutex::new(config.clone()) };
+        let (surroundings, told) = (Arc::new(surroundings), tokio::sync::Mutex::new(config.clone()));
+        let cluster = Self { surroundings, storage, replica_id, last, told, rights };
         Ok((cluster, config))
     }
 
@@ -114,8 +118,8 @@ impl Cluster {
         let client = Client::try_default().await.map_err(|why| format!("can't reach the API server: {why}"))?;
         let seen = Seen::default();
         let node = format!("spec.node={}", self.surroundings.node);
-        let replicas: Api<SyncReplica> = Api::all(client.clone());
-        let replicas = watcher(replicas, watcher::Config::default().fields(&node));
+        let all: Api<SyncReplica> = Api::all(client.clone());
+        let replicas = watcher(all.clone(), watcher::Config::default().fields(&node));
         let service = format!("kubernetes.io/service-name={}", self.surroundings.service);
         let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), &self.surroundings.namespace);
         let slices = watcher(slices, watcher::Config::default().labels(&service));
@@ -123,8 +127,69 @@ impl Cluster {
             gather(replicas, &seen.replicas, &seen.changed),
             gather(slices, &seen.slices, &seen.changed),
             self.work(&client, &agent, &identity, &seen),
+            self.renew(&all, &node, &seen),
+            self.fence(&agent, &seen),
         );
         Err("the watches ended".into())
+    }
+
+    /// Asks the API server whether this node may still write where it may.
+    async fn renew(&self, all: &Api<SyncReplica>, node: &str, seen: &Seen) {
+        let own = ListParams::default().fields(node);
+        let mut is_answered = true;
+        loop {
+            sleep(LOOK).await;
+            let asked = right::now();
+            let Some(said) = self.said(seen).filter(|said| self.rights.must_ask(said.replicas.iter(), asked)) else {
+                continue;
+            };
+            self.rights.asked(asked);
+            let why = match timeout(ANSWER, all.list(&own)).await {
+                Ok(Ok(list)) => {
+                    let is_ours =
+                        |replica: &SyncReplica| said.replicas.iter().any(|one| key_of(one) == key_of(replica));
+                    let ours: Vec<SyncReplica> = list.items.into_iter().filter(is_ours).collect();
+                    self.rights.answered(&ours, asked);
+                    is_answered = true;
+                    seen.changed.notify_one();
+                    continue;
+                }
+                Ok(Err(why)) => why.to_string(),
+                Err(_) => format!("no answer within {} s", ANSWER.as_secs()),
+            };
+            if std::mem::take(&mut is_answered) {
+                warn!(%why, "it can't be asked whether this node may still write: 30 s after the last answer it stops telling what is written");
+            }
+        }
+    }
+
+    /// Tells the loop when a right has run out, whatever the rest of this part waits for.
+    async fn fence(&self, agent: &Loop, seen: &Seen) {
+        loop {
+            sleep(LOOK).await;
+            let Some(said) = self.said(seen) else { continue };
+            let now = right::now();
+            let mut told = self.told.lock().await;
+            let mut config = told.clone();
+            let mut any = false;
+            for volume in config.volumes.iter_mut().filter(|volume| volume.role == Role::Writer) {
+                let its = said.replicas.iter().find(|replica| replica.spec.volume_id == volume.name.as_str());
+                let role = its.map_or(Role::Writer, |replica| self.rights.role(&replica.spec, now));
+                any |= role != Role::Writer;
+                volume.role = role;
+            }
+            if !any {
+                continue;
+            }
+            let boxed = Box::new(config.clone());
+            if let Ok(outcome) = agent.order(ANSWER, |reply| Ask::Configure(boxed, reply)).await {
+                match outcome {
+                    Ok(_) => info!("a right to write isn't this node's any more, or can't be relied on"),
+                    Err(why) => error!(%why, "a right to write has ended, and the engine can't be told"),
+                }
+                *told = config;
+            }
+        }
     }
 
     async fn work(&self, client: &Client, agent: &Loop, identity: &CurrentIdentity, seen: &Seen) {
@@ -139,7 +204,7 @@ impl Cluster {
             }
             let Some(said) = self.said(seen) else { continue };
             memory.retain(|key, _| said.replicas.iter().any(|replica| key_of(replica) == *key));
-            let orders = Orders::of(&said, &self.storage);
+            let orders = Orders::of(&said, &self.storage, &self.rights);
             if let Some(outcome) = self.tell(agent, &said, orders.volumes).await {
                 refused = outcome.err();
             }
@@ -202,7 +267,8 @@ impl Cluster {
             Ok(config) => config,
             Err(why) => return Some(Err(why)),
         };
-        if *lock(&self.told) == config {
+        let mut told = self.told.lock().await;
+        if *told == config {
             return None;
         }
         let boxed = Box::new(config.clone());
@@ -217,7 +283,7 @@ impl Cluster {
             Err(why) => error!(%why, "what the API server says can't be obeyed, the agent goes on as it was"),
         }
         // What was refused isn't asked again either, until it is another one.
-        *lock(&self.told) = config;
+        *told = config;
         Some(outcome.map(drop))
     }
 
@@ -281,9 +347,10 @@ struct Orders {
 
 impl Orders {
     /// Makes directories that are missing.
-    fn of(said: &Said, storage: &Storage) -> Self {
+    fn of(said: &Said, storage: &Storage, rights: &Rights) -> Self {
         let mut orders = Self::default();
         let mut taken = BTreeSet::new();
+        let now = right::now();
         for replica in &said.replicas {
             let spec = &replica.spec;
             if spec.desired == Desired::Absent {
@@ -299,7 +366,8 @@ impl Orders {
                 Err(format!("another volume of this mesh has the volumeID {}: choose another one", spec.volume_id))
             };
             let outcome = prepared.and_then(|data| {
-                let volume = configuration::volume(spec, storage.places(), data == Data::Incoming)?;
+                let volume =
+                    configuration::volume(spec, storage.places(), data == Data::Incoming, rights.role(spec, now))?;
                 orders.volumes.push(volume);
                 Ok(data)
             });
@@ -378,7 +446,12 @@ impl Memory {
             "status": after,
         });
         let by = PatchParams::apply(MANAGER).force();
-        match api.patch_status(&name, &by, &Patch::Apply(&patch)).await {
+        // Whatever the API server is about, what it has said has to be obeyed meanwhile.
+        let Ok(written) = timeout(FIGURES, api.patch_status(&name, &by, &Patch::Apply(&patch))).await else {
+            self.failed = Some(Instant::now());
+            return warn!(replica = %format!("{namespace}/{name}"), "how it is can't be told to the API server: it doesn't answer");
+        };
+        match written {
             Ok(_) => (self.written, self.failed) = (Some((after, Instant::now())), None),
             // It has gone: the watch tells the same.
             Err(kube::Error::Api(refusal)) if matches!(refusal.code, 404 | 409) => {}

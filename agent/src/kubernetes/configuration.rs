@@ -3,25 +3,22 @@
 use super::surroundings::{Places, Surroundings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::time::Duration;
 use syncmesh_config::{
     Address, Config, ConflictPolicy, ConflictRule, Conflicts, DeletionGuard, Durability, Engine, Log, LogFormat,
-    LogLevel, NodeName, Peer, Share, Size, Versions, Volume, VolumeName, limits,
+    LogLevel, NodeName, Peer, Role, Share, Size, Versions, Volume, VolumeName, limits,
 };
 use syncmesh_core::policy::{Policies, Policy};
 use syncmesh_core::select::Selection;
 use syncmesh_crds::replica::SyncReplicaSpec;
-use syncmesh_crds::volume::WriteMode;
 use syncmesh_crds::{contents, units};
 
 /// A replica's volume.
 ///
 /// # Errors
 /// The replica asks for something that this agent can't do: what, and what to do about it.
-pub fn volume(spec: &SyncReplicaSpec, places: &Places, filling: bool) -> Result<Volume, String> {
-    if spec.mode == WriteMode::SingleWriter {
-        return Err("this release has no SingleWriter volumes: make the volume again with mode ReadWriteMany".into());
-    }
+pub fn volume(spec: &SyncReplicaSpec, places: &Places, filling: bool, role: Role) -> Result<Volume, String> {
     let name = VolumeName::new(&spec.volume_id)?;
     let of_node = |name: &str| NodeName::new(name);
     let others = spec.members.iter().filter(|member| member.node != spec.node);
@@ -39,6 +36,8 @@ pub fn volume(spec: &SyncReplicaSpec, places: &Places, filling: bool) -> Result<
         meta,
         members: Some(members),
         filling,
+        role,
+        send_limit: spec.bandwidth.limit.and_then(|limit| NonZeroU64::new(limit.0)),
         conflicts: conflicts(&spec.conflicts),
         exclude: spec.select.exclude.clone(),
         versions: Versions {
@@ -69,10 +68,7 @@ pub fn volume(spec: &SyncReplicaSpec, places: &Places, filling: bool) -> Result<
 
 /// What a replica asks for and this release doesn't do, if anything.
 pub fn not_enforced(spec: &SyncReplicaSpec) -> Option<String> {
-    let capacity = spec.capacity.map(|_| "capacity");
-    let bandwidth = spec.bandwidth.limit.filter(|limit| limit.0 > 0).map(|_| "bandwidth.limit");
-    let asked: Vec<&str> = capacity.into_iter().chain(bandwidth).collect();
-    (!asked.is_empty()).then(|| format!("this release doesn't enforce {}", asked.join(" and ")))
+    spec.capacity.map(|_| "this release doesn't enforce capacity".to_owned())
 }
 
 /// The configuration of an agent that has these volumes, and whose peers were seen at these addresses.
@@ -130,7 +126,7 @@ mod tests {
     #[test]
     fn a_replica_is_a_volume_under_its_id_that_its_members_keep() {
         let spec = replica(&["a", "b", "c"]).spec;
-        let volume = volume(&spec, &Places::default(), false).unwrap();
+        let volume = volume(&spec, &Places::default(), false, Role::Writer).unwrap();
         assert_eq!(volume.name.as_str(), "id");
         assert_eq!(volume.path.to_str(), Some("/var/lib/syncmesh/volumes/id/data"));
         let members: Vec<String> = volume.members.unwrap().iter().map(ToString::to_string).collect();
@@ -141,26 +137,23 @@ mod tests {
     fn a_listed_directory_is_mounted_under_its_name() {
         let mut spec = replica(&["a"]).spec;
         spec.directory = Some("media".into());
-        let volume = volume(&spec, &Places::default(), false).unwrap();
+        let volume = volume(&spec, &Places::default(), false, Role::Writer).unwrap();
         assert_eq!((volume.path.to_str(), volume.meta), (Some("/directories/media"), None));
     }
 
     #[test]
     fn what_cant_be_done_is_refused() {
-        let mut spec = replica(&["a"]).spec;
-        spec.mode = WriteMode::SingleWriter;
-        assert!(volume(&spec, &Places::default(), false).unwrap_err().contains("SingleWriter"));
         let mut spec = replica(&["a", "10.0.0.1"]).spec;
-        assert!(volume(&spec, &Places::default(), false).unwrap_err().contains("10.0.0.1"));
+        assert!(volume(&spec, &Places::default(), false, Role::Writer).unwrap_err().contains("10.0.0.1"));
         spec.members.pop();
         spec.select.exclude = vec!["[z-a]".into()];
-        assert!(volume(&spec, &Places::default(), false).unwrap_err().starts_with("select.exclude"));
+        assert!(volume(&spec, &Places::default(), false, Role::Writer).unwrap_err().starts_with("select.exclude"));
     }
 
     #[test]
     fn peers_are_the_members_of_all_volumes_with_their_addresses_as_far_as_known() {
-        let one = volume(&replica(&["a", "b"]).spec, &Places::default(), false).unwrap();
-        let other = volume(&replica(&["a", "c"]).spec, &Places::default(), false).unwrap();
+        let one = volume(&replica(&["a", "b"]).spec, &Places::default(), false, Role::Writer).unwrap();
+        let other = volume(&replica(&["a", "c"]).spec, &Places::default(), false, Role::Writer).unwrap();
         let addresses = BTreeMap::from([
             ("b".to_owned(), "10.0.0.2:7400".parse().unwrap()),
             ("d".to_owned(), "10.0.0.4:7400".parse().unwrap()),

@@ -8,7 +8,7 @@ use std::time::Duration as Span;
 use syncmesh_crds::SyncReplica;
 use syncmesh_crds::condition::{self, Condition, Finding, Holds};
 use syncmesh_crds::limits;
-use syncmesh_crds::replica::{Data, Orphan, SyncReplicaStatus};
+use syncmesh_crds::replica::{Data, Orphan, SyncReplicaSpec, SyncReplicaStatus};
 use syncmesh_crds::state::State;
 use syncmesh_crds::units::{Duration, Percent};
 use syncmesh_engine::node::{Status, VolumeStatus};
@@ -88,7 +88,7 @@ pub fn status(known: &Known<'_>) -> SyncReplicaStatus {
         })
         .take(limits::LISTED_ORPHANS as usize)
         .collect();
-    let findings = findings(known, why_not, data, state, message.as_deref().unwrap_or_default());
+    let findings = findings(known, volume, why_not, data, state, message.as_deref().unwrap_or_default());
     let listed_away = away.into_iter().take(limits::LISTED_NODES as usize).collect();
     let last_sync = match volume {
         Some(volume) if in_sync => volume.last_sync.map(|millis| at(i64::try_from(millis / 1_000).unwrap_or(0))),
@@ -110,7 +110,7 @@ pub fn status(known: &Known<'_>) -> SyncReplicaStatus {
         only_copy_bytes: figures.map_or(before.only_copy_bytes, |figures| figures.only_copies.map(|only| only.1)),
         members_seen: Some(seen as u64),
         members_away: listed_away,
-        epoch: None,
+        epoch: epoch(spec, volume, left_out.is_some()).or(before.epoch),
         engine: known.node.map(|node| node.engine.clone()).or(before.engine),
         version: Some(crate::control::VERSION.to_owned()),
         trusts: known.trusts.to_vec(),
@@ -126,6 +126,13 @@ pub fn status(known: &Known<'_>) -> SyncReplicaStatus {
         message,
         conditions: condition::after(&before.conditions, findings, generation, known.now),
     }
+}
+
+/// The epoch that the engine obeys: another node's once what is written here is told to nobody.
+fn epoch(spec: &SyncReplicaSpec, volume: Option<&VolumeStatus>, is_left_out: bool) -> Option<u64> {
+    let grant = spec.writer.as_ref()?;
+    let is_silent = volume.map_or(is_left_out, |volume| !volume.writes);
+    (grant.node == spec.node || is_silent).then_some(grant.epoch)
 }
 
 /// Numbers of a volume, as objects have them.
@@ -170,6 +177,7 @@ impl Figures {
 fn state(volume: &VolumeStatus, data: Option<Data>) -> State {
     match volume.state.as_str() {
         "Failed" => State::Failed,
+        "Fenced" => State::Fenced,
         "Held" => State::Held,
         "Paused" => State::Paused,
         "Degraded" => State::Degraded,
@@ -187,7 +195,14 @@ fn filling(volume: &VolumeStatus, others: &[&str], away: &[String]) -> String {
     }
 }
 
-fn findings(known: &Known<'_>, why_not: Option<&str>, data: Option<Data>, state: State, message: &str) -> Vec<Finding> {
+fn findings(
+    known: &Known<'_>,
+    volume: Option<&VolumeStatus>,
+    why_not: Option<&str>,
+    data: Option<Data>,
+    state: State,
+    message: &str,
+) -> Vec<Finding> {
     let accepted = match why_not {
         Some(why) => Finding::new("Accepted", Holds::False, "Refused", why),
         None => {
@@ -205,13 +220,32 @@ fn findings(known: &Known<'_>, why_not: Option<&str>, data: Option<Data>, state:
         State::Degraded | State::Unknown => Finding::new("InSync", Holds::Unknown, "MembersAway", message),
         State::Paused => Finding::new("InSync", Holds::False, "Paused", message),
         State::Held => Finding::new("InSync", Holds::False, "Held", message),
-        State::Pending | State::Syncing | State::Fenced | State::Failed | State::Terminating => {
+        State::Fenced => Finding::new("InSync", Holds::False, "Fenced", message),
+        State::Pending | State::Syncing | State::Failed | State::Terminating => {
             Finding::new("InSync", Holds::False, "Syncing", message)
         }
     };
     let mut findings = vec![accepted, ready, in_sync];
+    findings.extend(volume.and_then(|volume| written_elsewhere(volume, known.now)));
     findings.iter_mut().for_each(|finding| finding.message = cut(&finding.message, limits::MESSAGE as usize));
     findings
+}
+
+/// For how long after the last write that was taken back the condition says so, in milliseconds.
+const TOLD: u64 = 3_600_000;
+
+/// What is written where only another node may write.
+fn written_elsewhere(volume: &VolumeStatus, now: &Time) -> Option<Finding> {
+    let (at, path) = (volume.reverted_at?, volume.reverted_path.as_deref()?);
+    let now = u64::try_from(now.0.as_millisecond()).unwrap_or(0);
+    if now >= at + TOLD {
+        return Some(Finding::new("UnsuitableWorkload", Holds::False, "OneWriter", ""));
+    }
+    let message = format!(
+        "{} changes on this node were taken back, because only another node may write; the last was {path}. They are in the version store or in conflict copies (`syncmesh-agent versions`): mount the claim for readers, whose name ends in -ro",
+        volume.reverted
+    );
+    Some(Finding::new("UnsuitableWorkload", Holds::True, "WritesElsewhere", message))
 }
 
 /// How soon a status has to be written.

@@ -2,9 +2,11 @@
 
 use super::{LeftOut, Node, Peer, PeerState};
 use crate::connection::{Connection, Lane, Phase};
-use crate::settings::{Members, Settings, Tuning};
+use crate::pace::Pace;
+use crate::settings::{Members, Role, Settings, Tuning};
 use crate::volume::Volume;
 use std::collections::{BTreeMap, BTreeSet};
+use syncmesh_core::path::RelativePath;
 use syncmesh_io::Io;
 use syncmesh_protocol::message::{Farewell, Message};
 
@@ -108,13 +110,26 @@ impl<I: Io> Node<I> {
 
     fn set_settings(&mut self, number: u16, settings: Settings) {
         let Some(volume) = self.volumes.get_mut(&number) else { return };
-        let (was_paused, was_filling) = (volume.is_paused(), volume.settings.get().filling);
+        let (was_paused, before) = (volume.is_paused(), volume.settings.get());
         volume.settings.set(settings);
+        if settings.send_limit != before.send_limit {
+            // What was sent under the old limit may have taken long.
+            volume.pace = Pace::default();
+        }
+        if settings.role != before.role {
+            tracing::info!(volume = %volume.name, role = ?settings.role, "another right to write");
+            // What was written before, and that nobody has looked at yet, was written by who could believe that he might.
+            volume.beside = true;
+            if settings.role == Role::Writer && volume.state.counts.suspects > 0 {
+                // What was to be taken back and is still here is what the writer has. Nobody else may have what it was written over.
+                volume.dirty.mark_all(&RelativePath::root(), true, self.io.now());
+            }
+        }
         volume.guard.limits = settings.guard;
         if volume.is_paused() != was_paused {
             self.stands_or_goes_on(number);
         }
-        if settings.filling != was_filling {
+        if settings.filling != before.filling {
             for connection in self.connections.values_mut().filter(|connection| connection.phase == Phase::Ready) {
                 if connection.links.contains_key(&number) {
                     connection.send(Lane::Control, number, &Message::Filling(settings.filling));

@@ -6,7 +6,7 @@ use super::{Closing, Fetch, Node, PeerState};
 use crate::announce::Collect;
 use crate::connection::{Lane, Phase};
 use crate::epoch::Commit;
-use crate::fetch::{FETCH_SLOT, StageBlock};
+use crate::fetch::{FETCH_SLOT, ReadBlock, StageBlock};
 use crate::job::{Job, Sweep};
 use crate::limits::{
     APPLY_ITEMS, EPOCH, EPOCH_ROWS_BYTES, FETCH_BLOCKS, FETCH_WINDOW, FETCHES, JOBS, PLACE, PRUNE, RECOUNT, SCAN_JOBS,
@@ -20,7 +20,7 @@ use crate::stage::Source;
 use crate::unsynced::Sync;
 use crate::verify::Verify;
 use crate::volume::{FetchWanted, Reading, Volume};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use syncmesh_core::entry::Origin;
 use syncmesh_core::limits::BLOCK_BYTES;
@@ -47,6 +47,7 @@ impl<I: Io> Node<I> {
         self.tend_guards(now);
         self.tend_suspects(now);
         self.tend_open(now);
+        self.tend_roles();
         self.tell_knowledge(now);
         self.tend_comparisons(now);
         self.note_sync(now);
@@ -74,6 +75,8 @@ impl<I: Io> Node<I> {
         }
         for volume in self.volumes.values() {
             due.extend(volume.unsynced.as_ref().and_then(Unsynced::due));
+            let is_asked = || self.block_requests.iter().any(|read| read.volume == volume.number);
+            due.extend(Some(volume.pace.due()).filter(|&due| due > self.now && is_asked()));
             if volume.stands_still() {
                 continue;
             }
@@ -194,6 +197,7 @@ impl<I: Io> Node<I> {
             }
             if !volume.scanned && volume.scans == 0 && !volume.dirty.whole_due(now) {
                 volume.scanned = true;
+                volume.meets = false;
                 volume.recount.due = Some(now + RECOUNT.0.as_nanos() as u64);
                 if std::mem::take(&mut volume.state.finds) != Origin::Written {
                     self.epoch.used = true;
@@ -253,6 +257,7 @@ impl<I: Io> Node<I> {
                     now_millis: wall,
                     overdue,
                     heard: heard(&self.connections, &self.peers, volume),
+                    beside: volume.keeps_beside(),
                 }));
             }
         }
@@ -285,6 +290,7 @@ impl<I: Io> Node<I> {
                     tellable: volume.tellable(),
                     knowledge: Arc::clone(&out.knowledge),
                     elsewhere: Arc::new(makers),
+                    with_contents: volume.may_send(self.now),
                 }));
             }
         }
@@ -298,33 +304,37 @@ impl<I: Io> Node<I> {
         {
             self.start(Job::StageBlock(stage));
         }
+        self.block_requests.retain(|read| self.connections.contains_key(&read.session));
         while self.jobs_running < JOBS
-            && let Some(read) = self.block_requests.front()
-            // One at a time for each session: its blocks go out in the order in which they were asked for.
-            && !self.blocks_reading.contains(&read.session)
+            && let Some(next) = self.block_requests.iter().position(|read| self.may_read(read))
+            && let Some(read) = self.block_requests.remove(next)
         {
-            // Bulk waits in the registry of requests, not in memory.
-            let waiting = self.connections.get(&read.session).map(|connection| connection.waiting(Lane::Bulk));
-            match waiting {
-                None => {
-                    self.block_requests.pop_front();
-                }
-                Some(waiting) if waiting > 4 * BLOCK_BYTES as usize => break,
-                Some(_) => {
-                    if let Some(read) = self.block_requests.pop_front() {
-                        self.blocks_reading.insert(read.session);
-                        self.start(Job::ReadBlock(read));
-                    }
-                }
+            self.blocks_reading.insert(read.session);
+            if let Some(volume) = self.volumes.get_mut(&read.volume) {
+                volume.sends(u64::from(read.length), self.now);
             }
+            self.start(Job::ReadBlock(read));
         }
+    }
+
+    /// One at a time for each session: its blocks go out in the order in which they were asked for, but for volumes that
+    /// have sent as much as they may. Bulk waits in the registry of requests, not in memory.
+    fn may_read(&self, read: &ReadBlock) -> bool {
+        let waiting = self.connections.get(&read.session).map(|connection| connection.waiting(Lane::Bulk));
+        !self.blocks_reading.contains(&read.session)
+            && waiting.is_some_and(|waiting| waiting <= 4 * BLOCK_BYTES as usize)
+            && self.volumes.get(&read.volume).is_none_or(|volume| volume.may_send(self.now))
     }
 
     fn start_fetches(&mut self) {
         let running = self.volumes.values().filter(|volume| !volume.stands_still());
         let numbers: Vec<u16> = running.map(|volume| volume.number).collect();
+        let wants = |volume: &&Volume| {
+            !volume.fetch_queue.is_empty() || self.fetches.values().any(|fetch| fetch.volume == volume.number)
+        };
+        let wanting = self.volumes.values().filter(wants).count().max(1);
         for number in numbers {
-            while self.fetches.len() + self.reuses.len() < FETCHES {
+            while self.may_begin_fetch(number, wanting) {
                 let Some(wanted) = self.volumes.get_mut(&number).and_then(|volume| volume.fetch_queue.pop_front())
                 else {
                     break;
@@ -363,10 +373,15 @@ impl<I: Io> Node<I> {
             }
         }
         // Requests, a few ahead for each file, until the blocks on the way are as many as memory allows.
+        let mut on_the_way: BTreeMap<u16, usize> = BTreeMap::new();
+        for fetch in self.fetches.values().filter(|fetch| !fetch.cancelled) {
+            *on_the_way.entry(fetch.volume).or_default() += fetch.on_the_way();
+        }
         for (&id, fetch) in &mut self.fetches {
             let ahead = FETCH_WINDOW * BLOCK_BYTES;
+            let its = on_the_way.entry(fetch.volume).or_default();
             while !fetch.cancelled
-                && self.fetch_blocks < FETCH_BLOCKS
+                && (self.fetch_blocks < FETCH_BLOCKS || *its < (FETCH_BLOCKS / wanting).max(1))
                 && fetch.ask < fetch.wanted.size
                 && fetch.ask < fetch.staged + ahead
             {
@@ -382,8 +397,16 @@ impl<I: Io> Node<I> {
                 connection.send(Lane::Control, fetch.volume, &message);
                 fetch.ask += length;
                 self.fetch_blocks += 1;
+                *its += 1;
             }
         }
+    }
+
+    /// Is there room for one more fetch? For a volume that has less than its share always: what others fetch may be sent slowly.
+    fn may_begin_fetch(&self, number: u16, wanting: usize) -> bool {
+        let reuses = self.reuses.values().filter(|wanted| wanted.key.volume == number).count();
+        let own = self.fetches.values().filter(|fetch| fetch.volume == number).count() + reuses;
+        self.fetches.len() + self.reuses.len() < FETCHES || own < (FETCHES / wanting).max(1)
     }
 
     /// The session to fetch from: of those that know the version and haven't refused it, the one with the fewest fetches,
@@ -458,8 +481,7 @@ impl<I: Io> Node<I> {
         let now = self.io.now();
         let Some(fetch) = self.fetches.get_mut(&id) else { return };
         if !fetch.cancelled {
-            let on_the_way = (fetch.ask - fetch.expect).div_ceil(BLOCK_BYTES) as usize;
-            self.fetch_blocks = self.fetch_blocks.saturating_sub(on_the_way + fetch.blocks.len());
+            self.fetch_blocks = self.fetch_blocks.saturating_sub(fetch.on_the_way());
             fetch.blocks.clear();
             fetch.cancelled = true;
             if let Some(volume) = self.volumes.get_mut(&fetch.volume) {
@@ -476,6 +498,9 @@ impl<I: Io> Node<I> {
         fetch.wanted.refused.push(fetch.session);
         if self.is_lost(&fetch.wanted) {
             return self.declare_lost(fetch.volume, &fetch.wanted.key);
+        }
+        if self.is_nowhere(&fetch.wanted) {
+            self.cant_be_put_back(&fetch.wanted);
         }
         if self.holder(fetch.volume, &fetch.wanted).is_some()
             && let Some(volume) = self.volumes.get_mut(&fetch.volume)

@@ -9,6 +9,7 @@ use crate::job::{Job, Look};
 use crate::limits::SYNC_NOTED;
 use crate::link::Link;
 use crate::registry::Counts;
+use crate::settings::Role;
 use crate::volume::{Reading, Volume};
 use crate::worst::{Troubles, Worst};
 use serde::{Deserialize, Serialize};
@@ -77,7 +78,7 @@ pub struct PeerStatus {
 pub struct VolumeStatus {
     /// Its name.
     pub name: String,
-    /// `Failed`, `Held`, `Paused`, `Degraded`, `Syncing` or `InSync`: the first that holds.
+    /// `Failed`, `Fenced`, `Held`, `Paused`, `Degraded`, `Syncing` or `InSync`: the first that holds.
     pub state: String,
     /// Every member is connected, and nothing is pending on either side.
     pub in_sync: bool,
@@ -105,6 +106,18 @@ pub struct VolumeStatus {
     pub conflicts: u64,
     /// Bulk deletions that wait for approval.
     pub holds: u64,
+    /// This node may write, and tells what is written.
+    #[serde(default)]
+    pub writes: bool,
+    /// Changes by users here that were taken back since the start, because only another node may write.
+    #[serde(default)]
+    pub reverted: u64,
+    /// The path of the last.
+    #[serde(default)]
+    pub reverted_path: Option<String>,
+    /// When that was, in milliseconds since 1970.
+    #[serde(default)]
+    pub reverted_at: Option<u64>,
     /// Paths whose known version waits for space, among the pending ones.
     pub no_space_files: u64,
     /// Versions in this node's store.
@@ -139,6 +152,9 @@ fn undecided(paths: u64) -> String {
         "{paths} conflicts wait for a person's decision: `syncmesh-agent conflicts list` shows them, then `conflicts resolve PATH local|remote|both`"
     )
 }
+
+/// What a volume says in which this node may not say what it writes.
+const FENCED: &str = "nobody has the right to write, or this node can't be sure that it still has it: files stay as they are here, and nothing is exchanged until the API server says who writes";
 
 impl<I: Io> Node<I> {
     /// What the node says about itself now.
@@ -212,6 +228,9 @@ impl<I: Io> Node<I> {
         } else if let Some(unsynced) = &volume.unsynced {
             message = unsynced.message();
             "Failed"
+        } else if volume.settings.get().role == Role::Fenced {
+            message = FENCED.into();
+            "Fenced"
         } else if let State::Held { .. } = volume.guard.state {
             message = format!(
                 "{} deletions at once are held, and carried out nowhere else: `syncmesh-agent holds list` shows them, then `holds approve` or `holds reject`",
@@ -234,7 +253,7 @@ impl<I: Io> Node<I> {
             "Degraded"
         } else if let Some(peer) = paused_there {
             message = format!(
-                "{peer} has paused this volume: nothing is exchanged with it until `syncmesh-agent resume` there"
+                "{peer} has paused this volume, or waits for the right to write it: nothing is exchanged with it until that is over (see `syncmesh-agent status` there)"
             );
             "Degraded"
         } else if in_sync {
@@ -280,6 +299,10 @@ impl<I: Io> Node<I> {
                     State::Held { .. } => counts.held_here + counts.held_gone,
                     _ => 0,
                 },
+            writes: volume.settings.get().role == Role::Writer,
+            reverted: volume.reverted.count,
+            reverted_path: volume.reverted.last.as_ref().map(ToString::to_string),
+            reverted_at: volume.reverted.last.as_ref().map(|_| volume.reverted.at_millis),
             no_space_files: counts.no_space,
             stored_files: volume.stock.files(),
             stored_bytes: volume.stock.bytes(),
@@ -312,6 +335,9 @@ impl<I: Io> Node<I> {
     /// What keeps a volume from being in sync with the peers that are connected; `None` if nothing does.
     pub(super) fn waiting_for(&self, number: u16) -> Option<String> {
         let volume = self.volumes.get(&number)?;
+        if volume.settings.get().role == Role::Fenced {
+            return Some(FENCED.into());
+        }
         if volume.is_paused() {
             return Some(paused(volume.settings.get().paused));
         }

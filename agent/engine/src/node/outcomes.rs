@@ -123,6 +123,9 @@ impl<I: Io> Node<I> {
             volume.dirty.mark_all(&path, true, now);
             return;
         }
+        if self.takes_back(&key, &finding) {
+            return;
+        }
         if matches!(finding.what, What::Removed) && self.withhold(&key, finding.row.as_ref()) {
             return;
         }
@@ -338,6 +341,9 @@ impl<I: Io> Node<I> {
             Fate::Waits(Cause::Open { kept }) => self.wait_for_program(&key, *kept),
             Fate::Visible | Fate::Waits(_) => self.waits_no_more(&key),
         }
+        if item.errand == Errand::Revert {
+            return self.taken_away(&key, item.fate != Fate::Visible);
+        }
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         match &item.fate {
             // It wasn't recorded, and nothing waits for it.
@@ -537,6 +543,10 @@ impl<I: Io> Node<I> {
         }
         if connection.phase != Phase::Ready {
             return;
+        }
+        if let Some(volume) = self.volumes.get_mut(&collected.volume) {
+            let contents = collected.rows.iter().filter_map(|row| row.contents.as_ref());
+            volume.sends(contents.map(|contents| contents.len() as u64).sum(), self.now);
         }
         let mut rows: Vec<Announced<'_>> = Vec::new();
         let mut size = 0;

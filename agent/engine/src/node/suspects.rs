@@ -147,13 +147,18 @@ impl<I: Io> Node<I> {
             self.replicas.get(&wanted.dot.replica) == Some(&self.node) && wanted.dot.replica != self.replica;
         made_here
             && self.volumes.get(&wanted.key.volume).is_some_and(|volume| volume.lost_power)
-            && self.volumes.get(&wanted.key.volume).is_some_and(|volume| {
-                let mut members = self.peers.iter().filter(|(name, _)| volume.members.has(name));
-                members.all(|(_, peer)| match peer.state {
-                    PeerState::Session(id) => wanted.lacking.contains(&id),
-                    PeerState::Waiting(_) | PeerState::Calling => false,
-                })
+            && self.is_nowhere(wanted)
+    }
+
+    /// Does every member say that it has nothing of a version's contents?
+    pub(super) fn is_nowhere(&self, wanted: &FetchWanted) -> bool {
+        self.volumes.get(&wanted.key.volume).is_some_and(|volume| {
+            let mut members = self.peers.iter().filter(|(name, _)| volume.members.has(name));
+            members.all(|(_, peer)| match peer.state {
+                PeerState::Session(id) => wanted.lacking.contains(&id),
+                PeerState::Waiting(_) | PeerState::Calling => false,
             })
+        })
     }
 
     /// What is lost for good is given up, by a version over it: what this disk has of the path, or that it has nothing.

@@ -236,7 +236,12 @@ impl Work<'_> {
             // It was written after it had got that name, so it isn't what the name tells, and it may yet win.
             self.take_back(directory, copy, item);
         }
-        if expected {
+        if self.is_reader() && (!expected || plan.over.is_none()) {
+            // Neither what was expected nor what is taken back is a version of anybody's.
+            if self.keep_reverted(directory, item, plan.slot).is_err() {
+                self.store_expected(plan.slot, None, Kind::Loser, item);
+            }
+        } else if expected {
             self.store_expected(plan.slot, plan.over.as_ref(), plan.kind, item);
         } else if is_in_use(self.volume, plan.slot) {
             // As long as somebody may write to it, it can't be judged.
@@ -247,7 +252,7 @@ impl Work<'_> {
     }
 
     /// Stores what was expected to come out: a version, or a suspect.
-    fn store_expected(&self, slot: u64, over: Option<&Entry>, kind: Kind, item: &Item) {
+    pub(super) fn store_expected(&self, slot: u64, over: Option<&Entry>, kind: Kind, item: &Item) {
         if let (None, Ok(path)) = (over, self.job.directory.join(&item.name))
             && store::keep_suspect(self.volume, slot, &path, self.job.now_millis).is_ok()
         {
@@ -309,7 +314,7 @@ impl Work<'_> {
         Some(DisplacedVersion { slot, what: What::contents(self.volume, body, &stat), over })
     }
 
-    fn hash_slot(&self, slot: u64) -> Option<(Body, Stat)> {
+    pub(super) fn hash_slot(&self, slot: u64) -> Option<(Body, Stat)> {
         let file = self.volume.fs.open_slot(slot).ok()?;
         match hash_open(self.volume, &*file, &file.stat().ok()?).ok()? {
             Hashed::Body(body, stat, _) => Some((body, stat)),

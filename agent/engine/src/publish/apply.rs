@@ -30,6 +30,8 @@ pub struct Apply {
     pub overdue: BTreeSet<Name>,
     /// May a path that isn't known here still be told of?
     pub heard: Heard,
+    /// What is taken back becomes a conflict copy; otherwise a stored version.
+    pub beside: bool,
 }
 
 /// A version for one name.
@@ -65,6 +67,8 @@ pub enum Errand {
     Decision,
     /// An edit here follows a rename to this name. It becomes a version only over what was known when that was decided.
     Follow,
+    /// What a user here has put there, where only another node may write, is taken away. The item's version says nothing.
+    Revert,
 }
 
 impl Errand {

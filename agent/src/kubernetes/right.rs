@@ -1,0 +1,143 @@
+//! The right to write a volume that one node writes at a time, as far as this node can be sure of it.
+//!
+//! The operator gives it to another node once this one has said that it obeys, or 40 s after it was told to. So a node that has it
+//! asks the API server every 10 s whether it still has, and 30 s after it last asked and was told so it has it no more. Time is
+//! counted from the question, which is the earliest moment that the answer may be about, and while the machine sleeps, too.
+
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use syncmesh_config::Role;
+use syncmesh_crds::SyncReplica;
+use syncmesh_crds::replica::SyncReplicaSpec;
+use syncmesh_crds::volume::{Grant, WriteMode};
+
+/// For how long it counts that the API server has said so. The operator waits 10 s longer.
+const COUNTS: Duration = Duration::from_secs(30);
+/// How often it is asked.
+const EVERY: Duration = Duration::from_secs(10);
+/// Least time between two questions while a right is new, or an answer is missing.
+const AGAIN: Duration = Duration::from_secs(1);
+
+const _: () = assert!(EVERY.as_secs() * 2 < COUNTS.as_secs());
+
+/// What the API server has said of this node's rights.
+#[derive(Default)]
+pub struct Rights(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// When it was last asked.
+    asked: Option<Duration>,
+    /// By `volumeID`: the epoch of a right that this node has, and when the question was asked.
+    said: BTreeMap<String, (u64, Duration)>,
+}
+
+impl Rights {
+    /// Whether this node may write.
+    pub fn role(&self, spec: &SyncReplicaSpec, now: Duration) -> Role {
+        match (spec.mode, &spec.writer) {
+            (WriteMode::ReadWriteMany, _) => Role::Writer,
+            (WriteMode::SingleWriter, None) => Role::Fenced,
+            (WriteMode::SingleWriter, Some(grant)) if grant.node != spec.node => Role::Reader,
+            (WriteMode::SingleWriter, Some(grant)) => {
+                let said = self.known().said.get(&spec.volume_id).copied();
+                let counts = |(epoch, asked): (u64, Duration)| epoch == grant.epoch && now < asked + COUNTS;
+                if said.is_some_and(counts) { Role::Writer } else { Role::Fenced }
+            }
+        }
+    }
+
+    /// Is it time to ask? Where this node has a right, as far as is known.
+    pub fn must_ask<'a>(&self, mut replicas: impl Iterator<Item = &'a SyncReplica>, now: Duration) -> bool {
+        let known = self.known();
+        let waited = |least: Duration| known.asked.is_none_or(|asked| now >= asked + least);
+        replicas.any(|replica| {
+            let Some(grant) = own(replica) else { return false };
+            let is_said = known.said.get(&replica.spec.volume_id).is_some_and(|(epoch, _)| *epoch == grant.epoch);
+            waited(if is_said { EVERY } else { AGAIN })
+        })
+    }
+
+    /// It is being asked.
+    pub fn asked(&self, now: Duration) {
+        self.known().asked = Some(now);
+    }
+
+    /// What it answered to the question that was asked then.
+    pub fn answered(&self, replicas: &[SyncReplica], asked: Duration) {
+        let own = replicas.iter().filter_map(|replica| Some((replica, own(replica)?)));
+        let said = own.map(|(replica, grant)| (replica.spec.volume_id.clone(), (grant.epoch, asked)));
+        self.known().said = said.collect();
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right that an object gives to its own node.
+fn own(replica: &SyncReplica) -> Option<&Grant> {
+    replica.spec.writer.as_ref().filter(|grant| grant.node == replica.spec.node)
+}
+
+/// Time since the machine was started, while it slept, too.
+pub fn now() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::status::tests::replica;
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(1_000 + seconds)
+    }
+
+    fn granted(node: &str, epoch: u64) -> SyncReplica {
+        let mut replica = replica(&["a", "b"]);
+        replica.spec.mode = WriteMode::SingleWriter;
+        replica.spec.writer = Some(Grant { node: node.into(), epoch });
+        replica
+    }
+
+    #[test]
+    fn a_right_counts_for_30_seconds_from_the_question_that_confirmed_it() {
+        let (rights, replica) = (Rights::default(), granted("a", 3));
+        let role = |now| rights.role(&replica.spec, now);
+        assert_eq!(role(at(0)), Role::Fenced, "nobody has said so in this run");
+        rights.asked(at(0));
+        rights.answered(std::slice::from_ref(&replica), at(0));
+        assert_eq!((role(at(5)), role(at(29)), role(at(30))), (Role::Writer, Role::Writer, Role::Fenced));
+        rights.answered(std::slice::from_ref(&replica), at(40));
+        assert_eq!(role(at(41)), Role::Writer);
+        rights.answered(&[granted("b", 4)], at(42));
+        assert_eq!(role(at(43)), Role::Fenced, "the watch is late");
+        assert_eq!(rights.role(&granted("a", 5).spec, at(43)), Role::Fenced, "an older right says nothing of a newer");
+    }
+
+    #[test]
+    fn another_nodes_right_makes_a_reader_and_nobodys_makes_nobody() {
+        let rights = Rights::default();
+        assert_eq!(rights.role(&granted("b", 1).spec, at(0)), Role::Reader);
+        assert_eq!(rights.role(&replica(&["a"]).spec, at(0)), Role::Writer, "all may");
+        let mut nobody = granted("a", 1);
+        nobody.spec.writer = None;
+        assert_eq!(rights.role(&nobody.spec, at(0)), Role::Fenced);
+    }
+
+    #[test]
+    fn it_is_asked_at_once_for_a_new_right_and_every_10_seconds_for_one_that_is_known() {
+        let (rights, replica) = (Rights::default(), granted("a", 3));
+        let asks = |replica: &SyncReplica, now| rights.must_ask(std::iter::once(replica), now);
+        assert!(asks(&replica, at(0)) && !asks(&granted("b", 3), at(0)));
+        rights.asked(at(0));
+        assert!(!asks(&replica, at(0)) && asks(&replica, at(1)), "the answer is missing");
+        rights.answered(std::slice::from_ref(&replica), at(0));
+        assert!(!asks(&replica, at(9)) && asks(&replica, at(10)));
+        assert!(asks(&granted("a", 4), at(1)));
+    }
+}
