@@ -23,6 +23,9 @@ const BURST_MILLIS: u64 = 60_000;
 /// replaced are nowhere for a moment, too.
 const NOWHERE: u64 = 60_000_000_000;
 
+/// … and until what was written in its place stays: only where nobody has anything older.
+const NOTHING_OLDER: u64 = 2 * NOWHERE;
+
 /// Paths of which that is remembered.
 const NOWHERE_PATHS: usize = 1_024;
 
@@ -43,7 +46,8 @@ impl<I: Io> Node<I> {
         if volume.nowhere.get(key).is_some_and(|(hash, _)| !is_awaited(hash)) {
             volume.nowhere.remove(key);
         }
-        if volume.nowhere.get(key).is_some_and(|(_, since)| now >= since + NOWHERE) {
+        let is_content = matches!(finding.what, What::Content { .. });
+        if is_content && volume.nowhere.get(key).is_some_and(|(_, since)| now >= since + NOTHING_OLDER) {
             tracing::warn!(volume = %volume.name, %path, "written where only another node may write, over contents that no member has any more: it is a version");
             volume.nowhere.remove(key);
             return false;
@@ -84,24 +88,32 @@ impl<I: Io> Node<I> {
         true
     }
 
-    /// No member has what is to be put back. After a while what is here stays.
+    /// No member has what is wanted. After a while what was there before stays, or what a user has put in its place.
     pub(super) fn cant_be_put_back(&mut self, wanted: &FetchWanted) {
-        let now = self.io.now();
-        let Some(volume) = self.volumes.get_mut(&wanted.key.volume) else { return };
-        let is_shown = self.registry.get(&wanted.key).ok().flatten().is_some_and(|row| is_suspect(&row));
-        if volume.settings.get().role != Role::Reader || !is_shown {
+        let (now, key) = (self.io.now(), &wanted.key);
+        // Who stands still may have it, or something over it, that nobody has looked at yet.
+        let mut links = self.connections.values().filter_map(|connection| connection.links.get(&key.volume));
+        if links.any(|link| link.paused_there) {
             return;
         }
+        let row = self.registry.get(key).ok().flatten().filter(|row| row.live().is_some() || is_suspect(row));
+        let Some(volume) = self.volumes.get_mut(&key.volume) else { return };
+        let (Some(row), Role::Reader) = (row, volume.settings.get().role) else { return };
         if volume.nowhere.len() >= NOWHERE_PATHS {
-            volume.nowhere.retain(|_, (_, since)| now < *since + 2 * NOWHERE);
+            volume.nowhere.retain(|_, (_, since)| now < *since + 2 * NOTHING_OLDER);
         }
-        if volume.nowhere.get(&wanted.key).is_none_or(|(hash, _)| *hash != wanted.hash) {
-            if volume.nowhere.len() < NOWHERE_PATHS {
-                volume.nowhere.insert(wanted.key.clone(), (wanted.hash, now));
+        match volume.nowhere.get(key) {
+            Some((hash, since)) if *hash == wanted.hash && now < since + NOWHERE => {}
+            // It is looked at again, and then it is no more to be taken back.
+            Some((hash, _)) if *hash == wanted.hash && is_suspect(&row) => {
+                volume.dirty.mark(&key.directory, key.name.clone(), now, 0);
             }
-        } else {
-            // It is looked at again; whether it is time says who takes it back, or doesn't.
-            volume.dirty.mark(&wanted.key.directory, wanted.key.name.clone(), now, 0);
+            Some((hash, _)) if *hash == wanted.hash => {
+                volume.nowhere.remove(key);
+                self.declare_lost(key.volume, key);
+            }
+            None if volume.nowhere.len() >= NOWHERE_PATHS => {}
+            Some(_) | None => _ = volume.nowhere.insert(key.clone(), (wanted.hash, now)),
         }
     }
 
