@@ -344,8 +344,8 @@ fn what_was_written_over_contents_that_nobody_has_is_a_version() {
         assert!(name == large(2) || name == large(3), "seed {seed}");
         for node in 1..=3 {
             assert!(mesh.read(node, "f").as_ref() == Some(&name), "seed {seed} n{node}");
-            assert!(mesh.has_contents(node, large(2)) && mesh.has_contents(node, large(3)), "seed {seed} n{node}");
         }
+        assert!(mesh.has_contents(1, large(2)) && mesh.has_contents(2, large(3)), "seed {seed}");
     }
 }
 
@@ -446,8 +446,7 @@ fn a_kill_while_writes_are_taken_back_loses_none() {
 /// somebody wrote last under a name of his node is somewhere.
 #[test]
 fn however_the_right_to_write_moves_all_end_equal_and_nothing_is_lost() {
-    let from: u64 = std::env::var("FROM").map_or(1, |from| from.parse().unwrap());
-    for mut mesh in (from..from + 4 * SEEDS).map(|seed| Mesh::new(seed, one_writes())) {
+    for mut mesh in (1..=4 * SEEDS).map(|seed| Mesh::new(seed, one_writes())) {
         let mut writer = 1;
         let mut last: BTreeMap<(u32, String), String> = BTreeMap::new();
         for action in 0..40 {
@@ -498,7 +497,8 @@ fn however_the_right_to_write_moves_all_end_equal_and_nothing_is_lost() {
                 mesh.start(node);
             }
         }
-        mesh.run_for(30 * SECOND);
+        // What nobody has any more is given up after two minutes.
+        mesh.run_for(180 * SECOND);
         mesh.in_sync();
         let tree = mesh.tree(writer);
         for node in 1..=3 {
