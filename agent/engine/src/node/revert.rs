@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::fetch::wanted_file;
+use crate::limits::FETCH_QUEUE;
 use crate::publish::{Errand, Item};
 use crate::record::version;
 use crate::registry::Key;
@@ -11,6 +12,7 @@ use crate::settings::Role;
 use crate::stage::Source;
 use crate::suspect::is_suspect;
 use crate::volume::{FetchWanted, Volume};
+use std::collections::VecDeque;
 use syncmesh_core::clock::Hlc;
 use syncmesh_core::entry::{Body, ContentHash, Stamp};
 use syncmesh_core::version::Dot;
@@ -53,13 +55,23 @@ impl<I: Io> Node<I> {
             return false;
         }
         let item = |entry, errand| Item { name: key.name.clone(), entry, source: Source::None, stream: None, errand };
+        let waiting = volume.incoming.get(&key.directory).map_or(0, VecDeque::len);
         match answer(finding, volume.beside) {
             Answer::Record => return false,
             Answer::Waits => return true,
+            Answer::TakeAway if waiting >= FETCH_QUEUE => {
+                // It is found again.
+                volume.dirty.mark(&key.directory, key.name.clone(), now, AGAIN);
+                return true;
+            }
             Answer::Restore(next) => {
                 let wanted = next.wanted.as_ref().and_then(|wanted| wanted.entries.first()).cloned();
-                if let Some(entry) = wanted {
-                    volume.queue(key.directory.clone(), item(entry, Errand::Again));
+                match wanted {
+                    Some(entry) if waiting < FETCH_QUEUE => {
+                        volume.queue(key.directory.clone(), item(entry, Errand::Again));
+                    }
+                    // More stay in the registry until they are swept up.
+                    _ => volume.retry.later(now),
                 }
                 volume.count(key, finding.row.as_ref(), &next);
                 self.keep(key.clone(), next);
