@@ -43,7 +43,8 @@ pub const OVERLAY_FULL_BYTES: usize = 6 * 1024 * 1024;
 /// Cache of the registry.
 pub const REGISTRY_CACHE_BYTES: usize = 24 * 1024 * 1024;
 
-/// Files that are fetched at the same time.
+/// Files that are fetched at the same time. Of a volume that has less than its share of them more begin all the same: others may
+/// be sent slowly. So it is with blocks, and with n volumes there are at most 1 + 1/2 + … + 1/n times as many.
 pub const FETCHES: usize = 16;
 
 /// Files that wait to be fetched in memory; more stay in the registry until there is room.

@@ -52,12 +52,12 @@ impl Rights {
     /// Is it time to ask? Where this node has a right, as far as is known.
     pub fn must_ask<'a>(&self, mut replicas: impl Iterator<Item = &'a SyncReplica>, now: Duration) -> bool {
         let known = self.known();
-        let waited = |least: Duration| known.asked.is_none_or(|asked| now >= asked + least);
-        replicas.any(|replica| {
+        let is_due = |replica: &SyncReplica| {
             let Some(grant) = own(replica) else { return false };
-            let is_said = known.said.get(&replica.spec.volume_id).is_some_and(|(epoch, _)| *epoch == grant.epoch);
-            waited(if is_said { EVERY } else { AGAIN })
-        })
+            let is_fresh = |(epoch, asked): &(u64, Duration)| *epoch == grant.epoch && now < *asked + EVERY;
+            !known.said.get(&replica.spec.volume_id).is_some_and(is_fresh)
+        };
+        known.asked.is_none_or(|asked| now >= asked + AGAIN) && replicas.any(is_due)
     }
 
     /// It is being asked.
@@ -138,6 +138,8 @@ mod tests {
         assert!(!asks(&replica, at(0)) && asks(&replica, at(1)), "the answer is missing");
         rights.answered(std::slice::from_ref(&replica), at(0));
         assert!(!asks(&replica, at(9)) && asks(&replica, at(10)));
-        assert!(asks(&granted("a", 4), at(1)));
+        rights.asked(at(10));
+        assert!(asks(&replica, at(11)), "the answer is missing again");
+        assert!(asks(&granted("a", 4), at(11)));
     }
 }

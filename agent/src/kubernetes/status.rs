@@ -414,6 +414,43 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn an_epoch_is_obeyed_once_what_is_written_here_is_told_to_nobody() {
+        let mut replica = replica(&["a", "b"]);
+        replica.spec.mode = syncmesh_crds::volume::WriteMode::SingleWriter;
+        let mut at_rest = node(true);
+        let mut epoch = |writer: &str, epoch: u64, writes: bool| {
+            replica.spec.writer = Some(syncmesh_crds::volume::Grant { node: writer.into(), epoch });
+            at_rest.volumes[0].writes = writes;
+            let status = status_of(&replica, &Ok(Data::Ready), Some(&at_rest));
+            replica.status = Some(status.clone());
+            status.epoch
+        };
+        assert_eq!(epoch("a", 1, true), Some(1));
+        assert_eq!(epoch("b", 2, true), Some(1), "the engine hasn't heard of it yet");
+        assert_eq!(epoch("b", 2, false), Some(2));
+        assert_eq!(status_of(&replica, &Ok(Data::Ready), None).epoch, Some(2), "the loop starts again");
+    }
+
+    #[test]
+    fn a_fenced_volume_says_so_and_writes_that_were_taken_back_do_for_an_hour() {
+        let mut fenced = node(false);
+        fenced.volumes[0].state = "Fenced".into();
+        let status = status_of(&replica(&["a", "b"]), &Ok(Data::Ready), Some(&fenced));
+        assert_eq!((status.state, condition(&status, "InSync")), (Some(State::Fenced), Holds::False));
+        let mut reverted = node(true);
+        (reverted.volumes[0].reverted, reverted.volumes[0].reverted_path) = (3, Some("d/f".into()));
+        reverted.volumes[0].reverted_at = Some(90_000);
+        let status = status_of(&replica(&["a", "b"]), &Ok(Data::Ready), Some(&reverted));
+        assert_eq!(condition(&status, "UnsuitableWorkload"), Holds::True);
+        let told = status.conditions.iter().find(|one| one.r#type == "UnsuitableWorkload").unwrap();
+        assert!(told.message.contains("d/f"), "{}", told.message);
+        reverted.volumes[0].reverted_at = Some(0);
+        let volume = &reverted.volumes[0];
+        let later = written_elsewhere(volume, &at(3_600)).unwrap();
+        assert_eq!(later.holds, Holds::False);
+    }
+
+    #[test]
     fn a_barrier_passes_with_the_first_look_that_is_in_sync() {
         let mut replica = replica(&["a", "b"]);
         replica.spec.barrier = Some("token".into());

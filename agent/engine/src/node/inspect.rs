@@ -262,6 +262,11 @@ impl<I: Io> Node<I> {
                     "{} paths differed from a peer's although both knew the same, and were repaired: the log names them, see docs/operations.md",
                     volume.differences
                 );
+            } else if let Some(path) = &volume.reverted.last {
+                message = format!(
+                    "{} changes by users of this node were taken back since the start, because only another node may write; the last was {path}: `syncmesh-agent versions` lists what is stored",
+                    volume.reverted.count
+                );
             }
             "InSync"
         } else {

@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::fetch::wanted_file;
+use crate::limits::FETCH_QUEUE;
 use crate::publish::{Errand, Item};
 use crate::record::version;
 use crate::registry::Key;
@@ -11,6 +12,7 @@ use crate::settings::Role;
 use crate::stage::Source;
 use crate::suspect::is_suspect;
 use crate::volume::{FetchWanted, Volume};
+use std::collections::VecDeque;
 use syncmesh_core::clock::Hlc;
 use syncmesh_core::entry::{Body, ContentHash, Stamp};
 use syncmesh_core::version::Dot;
@@ -22,6 +24,9 @@ const BURST_MILLIS: u64 = 60_000;
 /// For how long no member may have had what is to be put back, until it is given up, in nanoseconds. Contents that are just being
 /// replaced are nowhere for a moment, too.
 const NOWHERE: u64 = 60_000_000_000;
+
+/// … and until what was written in its place stays: only where nobody has anything older.
+const NOTHING_OLDER: u64 = 2 * NOWHERE;
 
 /// Paths of which that is remembered.
 const NOWHERE_PATHS: usize = 1_024;
@@ -43,19 +48,30 @@ impl<I: Io> Node<I> {
         if volume.nowhere.get(key).is_some_and(|(hash, _)| !is_awaited(hash)) {
             volume.nowhere.remove(key);
         }
-        if volume.nowhere.get(key).is_some_and(|(_, since)| now >= since + NOWHERE) {
+        let is_content = matches!(finding.what, What::Content { .. });
+        if is_content && volume.nowhere.get(key).is_some_and(|(_, since)| now >= since + NOTHING_OLDER) {
             tracing::warn!(volume = %volume.name, %path, "written where only another node may write, over contents that no member has any more: it is a version");
             volume.nowhere.remove(key);
             return false;
         }
         let item = |entry, errand| Item { name: key.name.clone(), entry, source: Source::None, stream: None, errand };
+        let waiting = volume.incoming.get(&key.directory).map_or(0, VecDeque::len);
         match answer(finding, volume.beside) {
             Answer::Record => return false,
             Answer::Waits => return true,
+            Answer::TakeAway if waiting >= FETCH_QUEUE => {
+                // It is found again.
+                volume.dirty.mark(&key.directory, key.name.clone(), now, AGAIN);
+                return true;
+            }
             Answer::Restore(next) => {
                 let wanted = next.wanted.as_ref().and_then(|wanted| wanted.entries.first()).cloned();
-                if let Some(entry) = wanted {
-                    volume.queue(key.directory.clone(), item(entry, Errand::Again));
+                match wanted {
+                    Some(entry) if waiting < FETCH_QUEUE => {
+                        volume.queue(key.directory.clone(), item(entry, Errand::Again));
+                    }
+                    // More stay in the registry until they are swept up.
+                    _ => volume.retry.later(now),
                 }
                 volume.count(key, finding.row.as_ref(), &next);
                 self.keep(key.clone(), next);
@@ -84,24 +100,32 @@ impl<I: Io> Node<I> {
         true
     }
 
-    /// No member has what is to be put back. After a while what is here stays.
+    /// No member has what is wanted. After a while what was there before stays, or what a user has put in its place.
     pub(super) fn cant_be_put_back(&mut self, wanted: &FetchWanted) {
-        let now = self.io.now();
-        let Some(volume) = self.volumes.get_mut(&wanted.key.volume) else { return };
-        let is_shown = self.registry.get(&wanted.key).ok().flatten().is_some_and(|row| is_suspect(&row));
-        if volume.settings.get().role != Role::Reader || !is_shown {
+        let (now, key) = (self.io.now(), &wanted.key);
+        // Who stands still may have it, or something over it, that nobody has looked at yet.
+        let mut links = self.connections.values().filter_map(|connection| connection.links.get(&key.volume));
+        if links.any(|link| link.paused_there) {
             return;
         }
+        let row = self.registry.get(key).ok().flatten().filter(|row| row.live().is_some() || is_suspect(row));
+        let Some(volume) = self.volumes.get_mut(&key.volume) else { return };
+        let (Some(row), Role::Reader) = (row, volume.settings.get().role) else { return };
         if volume.nowhere.len() >= NOWHERE_PATHS {
-            volume.nowhere.retain(|_, (_, since)| now < *since + 2 * NOWHERE);
+            volume.nowhere.retain(|_, (_, since)| now < *since + 2 * NOTHING_OLDER);
         }
-        if volume.nowhere.get(&wanted.key).is_none_or(|(hash, _)| *hash != wanted.hash) {
-            if volume.nowhere.len() < NOWHERE_PATHS {
-                volume.nowhere.insert(wanted.key.clone(), (wanted.hash, now));
+        match volume.nowhere.get(key) {
+            Some((hash, since)) if *hash == wanted.hash && now < since + NOWHERE => {}
+            // It is looked at again, and then it is no more to be taken back.
+            Some((hash, _)) if *hash == wanted.hash && is_suspect(&row) => {
+                volume.dirty.mark(&key.directory, key.name.clone(), now, 0);
             }
-        } else {
-            // It is looked at again; whether it is time says who takes it back, or doesn't.
-            volume.dirty.mark(&wanted.key.directory, wanted.key.name.clone(), now, 0);
+            Some((hash, _)) if *hash == wanted.hash => {
+                volume.nowhere.remove(key);
+                self.declare_lost(key.volume, key);
+            }
+            None if volume.nowhere.len() >= NOWHERE_PATHS => {}
+            Some(_) | None => _ = volume.nowhere.insert(key.clone(), (wanted.hash, now)),
         }
     }
 

@@ -176,7 +176,7 @@ impl<I: Io> Node<I> {
             volume = %volume.name,
             path = %key.path(),
             versions = wanted.entries.len(),
-            "a version that was announced before power was lost is gone, and no member has its contents: it is given up"
+            "a version that was told is gone, and no member has its contents: it is given up"
         );
         let here = row.live().map(|here| here.entry.content.body.clone());
         let hlc = self.clock.stamp(wall, Some(over.newest().hlc));
