@@ -13,6 +13,7 @@ mod many_files;
 mod members;
 mod operator;
 mod schema;
+mod single_writer;
 mod update;
 mod writer;
 
@@ -52,6 +53,8 @@ pub enum Story {
     Update,
     /// The API server is away, and the operator that leads dies.
     ControlPlane,
+    /// A volume that one node writes.
+    SingleWriter,
 }
 
 /// All of them, in the order in which they are told.
@@ -71,6 +74,7 @@ pub const STORIES: &[Story] = &[
     Story::ManyFiles,
     Story::Update,
     Story::ControlPlane,
+    Story::SingleWriter,
 ];
 
 impl Story {
@@ -92,6 +96,7 @@ impl Story {
             Self::ManyFiles => "many_files",
             Self::Update => "update",
             Self::ControlPlane => "control_plane",
+            Self::SingleWriter => "single_writer",
         }
     }
 
@@ -125,6 +130,7 @@ impl Story {
             Self::ControlPlane => {
                 "the API server is away for a minute while files flow; the operator that leads dies, and another one leads"
             }
+            Self::SingleWriter => "the right to write follows the pod, and what is written elsewhere is taken back",
         }
     }
 
@@ -146,7 +152,8 @@ impl Story {
             | Self::Held
             | Self::ManyFiles
             | Self::Update
-            | Self::ControlPlane => false,
+            | Self::ControlPlane
+            | Self::SingleWriter => false,
         }
     }
 
@@ -168,6 +175,7 @@ impl Story {
             Self::ManyFiles => many_files::tell(cluster).await,
             Self::Update => update::tell(cluster).await,
             Self::ControlPlane => control_plane::tell(cluster).await,
+            Self::SingleWriter => single_writer::tell(cluster).await,
         }
     }
 }
