@@ -6,9 +6,10 @@ use crate::job::{Job, Sweep};
 use crate::moved::Moved;
 use crate::publish::{Errand, Item};
 use crate::record::{over_unseen, version};
-use crate::registry::Key;
+use crate::registry::{Key, Registry};
 use crate::stage::Source;
 use crate::volume::Volume;
+use std::collections::BTreeSet;
 use syncmesh_core::clock::HlcClock;
 use syncmesh_core::decide::merge;
 use syncmesh_core::entry::{Body, Entry, MovedTo, Row, Stamp, Why};
@@ -79,7 +80,15 @@ impl<I: Io> Node<I> {
                     let directories = std::mem::take(directories);
                     deciding.walk = Walk::End;
                     let verdict = deciding.verdict;
+                    // What has come since may lie in one of them, and still waits. A directory that went alone would be taken for
+                    // one that has something new in it, elsewhere, and come back.
+                    let is_all = counts.held <= directories.len() as u64;
+                    let mut gone = BTreeSet::new();
                     for (key, entry) in directories.into_iter().rev() {
+                        if !is_all && holds_something(&self.registry, &key, &gone) {
+                            continue;
+                        }
+                        gone.insert(key.clone());
                         let entry = buried(volume, &mut self.clock, wall, replica, &entry, None, verdict);
                         volume.queue(key.directory, item(key.name, entry));
                         self.counters.versions_made += 1;
@@ -174,6 +183,27 @@ impl<I: Io> Node<I> {
         match decided {
             0 => Err("nothing is held".into()),
             decided => Ok(decided),
+        }
+    }
+}
+
+/// Does a deletion wait in a directory, but for those of directories that go now? Also if that can't be read.
+fn holds_something(registry: &Registry, directory: &Key, gone: &BTreeSet<Key>) -> bool {
+    const ROWS: usize = 64;
+    let path = directory.path();
+    let mut after = None;
+    loop {
+        let Ok(rows) = registry.children(directory.volume, &path, after.as_ref(), ROWS) else { return true };
+        let waits = |(name, row): &(Name, Row)| {
+            let is_held = row.wanted.as_ref().is_some_and(|wanted| wanted.why == Why::Held);
+            is_held && !gone.contains(&Key { volume: directory.volume, directory: path.clone(), name: name.clone() })
+        };
+        if rows.iter().any(waits) {
+            return true;
+        }
+        match rows.last() {
+            Some((name, _)) if rows.len() == ROWS => after = Some(name.clone()),
+            _ => return false,
         }
     }
 }
