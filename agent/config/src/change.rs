@@ -62,6 +62,7 @@ impl Volume {
             send_limit: new.send_limit,
             versions: new.versions,
             reserve: new.reserve,
+            capacity: new.capacity,
             deletion_guard: new.deletion_guard,
             settle: new.settle,
             open_wait: new.open_wait,

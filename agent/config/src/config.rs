@@ -151,6 +151,8 @@ pub struct Volume {
     pub versions: Versions,
     /// How much of the file system stays free; none means the smaller of 5 % and 5 GiB. Default none.
     pub reserve: Option<Share>,
+    /// How many bytes files and stored versions may take on this node; none means any number. Default none.
+    pub capacity: Option<Size>,
     /// From how many on deletions wait for somebody's approval.
     pub deletion_guard: DeletionGuard,
     /// How long a file that is being written must be quiet before it is read, 1 ms to 60 s. Default 50 ms.
@@ -186,6 +188,7 @@ impl Volume {
             exclude: Vec::new(),
             versions: Versions::default(),
             reserve: None,
+            capacity: None,
             deletion_guard: DeletionGuard::default(),
             settle: Self::SETTLE,
             open_wait: Self::OPEN_WAIT,
@@ -205,6 +208,8 @@ pub enum Role {
     Reader,
     /// Nobody knows who may, or nobody may.
     Fenced,
+    /// It may for as long as the right with this epoch is renewed.
+    Granted(u64),
 }
 
 /// When a version may be told to others, and get its name here.

@@ -52,6 +52,8 @@ pub const VERSIONS_AGE: (Duration, Duration) = (Duration::from_secs(60), DURATIO
 pub const VERSIONS_BUDGET_PERCENT: u64 = 100;
 /// Most of a file system that can be kept free, in percent: with more nothing would ever be fetched.
 pub const RESERVE_PERCENT: u64 = 90;
+/// The least `capacity`.
+pub const CAPACITY: Size = Size(1 << 20);
 /// Fewest and most files that the deletion guard may let pass; 0 means any number.
 pub const GUARD_FILES: (u64, u64) = (0, 1 << 40);
 /// Smallest and largest share of a volume that the deletion guard may let pass, in percent.

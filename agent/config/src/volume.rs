@@ -82,6 +82,10 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
         Some(field) => field.quantity(report, |text| Share::parse(text, limits::RESERVE_PERCENT)).map(Some),
         None => Some(None),
     };
+    let capacity = match fields.take("capacity") {
+        Some(field) => field.quantity(report, capacity).map(Some),
+        None => Some(None),
+    };
     let paused = match fields.take("paused") {
         Some(field) => field.flag(report),
         None => Some(false),
@@ -117,6 +121,7 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
             exclude: exclude?,
             versions: versions?,
             reserve: reserve?,
+            capacity: capacity?,
             settle: settle?,
             open_wait: open_wait?,
             deletion_guard: deletion_guard?,
@@ -130,6 +135,15 @@ fn volume(item: &Field<'_>, base: &Path, report: &mut Report) -> Draft {
     };
     let volume = whole();
     Draft { name, path, seed: seed.flatten(), writer: writer.flatten(), volume }
+}
+
+/// At least a mebibyte: less is a slip of the pen.
+fn capacity(text: &str) -> Result<Size, String> {
+    let size = Size::parse(text)?;
+    if size < limits::CAPACITY {
+        return Err(format!("write at least {}, or leave `capacity` out for no limit", limits::CAPACITY));
+    }
+    Ok(size)
 }
 
 /// Bytes in a second; 0 means any number.

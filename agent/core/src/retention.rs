@@ -33,11 +33,13 @@ pub struct Limits {
     pub budget: Share,
     /// What stays free for others; none means the smaller of 5 % and 5 GiB.
     pub reserve: Option<Share>,
+    /// Bytes that files, stored versions and what is on its way may take together; none means any number.
+    pub capacity: Option<u64>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { keep: 10, max_age_millis: 720 * 3600 * 1_000, budget: Share::Percent(10), reserve: None }
+        Self { keep: 10, max_age_millis: 720 * 3600 * 1_000, budget: Share::Percent(10), reserve: None, capacity: None }
     }
 }
 
@@ -134,8 +136,13 @@ mod tests {
         Stored { pinned: true, ..loose(path, millis, bytes) }
     }
 
-    const LIMITS: Limits =
-        Limits { keep: 2, max_age_millis: 1_000, budget: Share::Bytes(100), reserve: Some(Share::Percent(5)) };
+    const LIMITS: Limits = Limits {
+        keep: 2,
+        max_age_millis: 1_000,
+        budget: Share::Bytes(100),
+        reserve: Some(Share::Percent(5)),
+        capacity: None,
+    };
 
     #[test]
     fn the_oldest_of_a_path_beyond_its_number_go_and_pinned_ones_dont_count() {

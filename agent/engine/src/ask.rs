@@ -6,6 +6,7 @@ use crate::guard::Verdict;
 use crate::history::Change;
 use crate::inquiry::Held;
 use crate::node::{Counters, Status};
+use crate::settings::Rights;
 use crate::versions::{Restored, Version, Which};
 use crate::worst::Worst;
 use crossbeam_channel::Sender;
@@ -42,6 +43,8 @@ pub enum Ask {
     Forget(String, Sender<Result<Forgotten, String>>),
     /// Go on by another configuration. The answer is how.
     Configure(Box<Config>, Sender<Result<Configured, String>>),
+    /// These rights to write count from now on, and no others. They wait for nothing: a configuration may.
+    RenewRights(Rights),
     /// The configuration's file has something that can't be used, and why; none if it can.
     Misconfigured(Option<String>),
     /// Say goodbye, end the epoch, and return.

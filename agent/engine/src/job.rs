@@ -14,7 +14,7 @@ use crate::reuse::{Reuse, Reused};
 use crate::scan::{Findings, Scan, Scanned};
 use crate::second_names::{Found, Seek};
 use crate::settings::Current;
-use crate::space::{self, Room};
+use crate::space::{self, Room, Usage};
 use crate::store::Stock;
 use crate::suspect::Doubt;
 use crate::unsynced::{HasReadBack, ReadBack, Sync, Synced};
@@ -82,6 +82,8 @@ pub struct VolumeContext {
     pub settings: Current,
     /// How much the store has.
     pub stock: Arc<Stock>,
+    /// How much its files take.
+    pub usage: Arc<Usage>,
     /// Which files power loss has made doubtful.
     pub doubt: Arc<Doubt>,
     /// See [`syncmesh_io::Probe::leases`].

@@ -18,6 +18,7 @@ mod outcomes;
 mod peers;
 mod reuse;
 mod revert;
+mod rights;
 pub mod suspects;
 pub mod unsynced;
 
@@ -30,6 +31,7 @@ use crate::job::{Done, Job};
 use crate::limits::{ACCEPT_RETRY, OVERLAY_FULL_BYTES, RECEIVE_BYTES, SECOND_DIALER};
 use crate::registry::{Last, Registry, Stored, VolumeState};
 use crate::session::Session;
+use crate::settings::Rights;
 use crate::volume::{FetchWanted, Volume};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -192,6 +194,7 @@ pub struct Node<I: Io> {
     broken: Option<String>,
     /// Why the configuration's file can't be used as it is now.
     misconfigured: Option<String>,
+    rights: Rights,
     left_out: Vec<LeftOut>,
     buffers: Vec<Vec<u8>>,
     counters: Counters,
@@ -395,6 +398,7 @@ impl<I: Io> Node<I> {
             stopping: None,
             broken: None,
             misconfigured: None,
+            rights: Rights::new(),
             left_out: Vec::new(),
             buffers: Vec::new(),
             counters: Counters::default(),
@@ -447,6 +451,7 @@ impl<I: Io> Node<I> {
                 volume.jobs += 1;
             }
         }
+        self.volumes.values().for_each(|volume| volume.usage.show(volume.state.counts.bytes));
         std::mem::take(&mut self.jobs)
     }
 

@@ -9,7 +9,7 @@ use crate::identity::Identity;
 use crate::inquiry;
 use crate::node::{LeftOut, Node, Sessions};
 use crate::session::Session;
-use crate::settings::{Members, Role, Settings, Tuning};
+use crate::settings::{Members, Rights, Role, Settings, Tuning};
 use crate::start::{Start, StartError, VolumeSpec, start};
 use crate::threads::Workers;
 use crate::tls::TlsSession;
@@ -119,6 +119,7 @@ pub fn run(
     let mut config = config.clone();
     let mut before: Option<Config> = None;
     let mut refused = None;
+    let mut rights = Rights::new();
     loop {
         let (mut node, workers) = match (open(&config, identity, unopened), before.take()) {
             (Ok(ready), _) => ready,
@@ -131,10 +132,11 @@ pub fn run(
             }
         };
         node.misconfigured(refused.take());
+        node.renew_rights(rights.clone());
         let (waker, listen) = (node.io().waker(), node.listen_address());
         tracing::info!(node = %config.node, %listen, engine = node.io().engine(), "the agent runs");
         started(Started { waker, listen });
-        match turn(&mut node, &workers, asks, &mut config, unopened)? {
+        match turn(&mut node, &workers, asks, &mut config, &mut rights, unopened)? {
             None => return Ok(()),
             Some(new) => {
                 workers.end();
@@ -235,6 +237,7 @@ fn turn(
     workers: &Workers,
     asks: &Receiver<Ask>,
     config: &mut Config,
+    rights: &mut Rights,
     unopened: Unopened,
 ) -> Result<Option<Config>, String> {
     let mut stop_at = None;
@@ -347,6 +350,10 @@ fn turn(
                     };
                     drop(reply.try_send(answer));
                 }
+                Ask::RenewRights(new) => {
+                    rights.clone_from(&new);
+                    node.renew_rights(new);
+                }
                 Ask::Misconfigured(why) => node.misconfigured(why),
                 Ask::Stop => {
                     next = None;
@@ -421,6 +428,7 @@ fn settings(config: &syncmesh_config::Volume) -> Settings {
             max_age_millis: u64::try_from(config.versions.max_age.as_millis()).unwrap_or(u64::MAX),
             budget: share(config.versions.budget),
             reserve: config.reserve.map(share),
+            capacity: config.capacity.map(|capacity| capacity.0),
         },
         guard: Limits { files: config.deletion_guard.files, percent: config.deletion_guard.percent },
         paused: config.paused,
@@ -429,7 +437,12 @@ fn settings(config: &syncmesh_config::Volume) -> Settings {
         role: match config.role {
             syncmesh_config::Role::Writer => Role::Writer,
             syncmesh_config::Role::Reader => Role::Reader,
-            syncmesh_config::Role::Fenced => Role::Fenced,
+            // Until the right is renewed for the first time.
+            syncmesh_config::Role::Fenced | syncmesh_config::Role::Granted(_) => Role::Fenced,
+        },
+        right: match config.role {
+            syncmesh_config::Role::Granted(epoch) => Some(epoch),
+            _ => None,
         },
     }
 }

@@ -34,6 +34,8 @@ pub struct Settings {
     pub filling: bool,
     /// Whether this node may write.
     pub role: Role,
+    /// The epoch of a right to write that has to be renewed: who has it is the writer, and is fenced once it has run out.
+    pub right: Option<u64>,
     /// How many bytes of contents it sends in a second at most.
     pub send_limit: Option<NonZeroU64>,
 }
@@ -77,6 +79,9 @@ impl Current {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 }
+
+/// Rights to write, by volume: the epoch of each, and when it runs out on the loop's clock, in nanoseconds.
+pub type Rights = BTreeMap<String, (u64, u64)>;
 
 /// What may change of a running agent.
 pub struct Tuning {

@@ -5,6 +5,7 @@ use crate::contents::{self, Found};
 use crate::hash::{Hashed, hash_open, is_open};
 use crate::job::VolumeContext;
 use crate::linger::Lingering;
+use crate::space;
 use std::sync::atomic::{AtomicU64, Ordering};
 use syncmesh_core::entry::{Body, ContentHash, Entry};
 use syncmesh_core::path::RelativePath;
@@ -121,6 +122,11 @@ impl Stock {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes that only their age gives back.
+    pub fn pinned_bytes(&self) -> u64 {
+        self.bytes().saturating_sub(self.loose.load(Ordering::Relaxed))
+    }
+
     fn add(&self, bytes: u64, pinned: bool) {
         self.files.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -138,7 +144,7 @@ impl Stock {
 }
 
 /// Bytes that an inode takes.
-fn takes(stat: &Stat) -> u64 {
+pub fn takes(stat: &Stat) -> u64 {
     stat.blocks * 512
 }
 
@@ -296,18 +302,18 @@ impl<'a> Shelf<'a> {
     }
 }
 
-/// Lets go of what exceeds number, age and budget, and of as much as the reserve lacks. Unless it is a `thorough` look, only
+/// Lets go of what exceeds number, age and budget, and of as much as reserve or capacity lack. Unless it is a `thorough` look, only
 /// if the counts say that there is something to do.
 pub fn prune(volume: &VolumeContext, now_millis: u64, thorough: bool) {
-    let Ok(space) = volume.fs.space() else { return };
+    let Ok(disk) = volume.fs.space() else { return };
     let limits = volume.settings.get().limits;
-    let lacks = limits.reserve(space.total_bytes).saturating_sub(space.free_bytes);
-    let exceeds = volume.stock.bytes() > limits.budget.of(space.total_bytes);
+    let lacks = space::lacks(volume);
+    let exceeds = volume.stock.bytes() > limits.budget.of(disk.total_bytes);
     if !thorough && !exceeds && (lacks == 0 || volume.stock.loose.load(Ordering::Relaxed) == 0) {
         return;
     }
     let Ok(mut shelf) = Shelf::look(volume) else { return };
-    let going = surplus(&shelf.stored, &limits, space.total_bytes, now_millis);
+    let going = surplus(&shelf.stored, &limits, disk.total_bytes, now_millis);
     let given = shelf.drop(&going);
     if given < lacks {
         let going = give_way(&shelf.stored, lacks - given);

@@ -16,6 +16,7 @@ use crate::registry::{Key, VolumeState};
 use crate::revert::Reverted;
 use crate::second_names::SecondNames;
 use crate::settings::{Current, Members, Role};
+use crate::space::Usage;
 use crate::store::Stock;
 use crate::suspect::Doubt;
 use crate::watch::{Dirty, Watches};
@@ -138,6 +139,8 @@ pub struct Volume {
     pub touched: bool,
     /// How much its store has.
     pub stock: Arc<Stock>,
+    /// How much its files take, for jobs.
+    pub usage: Arc<Usage>,
     /// When its store was looked at for what may go, and when at all that it has, on the loop's clock; the start before that.
     pub pruned: u64,
     /// See `pruned`.

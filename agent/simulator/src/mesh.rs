@@ -59,6 +59,8 @@ pub struct Shape {
     pub another: bool,
     /// Whether nodes may write; those that aren't named may.
     pub roles: BTreeMap<u32, Role>,
+    /// The epochs of rights to write that nodes have for as long as they are renewed.
+    pub rights: BTreeMap<u32, u64>,
     /// How many bytes of the volume's contents a node sends in a second at most.
     pub send_limit: Option<NonZeroU64>,
     /// The policy for concurrent contents.
@@ -88,6 +90,7 @@ impl Default for Shape {
             filling: Vec::new(),
             another: false,
             roles: BTreeMap::new(),
+            rights: BTreeMap::new(),
             send_limit: None,
             policy: Policy::KeepBoth,
             exclude: Vec::new(),
@@ -185,6 +188,7 @@ fn settings(shape: &Shape, node: u32) -> Settings {
         filling: shape.filling.contains(&node),
         send_limit: shape.send_limit,
         role: shape.roles.get(&node).copied().unwrap_or(Role::Writer),
+        right: shape.rights.get(&node).copied(),
     }
 }
 
@@ -684,6 +688,13 @@ impl Mesh {
             max_clock_skew_millis: MAX_CLOCK_SKEW_MILLIS,
             volumes: [("v".to_owned(), (settings(&shape, node), members(&shape)))].into(),
         });
+    }
+
+    /// A running node is told that it has the right with this epoch for some nanoseconds more.
+    pub fn renew_right(&mut self, id: u32, epoch: u64, nanoseconds: u64) {
+        let until = self.world.now() + nanoseconds;
+        let agent = self.machine(id).agent.as_mut().expect("only a running agent can be told");
+        agent.node.renew_rights([("v".to_owned(), (epoch, until))].into());
     }
 
     /// Somebody orders a running node's volume to pause, or to go on.

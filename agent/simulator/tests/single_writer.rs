@@ -190,6 +190,37 @@ fn a_fenced_writer_keeps_its_files_and_tells_them_when_it_has_its_right_again() 
     }
 }
 
+/// The loop counts a right down by itself, whoever else has stopped to answer; an older right is no right.
+#[test]
+fn a_right_to_write_that_is_not_renewed_runs_out() {
+    for mut mesh in meshes(Shape { rights: [(1, 1)].into(), ..one_writes() }) {
+        mesh.write(1, "f", "before anybody said so");
+        mesh.run_for(5 * SECOND);
+        assert_eq!(mesh.status(1).unwrap().volumes[0].state, "Fenced", "seed {}", mesh.seed);
+        mesh.renew_right(1, 1, 30 * SECOND);
+        mesh.write(1, "f", "1");
+        mesh.in_sync();
+        assert_eq!(mesh.tree(2), [("f".to_owned(), "1".to_owned())], "seed {}", mesh.seed);
+        mesh.run_for(20 * SECOND);
+        mesh.renew_right(1, 1, 30 * SECOND);
+        mesh.run_for(20 * SECOND);
+        assert!(mesh.status(1).unwrap().volumes[0].writes, "seed {}: it was renewed", mesh.seed);
+        mesh.run_for(11 * SECOND);
+        mesh.write(1, "f", "late");
+        mesh.run_for(5 * SECOND);
+        let status = mesh.status(1).unwrap().volumes.remove(0);
+        assert_eq!((status.state.as_str(), status.writes), ("Fenced", false), "seed {}", mesh.seed);
+        mesh.shape.rights.insert(1, 3);
+        mesh.configure(1);
+        mesh.renew_right(1, 2, 30 * SECOND);
+        mesh.run_for(5 * SECOND);
+        assert_eq!(mesh.tree(2), [("f".to_owned(), "1".to_owned())], "seed {}", mesh.seed);
+        mesh.renew_right(1, 3, 3600 * SECOND);
+        mesh.in_sync();
+        assert_eq!(mesh.tree(2), [("f".to_owned(), "late".to_owned())], "seed {}", mesh.seed);
+    }
+}
+
 /// What it wrote stands beside what the new writer has.
 #[test]
 fn what_a_fenced_writer_wrote_becomes_conflict_copies_once_another_node_is_the_writer() {

@@ -185,3 +185,77 @@ fn what_recovery_stores_of_a_conflict_is_pinned() {
         assert!(found, "seed {}: {:?} {:?}", mesh.seed, mesh.stored(1), mesh.stored(2));
     }
 }
+
+/// What a volume takes on a node: files, stored versions, and what is on its way.
+fn taken(mesh: &Mesh, node: u32) -> usize {
+    let files = mesh.names(node).into_iter().filter_map(|name| mesh.read(node, name.as_bytes())).map(|file| file.len());
+    files.sum::<usize>() + mesh.stored(node).values().map(Vec::len).sum::<usize>()
+}
+
+fn is_over_capacity(mesh: &mut Mesh, node: u32) -> bool {
+    mesh.status(node).unwrap().volumes[0].over_capacity
+}
+
+/// A volume that has as much as it may stops fetching and nothing else, on a disk with room for all. What its own users write beyond
+/// it stays, and is told. When it may have more it goes on by itself.
+#[test]
+fn a_volume_takes_no_more_from_others_than_its_capacity() {
+    const CAPACITY: usize = 500 * KIB;
+    let limits = Limits { capacity: Some(CAPACITY as u64), ..many() };
+    for mut mesh in pairs(Policy::KeepBoth, limits) {
+        for name in [&b"theirs"[..], b"edited"] {
+            mesh.write(1, name, b"from n1");
+        }
+        mesh.in_sync();
+        assert!(!is_over_capacity(&mut mesh, 2), "seed {}", mesh.seed);
+        for number in 0..12 {
+            mesh.disk(1).user_write(format!("f{number}").as_bytes(), &vec![number; 60 * KIB]).unwrap();
+        }
+        mesh.disk(1).user_write(b"large", &vec![7; 600 * KIB]).unwrap();
+        mesh.remove(1, b"theirs");
+        for _ in 0..40 {
+            mesh.run_for(SECOND / 2);
+            assert!(taken(&mesh, 2) <= CAPACITY, "seed {}: {}", mesh.seed, taken(&mesh, 2));
+        }
+        assert!(taken(&mesh, 2) > CAPACITY * 3 / 4, "seed {}: {}", mesh.seed, taken(&mesh, 2));
+        assert!(is_over_capacity(&mut mesh, 1) && is_over_capacity(&mut mesh, 2), "seed {}", mesh.seed);
+        let message = mesh.status(2).unwrap().volumes[0].message.clone();
+        assert!(message.contains("raise `capacity`"), "seed {}: {message}", mesh.seed);
+        assert_eq!(mesh.read(1, b"large").unwrap().len(), 600 * KIB, "seed {}: its users wrote it", mesh.seed);
+        assert!(mesh.read(2, b"theirs").is_none(), "seed {}: deletions flow", mesh.seed);
+        mesh.disk(2).user_write(b"own", &vec![9; 200 * KIB]).unwrap();
+        mesh.write(2, b"edited", b"by n2");
+        mesh.run_for(20 * SECOND);
+        assert_eq!(mesh.read(2, b"own").unwrap().len(), 200 * KIB, "seed {}: its users wrote it", mesh.seed);
+        if mesh.random.once_in(2) {
+            mesh.kill(2);
+            mesh.start(2);
+            mesh.run_for(5 * SECOND);
+            assert!(is_over_capacity(&mut mesh, 2), "seed {}", mesh.seed);
+        }
+        mesh.shape.limits.capacity = Some(4_000 * KIB as u64);
+        (1..=2).for_each(|node| mesh.configure(node));
+        mesh.in_sync();
+        for node in 1..=2 {
+            assert!(!is_over_capacity(&mut mesh, node), "seed {} n{node}", mesh.seed);
+            assert_eq!(mesh.names(node).len(), 15, "seed {} n{node}", mesh.seed);
+            assert_eq!(mesh.read(node, b"edited").unwrap(), b"by n2", "seed {} n{node}", mesh.seed);
+        }
+    }
+}
+
+/// Stored versions are a part of a volume's capacity, and the first to go.
+#[test]
+fn stored_versions_give_way_to_files_within_the_capacity() {
+    let limits = Limits { capacity: Some(800 * KIB as u64), ..many() };
+    for mut mesh in pairs(Policy::KeepBoth, limits) {
+        for version in 1..=12 {
+            mesh.disk(1).user_write(b"f", &vec![version; 100 * KIB]).unwrap();
+            mesh.in_sync();
+            assert!(!is_over_capacity(&mut mesh, 2) && taken(&mesh, 2) <= 800 * KIB, "seed {}", mesh.seed);
+        }
+        let kept: Vec<u8> = mesh.stored(2).values().map(|contents| contents[0]).collect();
+        assert!((3..=7).contains(&kept.len()), "seed {}: {kept:?}", mesh.seed);
+        assert!(kept.iter().all(|version| *version > 4), "seed {}: the oldest go: {kept:?}", mesh.seed);
+    }
+}

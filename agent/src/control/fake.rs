@@ -43,7 +43,7 @@ impl Fake {
                     Ask::Forget(_, to) => drop(to.send(Err("no such node is known here".into()))),
                     Ask::Worst(to) => drop(to.send(Ok(Vec::new()))),
                     Ask::Configure(_, to) => drop(to.send(Ok(Configured::AsBefore))),
-                    Ask::Misconfigured(_) => {}
+                    Ask::Misconfigured(_) | Ask::RenewRights(_) => {}
                     Ask::Stop => stopping = true,
                 }
             }
@@ -100,6 +100,8 @@ pub fn status(in_sync: bool, sequence: u64) -> Status {
             reverted_at: None,
             holds: 0,
             no_space_files: 0,
+            capacity_bytes: None,
+            over_capacity: false,
             stored_files: 5,
             stored_bytes: 8_192,
             linked_elsewhere: 0,

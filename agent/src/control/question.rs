@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use syncmesh_engine::ask::Ask;
 use syncmesh_engine::node::{Counters, Status};
+use syncmesh_engine::settings::Rights;
 use syncmesh_io::Waker;
 use tokio::time::{Instant, sleep};
 
@@ -101,6 +102,14 @@ impl Loop {
     /// It has ended, or too many questions wait.
     pub fn stop(&self) -> Result<(), NoAnswer> {
         self.ask(Ask::Stop)
+    }
+
+    /// These rights to write count from now on, and no others.
+    ///
+    /// # Errors
+    /// The loop has ended, or too many questions wait.
+    pub fn renew_rights(&self, rights: Rights) -> Result<(), NoAnswer> {
+        self.ask(Ask::RenewRights(rights))
     }
 
     /// The configuration's file can't be used, and why; none if it can again.

@@ -6,7 +6,7 @@ use super::certificate;
 use super::configuration;
 use super::directories::{Orphan, Storage};
 use super::last::Said;
-use super::right::{self, Rights};
+use super::right;
 use super::status::{self, Known, News, news};
 use super::surroundings::Surroundings;
 use crate::control::question::Loop;
@@ -24,7 +24,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use syncmesh_config::{Config, Role, Volume};
+use syncmesh_config::{Config, Volume};
 use syncmesh_crds::SyncReplica;
 use syncmesh_crds::replica::{Data, Desired, SyncReplicaStatus};
 use syncmesh_engine::ask::{Ask, Configured};
@@ -55,10 +55,8 @@ pub struct Cluster {
     replica_id: String,
     /// What was obeyed before the API server said anything in this run.
     last: Option<Said>,
-    /// What the loop was told last. Held while it is told something else.
-    told: tokio::sync::Mutex<Config>,
-    /// Where this node may write.
-    rights: Rights,
+    /// What the loop was told last.
+    told: Mutex<Config>,
 }
 
 /// What the API server has said so far in this run.
@@ -95,12 +93,11 @@ impl Cluster {
             None
         });
         let said = last.clone().unwrap_or_default();
-        let rights = Rights::default();
-        let orders = Orders::of(&said, &storage, &rights);
+        let orders = Orders::of(&said, &storage);
         let config = configuration::config(&surroundings, orders.volumes, &said.addresses)?;
         let replica_id = storage.id()?;
-        let (surroundings, told) = (Arc::new(surroundings), tokio::sync::Mutex::new(config.clone()));
-        let cluster = Self { surroundings, storage, replica_id, last, told, rights };
+        let (surroundings, told) = (Arc::new(surroundings), Mutex::new(config.clone()));
+        let cluster = Self { surroundings, storage, replica_id, last, told };
         Ok((cluster, config))
     }
 
@@ -127,67 +124,39 @@ impl Cluster {
             gather(replicas, &seen.replicas, &seen.changed),
             gather(slices, &seen.slices, &seen.changed),
             self.work(&client, &agent, &identity, &seen),
-            self.renew(&all, &node, &seen),
-            self.fence(&agent, &seen),
+            self.renew(&all, &node, &agent, &seen),
         );
         Err("the watches ended".into())
     }
 
-    /// Asks the API server whether this node may still write where it may.
-    async fn renew(&self, all: &Api<SyncReplica>, node: &str, seen: &Seen) {
+    /// Asks the API server whether this node may still write where it may, and tells the loop what it says, whatever the rest of this
+    /// part waits for.
+    async fn renew(&self, all: &Api<SyncReplica>, node: &str, agent: &Loop, seen: &Seen) {
         let own = ListParams::default().fields(node);
-        let mut is_answered = true;
+        let (mut known, mut is_answered) = (right::Known::default(), true);
         loop {
             sleep(LOOK).await;
             let asked = right::now();
-            let Some(said) = self.said(seen).filter(|said| self.rights.must_ask(said.replicas.iter(), asked)) else {
+            let Some(said) = self.said(seen).filter(|said| known.must_ask(said.replicas.iter(), asked)) else {
                 continue;
             };
-            self.rights.asked(asked);
+            known.asked(asked);
             let why = match timeout(ANSWER, all.list(&own)).await {
                 Ok(Ok(list)) => {
                     let is_ours =
                         |replica: &SyncReplica| said.replicas.iter().any(|one| key_of(one) == key_of(replica));
                     let ours: Vec<SyncReplica> = list.items.into_iter().filter(is_ours).collect();
-                    self.rights.answered(&ours, asked);
                     is_answered = true;
-                    seen.changed.notify_one();
-                    continue;
+                    match agent.renew_rights(known.answered(&ours, asked)) {
+                        Ok(()) => continue,
+                        Err(why) => why.to_string(),
+                    }
                 }
                 Ok(Err(why)) => why.to_string(),
                 Err(_) => format!("no answer within {} s", ANSWER.as_secs()),
             };
             if std::mem::take(&mut is_answered) {
                 warn!(%why, "it can't be asked whether this node may still write: 30 s after the last answer it stops telling what is written");
-            }
-        }
-    }
-
-    /// Tells the loop when a right has run out, whatever the rest of this part waits for.
-    async fn fence(&self, agent: &Loop, seen: &Seen) {
-        loop {
-            sleep(LOOK).await;
-            let Some(said) = self.said(seen) else { continue };
-            let now = right::now();
-            let mut told = self.told.lock().await;
-            let mut config = told.clone();
-            let mut any = false;
-            for volume in config.volumes.iter_mut().filter(|volume| volume.role == Role::Writer) {
-                let its = said.replicas.iter().find(|replica| replica.spec.volume_id == volume.name.as_str());
-                let role = its.map_or(Role::Writer, |replica| self.rights.role(&replica.spec, now));
-                any |= role != Role::Writer;
-                volume.role = role;
-            }
-            if !any {
-                continue;
-            }
-            let boxed = Box::new(config.clone());
-            if let Ok(outcome) = agent.order(ANSWER, |reply| Ask::Configure(boxed, reply)).await {
-                match outcome {
-                    Ok(_) => info!("a right to write isn't this node's any more, or can't be relied on"),
-                    Err(why) => error!(%why, "a right to write has ended, and the engine can't be told"),
-                }
-                *told = config;
             }
         }
     }
@@ -204,7 +173,7 @@ impl Cluster {
             }
             let Some(said) = self.said(seen) else { continue };
             memory.retain(|key, _| said.replicas.iter().any(|replica| key_of(replica) == *key));
-            let orders = Orders::of(&said, &self.storage, &self.rights);
+            let orders = Orders::of(&said, &self.storage);
             if let Some(outcome) = self.tell(agent, &said, orders.volumes).await {
                 refused = outcome.err();
             }
@@ -267,8 +236,7 @@ impl Cluster {
             Ok(config) => config,
             Err(why) => return Some(Err(why)),
         };
-        let mut told = self.told.lock().await;
-        if *told == config {
+        if *lock(&self.told) == config {
             return None;
         }
         let boxed = Box::new(config.clone());
@@ -283,7 +251,7 @@ impl Cluster {
             Err(why) => error!(%why, "what the API server says can't be obeyed, the agent goes on as it was"),
         }
         // What was refused isn't asked again either, until it is another one.
-        *told = config;
+        *lock(&self.told) = config;
         Some(outcome.map(drop))
     }
 
@@ -347,10 +315,9 @@ struct Orders {
 
 impl Orders {
     /// Makes directories that are missing.
-    fn of(said: &Said, storage: &Storage, rights: &Rights) -> Self {
+    fn of(said: &Said, storage: &Storage) -> Self {
         let mut orders = Self::default();
         let mut taken = BTreeSet::new();
-        let now = right::now();
         for replica in &said.replicas {
             let spec = &replica.spec;
             if spec.desired == Desired::Absent {
@@ -366,8 +333,7 @@ impl Orders {
                 Err(format!("another volume of this mesh has the volumeID {}: choose another one", spec.volume_id))
             };
             let outcome = prepared.and_then(|data| {
-                let volume =
-                    configuration::volume(spec, storage.places(), data == Data::Incoming, rights.role(spec, now))?;
+                let volume = configuration::volume(spec, storage.places(), data == Data::Incoming, right::role(spec))?;
                 orders.volumes.push(volume);
                 Ok(data)
             });

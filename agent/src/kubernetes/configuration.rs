@@ -46,6 +46,7 @@ pub fn volume(spec: &SyncReplicaSpec, places: &Places, filling: bool, role: Role
             budget: share(spec.versions.budget),
         },
         reserve: Some(reserve),
+        capacity: spec.capacity.map(|capacity| Size(capacity.0)),
         deletion_guard: DeletionGuard {
             files: spec.deletion_guard.files,
             percent: u64::from(spec.deletion_guard.percent),
@@ -64,11 +65,6 @@ pub fn volume(spec: &SyncReplicaSpec, places: &Places, filling: bool, role: Role
         volume.conflicts.rules.iter().map(|rule| (rule.pattern.clone(), Policy::KeepBoth)).collect();
     Policies::new(Policy::KeepBoth, &rules).map_err(|why| format!("conflicts.rules: {why}"))?;
     Ok(volume)
-}
-
-/// What a replica asks for and this release doesn't do, if anything.
-pub fn not_enforced(spec: &SyncReplicaSpec) -> Option<String> {
-    spec.capacity.map(|_| "this release doesn't enforce capacity".to_owned())
 }
 
 /// The configuration of an agent that has these volumes, and whose peers were seen at these addresses.

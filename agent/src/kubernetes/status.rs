@@ -1,7 +1,6 @@
 //! How a replica is, from what the loop, the disk and people's questions tell.
 
 use super::answers::{Questions, at, cut};
-use super::configuration::not_enforced;
 use super::directories::Orphan as Directory;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::time::Duration as Span;
@@ -205,10 +204,7 @@ fn findings(
 ) -> Vec<Finding> {
     let accepted = match why_not {
         Some(why) => Finding::new("Accepted", Holds::False, "Refused", why),
-        None => {
-            let message = not_enforced(&known.replica.spec).unwrap_or_default();
-            Finding::new("Accepted", Holds::True, "Obeyed", message)
-        }
+        None => Finding::new("Accepted", Holds::True, "Obeyed", ""),
     };
     let ready = match data {
         Some(Data::Ready) => Finding::new("Ready", Holds::True, "Mountable", ""),
@@ -227,12 +223,22 @@ fn findings(
     };
     let mut findings = vec![accepted, ready, in_sync];
     findings.extend(volume.and_then(|volume| written_elsewhere(volume, known.now)));
+    findings.extend(volume.and_then(over_capacity));
     findings.iter_mut().for_each(|finding| finding.message = cut(&finding.message, limits::MESSAGE as usize));
     findings
 }
 
 /// For how long after the last write that was taken back the condition says so, in milliseconds.
 const TOLD: u64 = 3_600_000;
+
+/// Whether files wait for room within the capacity, or take more, where there is one.
+fn over_capacity(volume: &VolumeStatus) -> Option<Finding> {
+    volume.capacity_bytes?;
+    Some(match volume.over_capacity {
+        true => Finding::new("QuotaExceeded", Holds::True, "CapacitySpent", &volume.message),
+        false => Finding::new("QuotaExceeded", Holds::False, "CapacitySuffices", ""),
+    })
+}
 
 /// What is written where only another node may write.
 fn written_elsewhere(volume: &VolumeStatus, now: &Time) -> Option<Finding> {

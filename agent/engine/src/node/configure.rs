@@ -108,7 +108,8 @@ impl<I: Io> Node<I> {
         }
     }
 
-    fn set_settings(&mut self, number: u16, settings: Settings) {
+    pub(super) fn set_settings(&mut self, number: u16, settings: Settings) {
+        let settings = Settings { role: self.role(number, &settings), ..settings };
         let Some(volume) = self.volumes.get_mut(&number) else { return };
         let (was_paused, before) = (volume.is_paused(), volume.settings.get());
         volume.settings.set(settings);

@@ -32,6 +32,7 @@ impl<I: Io> Node<I> {
     pub(super) fn tick(&mut self) {
         let now = self.io.now();
         self.now = now;
+        self.tend_rights();
         self.watch_clock(now);
         self.tend_listener(now);
         self.tend_peers(now);
@@ -89,6 +90,7 @@ impl<I: Io> Node<I> {
             due.extend(volume.open.due().filter(|_| volume.scanned && self.stopping.is_none()));
             due.extend((volume.scanned && self.stopping.is_none()).then_some(volume.placed + PLACE.as_nanos() as u64));
         }
+        due.extend(self.rights.values().map(|(_, until)| *until));
         due.extend(self.epoch.closing.as_ref().map(|closing| closing.began + SYNC.as_nanos() as u64));
         if self.epoch.used && !self.epoch.committing {
             due.push(self.epoch.opened + EPOCH.as_nanos() as u64);

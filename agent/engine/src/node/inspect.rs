@@ -120,6 +120,10 @@ pub struct VolumeStatus {
     pub reverted_at: Option<u64>,
     /// Paths whose known version waits for space, among the pending ones.
     pub no_space_files: u64,
+    /// How many bytes files and stored versions may take here; none means any number.
+    pub capacity_bytes: Option<u64>,
+    /// What is under names takes more, or paths wait for room within it.
+    pub over_capacity: bool,
     /// Versions in this node's store.
     pub stored_files: u64,
     /// Bytes of the file system that they take.
@@ -280,8 +284,13 @@ impl<I: Io> Node<I> {
                 message.push_str(&format!(" (and {more} more)"));
             }
         }
-        if counts.no_space > 0 {
-            let space = no_space(&counts);
+        let capacity = volume.settings.get().limits.capacity;
+        let over_capacity = capacity.filter(|&capacity| {
+            let stays = counts.bytes + volume.stock.pinned_bytes();
+            stays > capacity || (counts.no_space > 0 && volume.usage.is_spent())
+        });
+        if counts.no_space > 0 || over_capacity.is_some() {
+            let space = over_capacity.map_or_else(|| no_space(&counts), |capacity| spent(&counts, capacity));
             message = if message.is_empty() || state == "Syncing" { space } else { format!("{space}; {message}") };
         }
         let last_sync = if in_sync { Some(wall) } else { volume.last_sync };
@@ -309,6 +318,8 @@ impl<I: Io> Node<I> {
             reverted_path: volume.reverted.last.as_ref().map(ToString::to_string),
             reverted_at: volume.reverted.last.as_ref().map(|_| volume.reverted.at_millis),
             no_space_files: counts.no_space,
+            capacity_bytes: capacity,
+            over_capacity: over_capacity.is_some(),
             stored_files: volume.stock.files(),
             stored_bytes: volume.stock.bytes(),
             linked_elsewhere: volume.second_names.elsewhere(),
@@ -504,6 +515,14 @@ fn no_space(counts: &Counts) -> String {
     format!(
         "{} paths ({} bytes) wait for space: below `reserve` nothing is fetched, and the version store has given what it may; delete something or enlarge the file system, then it goes on by itself",
         counts.no_space, counts.no_space_bytes
+    )
+}
+
+/// The same where it is the capacity that is spent.
+fn spent(counts: &Counts, capacity: u64) -> String {
+    format!(
+        "{} paths ({} bytes) wait for room: files take {} bytes of a capacity of {capacity}, and the version store has given what it may; delete something or raise `capacity`, then it goes on by itself",
+        counts.no_space, counts.no_space_bytes, counts.bytes
     )
 }
 
