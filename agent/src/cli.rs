@@ -8,6 +8,7 @@ mod check_config;
 mod conflicts;
 mod history;
 mod holds;
+mod install_seccomp;
 mod pause;
 mod peers;
 mod plan;
@@ -89,6 +90,8 @@ enum Command {
     Restore(versions::Restore),
     /// Wait until the running agent's volumes are in sync
     Wait(wait::Arguments),
+    /// Write the agent's seccomp profile, which lets it use io_uring
+    InstallSeccomp(install_seccomp::Arguments),
 }
 
 /// Why a command failed: what is printed to standard error, and the exit code.
@@ -136,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::Versions(arguments) => versions::list(&arguments),
         Command::Restore(arguments) => versions::restore(&arguments),
         Command::Wait(arguments) => wait::main(&arguments),
+        Command::InstallSeccomp(arguments) => install_seccomp::main(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

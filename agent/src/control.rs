@@ -5,6 +5,7 @@
 //! the loop noticing. Only here is tokio used.
 
 pub mod admin;
+mod handover;
 pub mod http;
 pub mod limits;
 pub mod metrics;
@@ -120,7 +121,8 @@ impl Control {
         };
         runtime.block_on(async {
             let hangups = [Arc::new(Notify::new()), Arc::new(Notify::new())];
-            let signals = signals::Signals { agent: self.agent.clone(), hangups: hangups.clone() };
+            let hands_over = matches!(self.source, Source::Cluster(_));
+            let signals = signals::Signals { agent: self.agent.clone(), hands_over, hangups: hangups.clone() };
             let [reload, renewal] = hangups;
             let renew = renewal.clone();
             let renewal = renewal::Renewal::new(self, renewal);

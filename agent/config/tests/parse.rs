@@ -121,6 +121,15 @@ fn a_limit_of_bandwidth_is_bytes_in_a_second() {
 }
 
 #[test]
+fn a_capacity_is_a_size_or_none() {
+    assert_eq!(parse(SMALL).unwrap().volumes[0].capacity, None);
+    let capacity = |value: &str| parse(&format!("{SMALL}    capacity: {value}\n"));
+    assert_eq!(capacity("20Gi").unwrap().volumes[0].capacity, Some(Size(20 << 30)));
+    let problems = capacity("20").unwrap_err();
+    assert!(problems.iter().any(|problem| problem.to_string().contains("at least 1Mi")), "{problems:?}");
+}
+
+#[test]
 fn a_reserve_is_a_percentage_or_a_size() {
     let reserve = |value: &str| parse(&format!("{SMALL}    reserve: {value}\n")).unwrap().volumes[0].reserve;
     assert_eq!(reserve("\"3%\""), Some(Share::Percent(3)));

@@ -1,6 +1,7 @@
 //! Full disks, and what version stores give for them: named scenarios, each told for several seeds.
 #![allow(clippy::unwrap_used, reason = "a scenario that can't be set up has failed")]
 
+use std::num::NonZeroU64;
 use syncmesh_core::policy::Policy;
 use syncmesh_core::retention::{Limits, Share};
 use syncmesh_simulator::Cut;
@@ -200,28 +201,34 @@ fn is_over_capacity(mesh: &mut Mesh, node: u32) -> bool {
 /// it stays, and is told. When it may have more it goes on by itself.
 #[test]
 fn a_volume_takes_no_more_from_others_than_its_capacity() {
-    const CAPACITY: usize = 500 * KIB;
+    const CAPACITY: usize = 6_000 * KIB;
     let limits = Limits { capacity: Some(CAPACITY as u64), ..many() };
     for mut mesh in pairs(Policy::KeepBoth, limits) {
+        mesh.shape.send_limit = NonZeroU64::new(2_000_000);
+        (1..=2).for_each(|node| mesh.configure(node));
         for name in [&b"theirs"[..], b"edited"] {
             mesh.write(1, name, b"from n1");
         }
         mesh.in_sync();
         assert!(!is_over_capacity(&mut mesh, 2), "seed {}", mesh.seed);
-        for number in 0..12 {
-            mesh.disk(1).user_write(format!("f{number}").as_bytes(), &vec![number; 60 * KIB]).unwrap();
+        for number in 0..6 {
+            mesh.disk(1).user_write(format!("f{number}").as_bytes(), &vec![number; 30 * KIB]).unwrap();
         }
-        mesh.disk(1).user_write(b"large", &vec![7; 600 * KIB]).unwrap();
+        // The second comes while the first is on its way, and both would fit without the other.
+        for (name, byte) in [(&b"one"[..], 77), (b"other", 78)] {
+            mesh.disk(1).user_write(name, &vec![byte; 4_000 * KIB]).unwrap();
+            mesh.run_for(SECOND);
+        }
         mesh.remove(1, b"theirs");
         for _ in 0..40 {
             mesh.run_for(SECOND / 2);
-            assert!(taken(&mesh, 2) <= CAPACITY, "seed {}: {}", mesh.seed, taken(&mesh, 2));
+            // Blocks that are on their way in two jobs at once.
+            assert!(taken(&mesh, 2) <= CAPACITY + 512 * KIB, "seed {}: {}", mesh.seed, taken(&mesh, 2));
         }
-        assert!(taken(&mesh, 2) > CAPACITY * 3 / 4, "seed {}: {}", mesh.seed, taken(&mesh, 2));
+        assert!(taken(&mesh, 2) > CAPACITY / 2, "seed {}: {}", mesh.seed, taken(&mesh, 2));
         assert!(is_over_capacity(&mut mesh, 1) && is_over_capacity(&mut mesh, 2), "seed {}", mesh.seed);
         let message = mesh.status(2).unwrap().volumes[0].message.clone();
         assert!(message.contains("raise `capacity`"), "seed {}: {message}", mesh.seed);
-        assert_eq!(mesh.read(1, b"large").unwrap().len(), 600 * KIB, "seed {}: its users wrote it", mesh.seed);
         assert!(mesh.read(2, b"theirs").is_none(), "seed {}: deletions flow", mesh.seed);
         mesh.disk(2).user_write(b"own", &vec![9; 200 * KIB]).unwrap();
         mesh.write(2, b"edited", b"by n2");
@@ -233,12 +240,12 @@ fn a_volume_takes_no_more_from_others_than_its_capacity() {
             mesh.run_for(5 * SECOND);
             assert!(is_over_capacity(&mut mesh, 2), "seed {}", mesh.seed);
         }
-        mesh.shape.limits.capacity = Some(4_000 * KIB as u64);
+        mesh.shape.limits.capacity = Some(20_000 * KIB as u64);
         (1..=2).for_each(|node| mesh.configure(node));
         mesh.in_sync();
         for node in 1..=2 {
             assert!(!is_over_capacity(&mut mesh, node), "seed {} n{node}", mesh.seed);
-            assert_eq!(mesh.names(node).len(), 15, "seed {} n{node}", mesh.seed);
+            assert_eq!(mesh.names(node).len(), 10, "seed {} n{node}", mesh.seed);
             assert_eq!(mesh.read(node, b"edited").unwrap(), b"by n2", "seed {} n{node}", mesh.seed);
         }
     }

@@ -70,6 +70,15 @@ pub const IDENTITY_WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// epoch, and the service manager fifteen before it kills.
 pub const STOP: Duration = Duration::from_secs(12);
 
+/// For how long a pod's agent goes on for a peer to have everything. The kubelet kills it after 120 s.
+pub const HANDOVER: Duration = Duration::from_secs(105);
+
+/// What is recorded by then is enough of a volume that is never quiet: large files of before may still have been read.
+pub const HANDOVER_QUIET: Duration = Duration::from_secs(5);
+
+/// How often it is looked.
+pub const HANDOVER_POLL: Duration = Duration::from_millis(100);
+
 /// First and longest pause before a part of the control thread that failed is started again.
 pub const RESTART: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
@@ -77,4 +86,5 @@ pub const RESTART: (Duration, Duration) = (Duration::from_millis(200), Duration:
 pub const SOUND: Duration = Duration::from_secs(60);
 
 const _: () = assert!(WAIT_POLL.0.as_millis() < WAIT_POLL.1.as_millis());
+const _: () = assert!(HANDOVER.as_secs() + STOP.as_secs() < 120);
 const _: () = assert!(HTTP_HEAD_BYTES >= 8 * 1024);

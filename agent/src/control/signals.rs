@@ -1,5 +1,6 @@
 //! Signals: SIGTERM and SIGINT stop, a second one ends at once, SIGHUP loads configuration and identity again.
 
+use super::handover::hand_over;
 use super::limits::STOP;
 use super::question::{Loop, NoAnswer};
 use sd_notify::NotifyState;
@@ -15,6 +16,8 @@ use tracing::{error, info, warn};
 pub struct Signals {
     /// The loop that stops.
     pub agent: Loop,
+    /// It goes on first until a peer has everything.
+    pub hands_over: bool,
     /// Who loads something again.
     pub hangups: [Arc<Notify>; 2],
 }
@@ -39,6 +42,13 @@ impl Signals {
         }
         info!("stopping: saying goodbye and ending the epoch; a second signal ends at once");
         tell_manager(NotifyState::Stopping);
+        if self.hands_over {
+            tokio::select! {
+                () = hand_over(&self.agent) => {}
+                _ = terminate.recv() => end_at_once(),
+                _ = interrupt.recv() => end_at_once(),
+            }
+        }
         self.stop(&mut terminate, &mut interrupt).await
     }
 
@@ -54,14 +64,19 @@ impl Signals {
         };
         tokio::select! {
             () = told => {}
-            _ = terminate.recv() => warn!("a second signal: ending at once; the next start recovers from the journal"),
-            _ = interrupt.recv() => warn!("a second signal: ending at once; the next start recovers from the journal"),
+            _ = terminate.recv() => end_at_once(),
+            _ = interrupt.recv() => end_at_once(),
             () = sleep_until(deadline) => {
                 error!("the loop didn't stop within {STOP:?}: ending; the next start recovers from the journal");
             }
         }
         std::process::exit(1);
     }
+}
+
+fn end_at_once() -> ! {
+    warn!("a second signal: ending at once; the next start recovers from the journal");
+    std::process::exit(1);
 }
 
 /// Tells the service manager, where there is one (sd_notify(3)). One that doesn't listen changes nothing.

@@ -151,7 +151,7 @@ struct Figures {
 impl Figures {
     fn of(volume: &VolumeStatus, alone: bool) -> Self {
         let all = volume.bytes + volume.pending_bytes;
-        let only_copies = match (alone, volume.copied) {
+        let only_copies = match (alone, volume.is_copied()) {
             (true, _) => Some((volume.files, volume.bytes)),
             (false, true) => Some((0, 0)),
             (false, false) => None,

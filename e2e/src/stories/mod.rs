@@ -5,6 +5,7 @@ mod conflict;
 mod control_plane;
 mod crash;
 mod desired;
+mod engine;
 mod first_ten_minutes;
 mod held;
 mod identity;
@@ -55,6 +56,8 @@ pub enum Story {
     ControlPlane,
     /// A volume that one node writes.
     SingleWriter,
+    /// Which system interface agents run on.
+    Engine,
 }
 
 /// All of them, in the order in which they are told.
@@ -75,6 +78,7 @@ pub const STORIES: &[Story] = &[
     Story::Update,
     Story::ControlPlane,
     Story::SingleWriter,
+    Story::Engine,
 ];
 
 impl Story {
@@ -97,6 +101,7 @@ impl Story {
             Self::Update => "update",
             Self::ControlPlane => "control_plane",
             Self::SingleWriter => "single_writer",
+            Self::Engine => "engine",
         }
     }
 
@@ -130,6 +135,9 @@ impl Story {
             Self::ControlPlane => {
                 "the API server is away for a minute while files flow; the operator that leads dies, and another one leads"
             }
+            Self::Engine => {
+                "epoll where the profile blocks io_uring, io_uring under our own: the columns say so, and both do the same"
+            }
             Self::SingleWriter => "the right to write follows the pod, and what is written elsewhere is taken back",
         }
     }
@@ -153,7 +161,8 @@ impl Story {
             | Self::ManyFiles
             | Self::Update
             | Self::ControlPlane
-            | Self::SingleWriter => false,
+            | Self::SingleWriter
+            | Self::Engine => false,
         }
     }
 
@@ -176,6 +185,7 @@ impl Story {
             Self::Update => update::tell(cluster).await,
             Self::ControlPlane => control_plane::tell(cluster).await,
             Self::SingleWriter => single_writer::tell(cluster).await,
+            Self::Engine => engine::tell(cluster).await,
         }
     }
 }

@@ -95,9 +95,15 @@ pub struct VolumeStatus {
     /// It isn't being filled for the first time, or has everything that a full copy had.
     #[serde(default)]
     pub filled: bool,
-    /// A peer has everything that is here, durably.
+    /// Peers that keep it.
     #[serde(default)]
-    pub copied: bool,
+    pub members: u64,
+    /// Everything that the system has reported is recorded.
+    #[serde(default)]
+    pub recorded: bool,
+    /// Up to here a peer has everything of this replica's own sequence, durably.
+    #[serde(default)]
+    pub copied: u64,
     /// Age of the oldest known version that isn't visible here.
     pub lag_ms: u64,
     /// Age of the oldest recorded change that isn't durable here.
@@ -121,8 +127,10 @@ pub struct VolumeStatus {
     /// Paths whose known version waits for space, among the pending ones.
     pub no_space_files: u64,
     /// How many bytes files and stored versions may take here; none means any number.
+    #[serde(default)]
     pub capacity_bytes: Option<u64>,
     /// What is under names takes more, or paths wait for room within it.
+    #[serde(default)]
     pub over_capacity: bool,
     /// Versions in this node's store.
     pub stored_files: u64,
@@ -148,6 +156,13 @@ pub struct VolumeStatus {
     /// Paths that differed from a peer's since the start although both knew the same. More than none is a bug, or a disk
     /// that forgets.
     pub differences: u64,
+}
+
+impl VolumeStatus {
+    /// A peer has everything that is recorded here, durably.
+    pub fn is_copied(&self) -> bool {
+        self.copied >= self.sequence
+    }
 }
 
 /// What to do about conflicts under the policy `manual`.
@@ -304,7 +319,12 @@ impl<I: Io> Node<I> {
             pending_files: counts.wanted,
             pending_bytes: counts.wanted_bytes,
             filled: self.is_filled(volume),
-            copied: volume.copied >= volume.state.sequence,
+            members: peers.iter().filter(|peer| members.has(&peer.node)).count() as u64,
+            recorded: volume.scanned
+                && volume.dirty.is_empty()
+                && volume.busy.len() <= volume.glances
+                && !self.io.has_events(volume.watcher),
+            copied: volume.copied,
             lag_ms: volume.wanted_since.map_or(0, |since| wall.saturating_sub(since)),
             durable_lag_ms: durable_lag,
             conflicts: counts.conflicts,
