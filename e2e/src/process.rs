@@ -34,6 +34,15 @@ impl Operator {
         Ok(Self(child))
     }
 
+    /// Most memory that it has had so far, in MiB.
+    pub fn most_memory(&self) -> Outcome<u64> {
+        let path = format!("/proc/{}/status", self.0.id());
+        let status = fs::read_to_string(&path).map_err(Failure::to(format!("read {path}")))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kib.map(|kib| kib / 1024).ok_or_else(|| Failure::new(format!("{path} doesn't say how much memory it has")))
+    }
+
     /// Kills it without a warning.
     pub fn kill(mut self) -> Outcome<()> {
         self.0.kill().and_then(|()| self.0.wait()).map(drop).map_err(Failure::to("kill an operator"))

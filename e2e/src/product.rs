@@ -126,6 +126,18 @@ pub fn until(what: &str, step: impl Fn() -> Outcome<()>) -> Outcome<()> {
     }
 }
 
+/// From one time to another as `stat` prints them (`2026-11-27 20:43:42.123456789 +0000`), less than a day apart. Nodes of kind have one
+/// clock, so they may be of different nodes.
+pub fn milliseconds(from: &str, to: &str) -> Option<f64> {
+    let second_of_day = |time: &str| {
+        let mut parts = time.split_whitespace().nth(1)?.split(':');
+        let mut next = || parts.next()?.parse::<f64>().ok();
+        Some(next()? * 3_600.0 + next()? * 60.0 + next()?)
+    };
+    let difference = second_of_day(to)? - second_of_day(from)?;
+    Some(1e3 * if difference < 0.0 { difference + 86_400.0 } else { difference })
+}
+
 fn objects(spec: &str) -> String {
     let spread = "{ maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: { matchLabels: { app: demo } } }";
     format!(

@@ -4,6 +4,7 @@ use crate::cluster::Cluster;
 use crate::failure::{Failure, Outcome};
 use crate::guide::{self, Told};
 use crate::kind::Kind;
+use crate::product::milliseconds;
 use crate::program::kubectl;
 use crate::release;
 use std::time::Duration;
@@ -50,22 +51,11 @@ fn within(took: Duration, limit: Duration, what: &str) -> Outcome<()> {
     }
 }
 
-/// From the pod's write to the file's appearance on the other node. Nodes of kind have one clock.
+/// From the pod's write to the file's appearance on the other node.
 fn print_latency(told: &Told) -> Outcome<()> {
     let line = told.text.lines().find_map(|line| line.strip_prefix("written "));
-    let seconds = line.and_then(|line| {
-        let (written, here) = line.split_once(", here ")?;
-        let difference = second_of_day(here)? - second_of_day(written)?;
-        Some(if difference < 0.0 { difference + 86_400.0 } else { difference })
-    });
-    let seconds = seconds.ok_or_else(|| Failure::new(format!("no two times in: {}", told.text)))?;
-    println!("from writing in one pod to being there for the other: {:.1} ms", seconds * 1e3);
+    let took = line.and_then(|line| line.split_once(", here ")).and_then(|(written, here)| milliseconds(written, here));
+    let took = took.ok_or_else(|| Failure::new(format!("no two times in: {}", told.text)))?;
+    println!("from writing in one pod to being there for the other: {took:.1} ms");
     Ok(())
-}
-
-/// `2026-11-27 20:43:42.123456789 +0000` in seconds of its day.
-fn second_of_day(time: &str) -> Option<f64> {
-    let mut parts = time.split_whitespace().nth(1)?.split(':');
-    let mut next = || parts.next()?.parse::<f64>().ok();
-    Some(next()? * 3_600.0 + next()? * 60.0 + next()?)
 }
