@@ -2,6 +2,7 @@
 
 mod users;
 
+use crate::error::with_causes;
 use crate::identity::SIGNER;
 use crate::labels;
 use futures::StreamExt;
@@ -334,7 +335,7 @@ async fn follow<K>(
         let event = match event {
             Ok(event) => readable(event),
             Err(error) => {
-                warn!("the watch of {} ended and is begun again: {error}", K::plural(&()));
+                warn!("the watch of {} ended and is begun again: {}", K::plural(&()), with_causes(&error));
                 continue;
             }
         };

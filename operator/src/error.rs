@@ -48,9 +48,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Call { what, reason } => write!(f, "could not {what}: {reason}"),
+            Self::Call { what, reason } => write!(f, "could not {what}: {}", with_causes(reason)),
             Self::Surroundings(reason) => {
-                write!(f, "could not find the cluster: {reason}; run in a pod, or set KUBECONFIG")
+                write!(f, "could not find the cluster: {}; run in a pod, or set KUBECONFIG", with_causes(reason))
             }
             Self::Process { what, reason } => write!(f, "could not {what}: {reason}"),
             Self::Authority { secret, why } => f.write_str(&unusable(secret, why)),
@@ -61,6 +61,21 @@ impl fmt::Display for Error {
     }
 }
 
+/// An error and what caused it: an API server that can't be reached is just a `client error (Connect)` by its first word.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let words = next.to_string();
+        // Some errors say what their cause says.
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
 /// What is wrong with the Secret of a mesh's roots, and what to do.
 pub fn unusable(secret: &str, why: &Unusable) -> String {
     format!(
@@ -69,3 +84,18 @@ pub fn unusable(secret: &str, why: &Unusable) -> String {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn an_error_is_told_with_its_causes_and_nothing_twice() {
+        let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
+        let outer = kube::Error::Service(Box::new(refused()));
+        assert!(with_causes(&outer).ends_with("connection refused"), "{}", with_causes(&outer));
+        assert_eq!(with_causes(&outer).matches("connection refused").count(), 1);
+        assert_eq!(with_causes(&refused()), "connection refused");
+    }
+}

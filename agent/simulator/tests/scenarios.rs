@@ -404,3 +404,32 @@ fn slow_deletions_of_a_large_part_are_held() {
         assert!(mesh.names(2).len() > 190, "seed {}: {}", mesh.seed, mesh.names(2).len());
     }
 }
+
+/// Deletions are let go in parts. A directory whose own deletion was seen before those of what is in it waits for these: a peer that hears
+/// of it alone takes it for one with something new in it, and brings it back.
+#[test]
+fn a_directory_goes_with_the_last_deletion_that_is_held_in_it() {
+    for mut mesh in filled() {
+        mesh.shape.guard = Limits { files: 20, percent: 25 };
+        (1..=2).for_each(|node| mesh.configure(node));
+        mesh.mkdir(1, b"e");
+        (0..FILES).for_each(|number| mesh.write(1, format!("e/{number}"), format!("more {number}")));
+        mesh.in_sync();
+        (0..FILES).for_each(|number| mesh.remove(1, file(number)));
+        mesh.run_for(70_000_000_000);
+        assert_eq!(state(&mut mesh, 1).0, "Held", "seed {}", mesh.seed);
+        (0..FILES).for_each(|number| mesh.remove(1, format!("e/{number}")));
+        mesh.remove(1, b"e");
+        let steps = mesh.random.between(0, 60);
+        mesh.take_steps(steps);
+        mesh.decide_holds(1, Verdict::Approve).unwrap();
+        mesh.run_for(70_000_000_000);
+        if state(&mut mesh, 1).0 == "Held" {
+            mesh.decide_holds(1, Verdict::Approve).unwrap();
+        }
+        mesh.in_sync();
+        for node in 1..=2 {
+            assert_eq!(mesh.names(node), ["d"], "seed {} n{node}", mesh.seed);
+        }
+    }
+}
