@@ -122,11 +122,11 @@ fn work(demo: &Demo, name: &str) -> Outcome<()> {
         0,
         &format!(
             "mkdir -p /data/{name}/d && cd /data/{name} && head -c 20000000 /dev/urandom >large && echo one >small && ln small second \
-             && ln -s small link && for i in $(seq 200); do echo $i >d/$i; done && chmod 600 small && mv large moved && echo more >>moved"
+             && ln -s small link && for i in $(seq 60); do echo $i >d/$i; done && chmod 600 small && mv large moved && echo more >>moved"
         ),
     )?;
     let ready =
-        format!("cd /data/{name} && test -h link && test $(ls d | wc -l) = 200 && tail -c 5 moved | grep -q more");
+        format!("cd /data/{name} && test -h link && test $(ls d | wc -l) = 60 && tail -c 5 moved | grep -q more");
     demo.until(1, "what the first pod made", &ready)?;
     demo.sh(
         1,

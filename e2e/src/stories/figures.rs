@@ -23,7 +23,7 @@ pub async fn tell(cluster: &Cluster) -> Outcome<()> {
     until_in_sync(cluster).await?;
     let demo = Demo::new(cluster, "syncmesh-figures", "{}").await?;
     latency(&demo)?;
-    requests_of_an_idle_mesh(&kind)?;
+    requests_of_an_idle_mesh()?;
     restart(&demo, &kind)?;
     demo.close(cluster).await
 }
@@ -67,8 +67,10 @@ fn latency(demo: &Demo) -> Outcome<()> {
 }
 
 /// What agents and operator ask of the API server while nobody writes, but for the operator's lease.
-fn requests_of_an_idle_mesh(kind: &Kind) -> Outcome<()> {
-    let nodes = kubectl("get smesh default -o jsonpath={.status.agents}")?;
+fn requests_of_an_idle_mesh() -> Outcome<()> {
+    let agents = kubectl("get smesh default -o jsonpath={.status.agents}")?;
+    let count = agents.trim().split('/').next_back().and_then(|count| count.parse::<f64>().ok());
+    let count = count.ok_or_else(|| Failure::new(format!("the mesh has `{agents}` agents")))?;
     // What the story before wrote is told within seconds.
     std::thread::sleep(Duration::from_secs(20));
     let before = requests()?;
@@ -81,11 +83,10 @@ fn requests_of_an_idle_mesh(kind: &Kind) -> Outcome<()> {
             total += new;
         }
     }
-    let count = kind.nodes()?.len() as f64;
     let minutes = IDLE.as_secs_f64() / 60.0;
     println!(
         "requests of an idle mesh for SyncMesh's kinds and certificates, all agents ({}) and operators: {:.2} a minute and node",
-        nodes.trim(),
+        agents.trim(),
         total / minutes / count
     );
     Ok(())
