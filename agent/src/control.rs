@@ -12,6 +12,7 @@ pub mod process;
 pub mod question;
 pub mod reload;
 pub mod renewal;
+pub mod revoked;
 mod signals;
 pub mod stamp;
 pub mod wait;
@@ -130,6 +131,10 @@ impl Control {
                 part("identity", move || renewal.clone().run()),
                 part("admin socket", move || admin::serve(socket.clone(), agent.clone())),
             ];
+            if let Some(file) = &self.files.revoked {
+                let revocations = revoked::Revocations::new(file, &self.agent);
+                parts.push(part("revocations", move || revocations.clone().run()));
+            }
             match &self.source {
                 Source::File(file) => {
                     let reload = reload::Reload::new(self, file, reload);

@@ -112,6 +112,7 @@ pub fn status(in_sync: bool, sequence: u64) -> Status {
             differences: 0,
         }],
         left_out: Vec::new(),
+        revoked_before: None,
         warnings: Vec::new(),
     }
 }

@@ -107,10 +107,10 @@ impl Cluster {
     /// Its parts of the control thread; `renewed` is told of each new certificate.
     pub fn parts(self: &Arc<Self>, agent: &Loop, identity: &CurrentIdentity, renewed: &Arc<Notify>) -> Vec<Supervised> {
         let (cluster, agent, identity) = (self.clone(), agent.clone(), identity.clone());
-        let (surroundings, renewed) = (self.surroundings.clone(), renewed.clone());
+        let (surroundings, renewed, way) = (self.surroundings.clone(), renewed.clone(), agent.clone());
         vec![
             part("cluster", move || cluster.clone().follow(agent.clone(), identity.clone())),
-            part("certificate", move || certificate::keep(surroundings.clone(), renewed.clone())),
+            part("certificate", move || certificate::keep(surroundings.clone(), way.clone(), renewed.clone())),
         ]
     }
 

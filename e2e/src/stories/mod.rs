@@ -14,6 +14,7 @@ mod members;
 mod operator;
 mod schema;
 mod single_writer;
+mod strangers;
 mod update;
 mod writer;
 
@@ -55,6 +56,8 @@ pub enum Story {
     ControlPlane,
     /// A volume that one node writes.
     SingleWriter,
+    /// Whoever isn't meant to.
+    Strangers,
 }
 
 /// All of them, in the order in which they are told.
@@ -75,6 +78,7 @@ pub const STORIES: &[Story] = &[
     Story::Update,
     Story::ControlPlane,
     Story::SingleWriter,
+    Story::Strangers,
 ];
 
 impl Story {
@@ -97,6 +101,7 @@ impl Story {
             Self::Update => "update",
             Self::ControlPlane => "control_plane",
             Self::SingleWriter => "single_writer",
+            Self::Strangers => "strangers",
         }
     }
 
@@ -131,6 +136,9 @@ impl Story {
                 "the API server is away for a minute while files flow; the operator that leads dies, and another one leads"
             }
             Self::SingleWriter => "the right to write follows the pod, and what is written elsewhere is taken back",
+            Self::Strangers => {
+                "strangers at an agent's port, an agent's token, users and pods get no further than they should; a stolen key is revoked"
+            }
         }
     }
 
@@ -153,7 +161,8 @@ impl Story {
             | Self::ManyFiles
             | Self::Update
             | Self::ControlPlane
-            | Self::SingleWriter => false,
+            | Self::SingleWriter
+            | Self::Strangers => false,
         }
     }
 
@@ -176,6 +185,7 @@ impl Story {
             Self::Update => update::tell(cluster).await,
             Self::ControlPlane => control_plane::tell(cluster).await,
             Self::SingleWriter => single_writer::tell(cluster).await,
+            Self::Strangers => strangers::tell(cluster).await,
         }
     }
 }
