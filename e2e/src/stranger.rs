@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use syncmesh_core::version::ReplicaId;
@@ -165,6 +165,8 @@ impl ServerCertVerifier for Anybody {
 struct Door {
     child: Child,
     port: u16,
+    /// It writes a line for each connection, and ends if nobody can read it.
+    _lines: Option<BufReader<ChildStdout>>,
 }
 
 impl Door {
@@ -177,10 +179,11 @@ impl Door {
             .spawn()
             .map_err(Failure::to("run kubectl port-forward"))?;
         let mut line = String::new();
-        let read = child.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
+        let mut lines = child.stdout.take().map(BufReader::new);
+        let read = lines.as_mut().map(|lines| lines.read_line(&mut line));
         // Forwarding from 127.0.0.1:40123 -> 7400
         let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-        let door = Self { child, port: port.unwrap_or_default() };
+        let door = Self { child, port: port.unwrap_or_default(), _lines: lines };
         match (read, port) {
             (Some(Ok(_)), Some(_)) => Ok(door),
             _ => Err(Failure::new(format!("kubectl port-forward to {pod} said {line:?}"))),

@@ -53,7 +53,7 @@ pub async fn keep(surroundings: Arc<Surroundings>, agent: Loop, renewed: Arc<Not
             None => sleep(LOOK).await,
             Some(why) => {
                 info!(%why, "asking the operator for a certificate");
-                match renew(&requests, &surroundings).await {
+                match renew(&requests, &surroundings, revoked).await {
                     Ok(()) => {
                         attempt = 0;
                         info!("the operator has signed");
@@ -91,7 +91,11 @@ fn why_another(files: &IdentityFiles, node: &NodeName, revoked: Option<u64>) -> 
     age.is_some_and(|age| age >= RENEW).then(|| "it is a day old".into())
 }
 
-async fn renew(requests: &Api<CertificateSigningRequest>, surroundings: &Surroundings) -> Result<(), String> {
+async fn renew(
+    requests: &Api<CertificateSigningRequest>,
+    surroundings: &Surroundings,
+    revoked: Option<u64>,
+) -> Result<(), String> {
     let (key, request) = request(&surroundings.node)?;
     let made = requests.create(&PostParams::default(), &request).await.map_err(|why| why.to_string())?;
     let name = made.name_any();
@@ -112,7 +116,14 @@ async fn renew(requests: &Api<CertificateSigningRequest>, surroundings: &Surroun
     replace(&state, SIGNED, text.as_bytes())?;
     let new = state.join(SIGNED);
     let files = IdentityFiles { certificate: new.clone(), key: new, ..surroundings.places.identity() };
-    Identity::load(&files, &surroundings.node, unix_now()).map_err(|why| format!("what was signed: {why}"))?;
+    let signed =
+        Identity::load(&files, &surroundings.node, unix_now()).map_err(|why| format!("what was signed: {why}"))?;
+    if revoked.is_some_and(|moment| signed.not_before < moment) {
+        return Err(
+            "what was signed is revoked already: the clocks of operators differ, or one hasn't seen the list yet"
+                .into(),
+        );
+    }
     replace(&state, "identity.pem", text.as_bytes())
 }
 

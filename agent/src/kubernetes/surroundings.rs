@@ -96,6 +96,11 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
+    /// The ConfigMap with the CAs that the mesh trusts, as the operator calls it.
+    pub fn bundle(&self) -> String {
+        format!("syncmesh-{}-ca", self.mesh)
+    }
+
     /// From the environment, by a function that gives a variable's value.
     ///
     /// # Errors
