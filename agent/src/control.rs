@@ -13,6 +13,7 @@ pub mod process;
 pub mod question;
 pub mod reload;
 pub mod renewal;
+pub mod revoked;
 mod signals;
 pub mod stamp;
 pub mod wait;
@@ -132,6 +133,10 @@ impl Control {
                 part("identity", move || renewal.clone().run()),
                 part("admin socket", move || admin::serve(socket.clone(), agent.clone())),
             ];
+            if let Some(file) = &self.files.revoked {
+                let revocations = revoked::Revocations::new(file, &self.agent);
+                parts.push(part("revocations", move || revocations.clone().run()));
+            }
             match &self.source {
                 Source::File(file) => {
                     let reload = reload::Reload::new(self, file, reload);

@@ -14,6 +14,7 @@ mod orphans;
 mod pause;
 mod questions;
 mod report;
+mod revoke;
 mod session;
 mod show;
 mod status;
@@ -67,6 +68,8 @@ enum Command {
     Orphans(orphans::Orphans),
     /// Give up a machine that went with files which no other node has
     ForgetNode(forget::Arguments),
+    /// Have what was signed for a node so far count no more
+    Revoke(revoke::Arguments),
     /// Collect objects, events and logs for whoever helps
     Report(report::Arguments),
     /// Print a completion script
@@ -106,6 +109,7 @@ async fn run(arguments: &Arguments) -> Outcome<()> {
         Command::Diff(arguments) => diff::main(&session, arguments, output).await,
         Command::Orphans(command) => orphans::main(&session, command, output).await,
         Command::ForgetNode(arguments) => forget::main(&session, arguments).await,
+        Command::Revoke(arguments) => revoke::main(&session, arguments).await,
         Command::Report(arguments) => report::main(&session, arguments).await,
         // It was answered above, without a cluster.
         Command::Completion { .. } => Ok(()),
@@ -142,6 +146,7 @@ mod tests {
             "x orphans list -o yaml",
             "x orphans adopt 123 --volume docs",
             "x forget-node worker-1 --yes",
+            "x revoke worker-1",
             "x report --to there",
             "x completion bash",
         ] {

@@ -79,6 +79,11 @@ impl Agent {
         Self { client: cluster.client() }
     }
 
+    /// For what nobody does in words of its own.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     async fn with(change: impl FnOnce(&mut Config)) -> Outcome<Self> {
         let mut config = Config::infer().await.map_err(Failure::to("read $KUBECONFIG"))?;
         change(&mut config);

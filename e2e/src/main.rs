@@ -15,6 +15,7 @@ mod program;
 mod release;
 mod rights;
 mod stories;
+mod stranger;
 
 use clap::Parser;
 use cluster::Cluster;

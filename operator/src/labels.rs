@@ -20,6 +20,9 @@ pub const TOUCHED: &str = "syncmesh.io/touched";
 pub const ROTATE_CA: &str = "syncmesh.io/rotate-ca";
 /// Machines whose files are given up, as an annotation of a SyncMesh: uids that their Node objects had, with commas.
 pub const FORGET_NODE: &str = "syncmesh.io/forget-node";
+/// Nodes whose certificates are revoked, as an annotation of a SyncMesh: names, with commas. Behind a name may stand @ and anything: each
+/// that is new revokes once.
+pub const REVOKE: &str = "syncmesh.io/revoke";
 /// The finalizer of a SyncVolume.
 pub const FINALIZER: &str = "syncmesh.io/volume";
 /// The finalizer of a SyncMesh.

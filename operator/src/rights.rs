@@ -52,7 +52,11 @@ const AGENT: &[Line] = &[
 ];
 
 /// In the operator's namespace.
-const AGENT_AT_HOME: &[Line] = &[("discovery.k8s.io", &["endpointslices"], READ)];
+const AGENT_AT_HOME: &[Line] = &[
+    ("discovery.k8s.io", &["endpointslices"], READ),
+    // The revocation list, before the kubelet shows it. ConfigMaps have no secrets, and their names aren't known to the chart.
+    ("", &["configmaps"], READ),
+];
 
 /// What the operator may do everywhere: a ClusterRole's rules.
 pub fn of_operator() -> Vec<PolicyRule> {

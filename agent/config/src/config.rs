@@ -58,10 +58,12 @@ pub struct IdentityFiles {
     pub certificate: PathBuf,
     /// Its private key; in no volume.
     pub key: PathBuf,
+    /// The list of revoked nodes, signed by the CA. It need not be there. Default none.
+    pub revoked: Option<PathBuf>,
 }
 
 impl IdentityFiles {
-    /// All of them.
+    /// Those that have to be there.
     pub fn paths(&self) -> [&Path; 3] {
         [&self.ca, &self.certificate, &self.key]
     }

@@ -143,10 +143,14 @@ fn identity(field: &Field<'_>, base: &Path, report: &mut Report) -> Option<(Opti
     let ca = file("ca", "ca: ca.pem", report);
     let certificate = file("certificate", "certificate: a.pem", report);
     let key = file("key", "key: a.key", report);
+    let revoked = match fields.take("revoked") {
+        Some(field) => path(&field, base, report).map(Some),
+        None => Some(None),
+    };
     fields.finish(report);
-    let files = match (ca, certificate, &key) {
-        (Some(ca), Some(certificate), Some(key)) => {
-            Some(IdentityFiles { ca: ca.value, certificate: certificate.value, key: key.value.clone() })
+    let files = match (ca, certificate, &key, revoked) {
+        (Some(ca), Some(certificate), Some(key), Some(revoked)) => {
+            Some(IdentityFiles { ca: ca.value, certificate: certificate.value, key: key.value.clone(), revoked })
         }
         _ => None,
     };

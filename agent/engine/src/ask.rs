@@ -5,7 +5,7 @@ use crate::forget::Forgotten;
 use crate::guard::Verdict;
 use crate::history::Change;
 use crate::inquiry::Held;
-use crate::node::{Counters, Status};
+use crate::node::{Counters, Status, Taken};
 use crate::settings::Rights;
 use crate::versions::{Restored, Version, Which};
 use crate::worst::Worst;
@@ -47,6 +47,8 @@ pub enum Ask {
     RenewRights(Rights),
     /// The configuration's file has something that can't be used, and why; none if it can.
     Misconfigured(Option<String>),
+    /// From now on these certificates count no more: a revocation list.
+    Revoke(String, Sender<Result<Taken, String>>),
     /// Say goodbye, end the epoch, and return.
     Stop,
 }

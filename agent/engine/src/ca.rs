@@ -4,11 +4,13 @@
 //! moment.
 
 use crate::identity::{self, IdentityError};
+use crate::revoked::Revoked;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SigningKey,
 };
 use rustls::pki_types::CertificateDer;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -16,6 +18,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use syncmesh_config::NodeName;
+use syncmesh_protocol::limits::REVOKED_NODES;
 
 const DAY_SECONDS: u64 = 24 * 3600;
 /// How long a CA is valid: ten years.
@@ -24,6 +27,8 @@ const CA_DAYS: u32 = 3653;
 const BACKDATE_SECONDS: u64 = 3600;
 /// Mode of certificates, which are public.
 const PUBLIC: u32 = 0o644;
+/// Name of the revocation list in the CA's directory.
+const REVOKED: &str = "revoked";
 /// Mode of keys.
 const PRIVATE: u32 = 0o600;
 
@@ -51,6 +56,15 @@ pub struct Issued {
     pub not_after: u64,
 }
 
+/// What `revoke` wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The revocation list, to be given to the nodes.
+    pub list: PathBuf,
+    /// How many nodes are on it.
+    pub nodes: usize,
+}
+
 /// Makes a CA of ten years in the directory `out` (`ca.pem`, `ca.key`), which is made where it is missing. `now` is in seconds
 /// since 1970.
 ///
@@ -68,7 +82,7 @@ pub fn create(out: &Path, now: u64) -> Result<Created, CaError> {
     params.distinguished_name.push(DnType::CommonName, format!("syncmesh CA {random}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let not_after = set_validity(&mut params, now, CA_DAYS);
+    let not_after = set_validity(&mut params, now.saturating_sub(BACKDATE_SECONDS), now, CA_DAYS);
     let certificate = params.self_signed(&key).map_err(CaError::crypto)?;
 
     write_all(
@@ -114,7 +128,10 @@ pub fn issue(ca_dir: &Path, node: &NodeName, out: &Path, days: u32, now: u64) ->
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
-    let not_after = set_validity(&mut params, now, days);
+    let revoked = revoked(ca_dir, &ca)?.and_then(|list| list.nodes().get(node.as_str()).copied());
+    // Who was revoked gets one that counts at once.
+    let begin = now.saturating_sub(BACKDATE_SECONDS).max(revoked.unwrap_or(0).min(now));
+    let not_after = set_validity(&mut params, begin, now, days);
     if now >= ca.not_after || not_after > ca.not_after {
         let most = u32::try_from(ca.not_after.saturating_sub(now) / DAY_SECONDS).unwrap_or(u32::MAX);
         return Err(CaError::Days { days, most });
@@ -134,17 +151,64 @@ pub fn issue(ca_dir: &Path, node: &NodeName, out: &Path, days: u32, now: u64) ->
     Ok(Issued { ca: ca_path, certificate: certificate_path, key: key_path, not_after })
 }
 
-/// Sets the validity to `days` from `now`, both in whole seconds; gives its end.
-fn set_validity(params: &mut CertificateParams, now: u64, days: u32) -> u64 {
+/// Revokes all certificates of a node that were issued before `now`, in seconds since 1970: puts it on the list `revoked` in the directory of
+/// the CA, which is signed with its key. The list is made where there is none.
+///
+/// # Errors
+/// CA or list can't be read or written, or the list is full. Then nothing changes.
+pub fn revoke(ca_dir: &Path, node: &NodeName, now: u64) -> Result<Listed, CaError> {
+    let ca = load(ca_dir)?;
+    let kept = revoked(ca_dir, &ca)?;
+    let mut nodes: BTreeMap<String, u64> = kept.as_ref().map(|list| list.nodes().clone()).unwrap_or_default();
+    nodes.insert(node.to_string(), now);
+    let path = ca_dir.join(REVOKED);
+    if nodes.len() > REVOKED_NODES {
+        let why =
+            format!("it has {REVOKED_NODES} nodes, and takes no more. Change the CA, and nobody has to be on a list");
+        return Err(CaError::BadList { path, why });
+    }
+    // Also where a clock was ahead once.
+    let number = now.max(kept.map_or(0, |list| list.number() + 1));
+    let list = Revoked::write(number, &ca.fingerprint, &nodes, |signed| ca.issuer.key().sign(signed));
+    let list = list.map_err(CaError::crypto)?;
+    let draft = ca_dir.join(format!(".{REVOKED}.{}.new", std::process::id()));
+    let written = File::create(&draft).and_then(|mut out| {
+        out.write_all(list.text().as_bytes())?;
+        out.sync_all()?;
+        fs::rename(&draft, &path)?;
+        File::open(ca_dir)?.sync_all()
+    });
+    written.map_err(|error| CaError::io("write", &path, error)).inspect_err(|_| drop(fs::remove_file(&draft)))?;
+    Ok(Listed { list: path, nodes: nodes.len() })
+}
+
+/// The CA's own revocation list, if it has one.
+fn revoked(ca_dir: &Path, ca: &Ca) -> Result<Option<Revoked>, CaError> {
+    let path = ca_dir.join(REVOKED);
+    let bad = |why: String| CaError::BadList { path: path.clone(), why };
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|error| CaError::io("read", &path, error))?,
+    };
+    let list = Revoked::read(&text).map_err(|why| bad(why.to_string()))?;
+    if list.authority() != ca.fingerprint {
+        return Err(bad("another CA has signed it".into()));
+    }
+    Ok(Some(list))
+}
+
+/// Sets the validity to from `begin` to `days` after `now`, all in whole seconds; gives its end.
+fn set_validity(params: &mut CertificateParams, begin: u64, now: u64, days: u32) -> u64 {
     let not_after = now + u64::from(days) * DAY_SECONDS;
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    params.not_before = epoch + Duration::from_secs(now.saturating_sub(BACKDATE_SECONDS));
+    params.not_before = epoch + Duration::from_secs(begin);
     params.not_after = epoch + Duration::from_secs(not_after);
     not_after
 }
 
 struct Ca {
     pem: Vec<u8>,
+    fingerprint: String,
     issuer: Issuer<'static, KeyPair>,
     not_after: u64,
 }
@@ -169,7 +233,7 @@ fn load(ca_dir: &Path) -> Result<Ca, CaError> {
     }
     let not_after = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
     let issuer = Issuer::from_ca_cert_der(der, key).map_err(|error| bad(&certificate_path, error.to_string()))?;
-    Ok(Ca { pem, issuer, not_after })
+    Ok(Ca { pem, fingerprint: identity::fingerprint(der), issuer, not_after })
 }
 
 struct New<'a> {
@@ -259,6 +323,13 @@ pub enum CaError {
         /// What is wrong with it.
         why: String,
     },
+    /// The revocation list can't be used, or takes no more.
+    BadList {
+        /// The list.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A certificate or key can't be read.
     Identity(IdentityError),
     /// So many days are not possible.
@@ -310,6 +381,11 @@ impl fmt::Display for CaError {
             Self::BadCa { path, why } => write!(
                 f,
                 "can't issue with {}: {why}; give the directory that \"syncmesh-agent ca create\" wrote",
+                path.display()
+            ),
+            Self::BadList { path, why } => write!(
+                f,
+                "can't go on from the revocation list {}: {why}; a list that begins anew would let in again who is on this one",
                 path.display()
             ),
             Self::Identity(error) => write!(f, "can't issue with this CA: {error}"),
@@ -447,6 +523,50 @@ mod tests {
         let files = [&first, &blocked].map(|path| New { path, contents: "x".into(), mode: PRIVATE });
         assert!(matches!(write_all(dir.path(), &files), Err(CaError::Exists(path)) if path == blocked));
         assert_eq!(names(dir.path()), ["blocked"]);
+    }
+
+    #[test]
+    fn who_is_revoked_is_on_a_signed_list_and_gets_an_identity_that_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        create(dir.path(), NOW).unwrap();
+        let certificate = |out: &str, now| {
+            let issued = issue(dir.path(), &name("a"), &dir.path().join(out), 9, now).unwrap();
+            let files = syncmesh_config::IdentityFiles {
+                ca: issued.ca,
+                certificate: issued.certificate,
+                key: issued.key,
+                revoked: None,
+            };
+            crate::identity::Identity::load(&files, &name("a"), now).unwrap()
+        };
+        let old = certificate("old", NOW);
+        revoke(dir.path(), &name("b"), NOW + 5).unwrap();
+        let listed = revoke(dir.path(), &name("a"), NOW + 5).unwrap();
+        assert_eq!((listed.list.clone(), listed.nodes), (dir.path().join("revoked"), 2));
+        let list = Revoked::read(&fs::read_to_string(&listed.list).unwrap()).unwrap();
+        assert_eq!(list.number(), NOW + 6, "above the one before, although no time has passed");
+        let new = certificate("new", NOW + 7);
+        assert!(list.revokes("a", old.not_before) && !list.revokes("a", new.not_before));
+        let (signed, signature) = list.signed();
+        assert_eq!(old.has_signed(list.authority(), signed, signature), Ok(()));
+        assert!(old.has_signed("ab12", signed, signature).unwrap_err().contains("doesn't trust"));
+        assert!(old.has_signed(list.authority(), &signed[1..], signature).unwrap_err().contains("isn't that"));
+        assert_eq!(names(dir.path()), ["ca.key", "ca.pem", "new", "old", "revoked"]);
+    }
+
+    #[test]
+    fn a_list_that_cant_be_read_isnt_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let [ca, other] = ["ca", "other"].map(|name| dir.path().join(name));
+        create(&ca, NOW).unwrap();
+        create(&other, NOW).unwrap();
+        let list = revoke(&other, &name("a"), NOW).unwrap().list;
+        for text in ["nonsense".to_owned(), fs::read_to_string(list).unwrap()] {
+            fs::write(ca.join("revoked"), &text).unwrap();
+            let error = revoke(&ca, &name("a"), NOW).unwrap_err().to_string();
+            assert!(error.contains("revoked: ") && error.contains("begins anew"), "{error}");
+            assert_eq!(fs::read_to_string(ca.join("revoked")).unwrap(), text);
+        }
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub struct Connection {
     pub received_bytes: u64,
     /// A send is under way.
     pub sending: bool,
+    /// The other side gets nothing more.
+    left: bool,
     lanes: [VecDeque<Vec<u8>>; 3],
 }
 
@@ -99,17 +101,34 @@ impl Connection {
             sent_bytes: 0,
             received_bytes: 0,
             sending: false,
+            left: false,
             lanes: Default::default(),
         }
     }
 
-    /// Puts a message into its lane; returns the frame's bytes.
+    /// Puts a message into its lane; returns the frame's bytes. None where nothing more is said.
     pub fn send(&mut self, lane: Lane, volume: u16, message: &Message<'_>) -> u64 {
+        if self.left {
+            return 0;
+        }
         let mut bytes = Vec::new();
         frame::encode(message, volume, &mut bytes);
         let length = bytes.len() as u64;
         self.lanes[lane as usize].push_back(bytes);
         length
+    }
+
+    /// Says these last words, in place of all that waits if the other side was let in, and nothing more: at the latest at `deadline` the socket closes.
+    pub fn leave<'a>(&mut self, words: impl IntoIterator<Item = Message<'a>>, deadline: u64) {
+        // Nobody listens to last words before a hello, and nothing else waits then.
+        if self.phase == Phase::Ready {
+            self.lanes = Default::default();
+        }
+        for message in words {
+            self.send(Lane::Control, 0, &message);
+        }
+        self.left = true;
+        self.phase = Phase::Closing { deadline };
     }
 
     /// Does more wait for the peer than it can have asked for? It doesn't take what it is sent.

@@ -3,6 +3,7 @@
 //! What could fail in a handshake because of our own files is found here, when they are loaded, with a sentence that
 //! names the file.
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use syncmesh_config::{IdentityFiles, NodeName};
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 /// The protocol's name in TLS (ALPN, RFC 7301); another major version gets another.
 pub const ALPN: &[u8] = b"syncmesh/1";
@@ -41,10 +42,14 @@ pub struct Identity {
     pub client_config: Arc<ClientConfig>,
     /// For connections that we accept: TLS 1.3, our certificate, clients must have one of the mesh's CA.
     pub server_config: Arc<ServerConfig>,
+    /// When the certificate begins; seconds since 1970.
+    pub not_before: u64,
     /// When the certificate, or a CA's if that is earlier, ends; seconds since 1970.
     pub not_after: u64,
     /// SHA-256 of each CA's certificate, in lower case hexadecimal.
     pub roots: Vec<String>,
+    /// The key of each CA, as its certificate has it.
+    keys: Vec<Vec<u8>>,
     clock: Arc<HandshakeClock>,
 }
 
@@ -68,11 +73,14 @@ impl Identity {
             IdentityError::pem(&files.key, format!("it has no private key that can be read ({error})"))
         })?;
 
-        let mut not_after = validity(&files.certificate, &chain[0], now)?;
+        let (not_before, mut not_after) = validity(&files.certificate, &chain[0], now)?;
+        let mut keys = Vec::new();
         let mut roots = RootCertStore::empty();
         for ca in &cas {
             // TLS doesn't look at a root's own validity.
-            not_after = not_after.min(validity(&files.ca, ca, now)?);
+            not_after = not_after.min(validity(&files.ca, ca, now)?.1);
+            let parsed = parse(ca).map_err(|why| IdentityError::pem(&files.ca, why))?;
+            keys.push(parsed.public_key().subject_public_key.data.to_vec());
             roots.add(ca.clone()).map_err(|error| {
                 IdentityError::pem(&files.ca, format!("its certificate can't be used as a CA ({error})"))
             })?;
@@ -133,7 +141,9 @@ impl Identity {
             roots: fingerprints,
             client_config: Arc::new(client),
             server_config: Arc::new(server),
+            not_before,
             not_after,
+            keys,
             clock,
         })
     }
@@ -141,6 +151,22 @@ impl Identity {
     /// Whole days until the identity ends, seen from `now` in seconds since 1970; 0 on the last day and after.
     pub fn days_left(&self, now: u64) -> u64 {
         self.not_after.saturating_sub(now) / DAY_SECONDS
+    }
+
+    /// Whether the key of the CA with this fingerprint has made a signature.
+    ///
+    /// # Errors
+    /// It is no CA of this mesh, or hasn't.
+    pub fn has_signed(&self, ca: &str, signed: &[u8], signature: &[u8]) -> Result<(), String> {
+        let known = self.roots.iter().position(|root| root == ca);
+        let known = known.ok_or_else(|| {
+            format!(
+                "it is signed by a CA that this node doesn't trust (SHA-256 {:.16}…)",
+                ca.escape_debug().to_string()
+            )
+        })?;
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.keys[known]);
+        key.verify(signed, signature).map_err(|_| "its signature isn't that of the mesh's CA".to_owned())
     }
 
     /// Sets the time at which handshakes judge certificates; each new session does.
@@ -176,6 +202,20 @@ pub fn peer_node(certificates: &[CertificateDer<'_>]) -> Result<NodeName, NoNode
         None | Some([]) => Err(NoNodeName("it has no subject alternative name".into())),
         Some(several) => Err(NoNodeName(format!("it has {} names, a node has one", several.len()))),
     }
+}
+
+/// Since when the first certificate of a chain holds, in seconds since 1970.
+///
+/// # Errors
+/// There is none, or it can't be read.
+pub fn valid_from(certificates: &[CertificateDer<'_>]) -> Result<u64, NoNodeName> {
+    let first = certificates.first().ok_or_else(|| NoNodeName("there is no certificate".into()))?;
+    let certificate = parse(first).map_err(NoNodeName)?;
+    Ok(seconds(certificate.validity().not_before))
+}
+
+fn seconds(time: ASN1Time) -> u64 {
+    u64::try_from(time.timestamp()).unwrap_or(0)
 }
 
 /// Why a certificate names no node.
@@ -248,18 +288,17 @@ fn read_bounded(file: &mut File, path: &Path) -> Result<Vec<u8>, IdentityError> 
     Ok(bytes)
 }
 
-/// Gives the end of the certificate's validity if `now` lies within it.
-fn validity(path: &Path, der: &CertificateDer<'_>, now: u64) -> Result<u64, IdentityError> {
+/// Gives begin and end of the certificate's validity if `now` lies within it.
+fn validity(path: &Path, der: &CertificateDer<'_>, now: u64) -> Result<(u64, u64), IdentityError> {
     let certificate = parse(der).map_err(|why| IdentityError::pem(path, why))?;
-    let [begin, end] = [certificate.validity().not_before, certificate.validity().not_after]
-        .map(|time| u64::try_from(time.timestamp()).unwrap_or(0));
+    let [begin, end] = [certificate.validity().not_before, certificate.validity().not_after].map(seconds);
     if now < begin {
         return Err(IdentityError::NotYetValid { path: path.to_owned(), not_before: begin, now });
     }
     if now > end {
         return Err(IdentityError::Expired { path: path.to_owned(), not_after: end, now });
     }
-    Ok(end)
+    Ok((begin, end))
 }
 
 fn own_chain_error(files: &IdentityFiles, error: rustls::Error) -> IdentityError {
@@ -404,7 +443,7 @@ impl std::error::Error for IdentityError {
     }
 }
 
-fn fingerprint(certificate: &[u8]) -> String {
+pub(crate) fn fingerprint(certificate: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -445,7 +484,7 @@ mod tests {
             ca::create(dir.path(), NOW).unwrap();
             ca::issue(dir.path(), &name("a"), dir.path(), 30, NOW).unwrap();
             let [ca, certificate, key] = ["ca.pem", "a.pem", "a.key"].map(|file| dir.path().join(file));
-            Self { dir, files: IdentityFiles { ca, certificate, key } }
+            Self { dir, files: IdentityFiles { ca, certificate, key, revoked: None } }
         }
 
         fn error(&self, node: &str, now: u64) -> String {

@@ -37,6 +37,7 @@ pub mod recover;
 pub mod registry;
 pub mod reuse;
 pub mod revert;
+pub mod revoked;
 pub mod run;
 pub mod scan;
 pub mod second_names;

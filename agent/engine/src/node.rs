@@ -18,11 +18,13 @@ mod outcomes;
 mod peers;
 mod reuse;
 mod revert;
+mod revoked;
 mod rights;
 pub mod suspects;
 pub mod unsynced;
 
 pub use inspect::{LeftOut, PeerStatus, Status, VolumeStatus};
+pub use revoked::Taken;
 
 use crate::connection::Connection;
 use crate::epoch::Commit;
@@ -30,6 +32,7 @@ use crate::fetch::StageBlock;
 use crate::job::{Done, Job};
 use crate::limits::{ACCEPT_RETRY, OVERLAY_FULL_BYTES, RECEIVE_BYTES, SECOND_DIALER};
 use crate::registry::{Last, Registry, Stored, VolumeState};
+use crate::revoked::Revoked;
 use crate::session::Session;
 use crate::settings::Rights;
 use crate::volume::{FetchWanted, Volume};
@@ -47,6 +50,13 @@ pub trait Sessions {
     fn client(&self, node: &str) -> Result<Box<dyn Session>, String>;
     /// A session with whoever called us.
     fn server(&self) -> Result<Box<dyn Session>, String>;
+    /// Whether an authority that this node trusts, the one of this name, has made a signature.
+    ///
+    /// # Errors
+    /// It hasn't, or nobody can tell: why.
+    fn has_signed(&self, authority: &str, signed: &[u8], signature: &[u8]) -> Result<(), String>;
+    /// Since when this node's own certificate holds, in seconds since 1970, if it has one.
+    fn valid_from(&self) -> Option<u64>;
 }
 
 /// A configured member of the mesh.
@@ -132,6 +142,8 @@ pub struct Setup {
     pub replicas: BTreeMap<ReplicaId, String>,
     /// Nodes that were forgotten.
     pub forgotten: BTreeSet<String>,
+    /// The revocation list that was in force last.
+    pub revoked: Option<Revoked>,
     /// The registry.
     pub registry: Registry,
     /// The last durable epoch.
@@ -153,6 +165,7 @@ pub struct Node<I: Io> {
     boot: String,
     replicas: Arc<BTreeMap<ReplicaId, String>>,
     forgotten: BTreeSet<String>,
+    revoked: Option<Revoked>,
     registry: Registry,
     volumes: BTreeMap<u16, Volume>,
     unconfigured: BTreeMap<String, VolumeState>,
@@ -358,6 +371,7 @@ impl<I: Io> Node<I> {
             boot: setup.boot,
             replicas: Arc::new(setup.replicas),
             forgotten: setup.forgotten,
+            revoked: setup.revoked,
             registry: setup.registry,
             volumes: setup.volumes.into_iter().map(|volume| (volume.number, volume)).collect(),
             connections: BTreeMap::new(),
@@ -647,6 +661,7 @@ impl<I: Io> Node<I> {
             volumes,
             replicas: (*self.replicas).clone(),
             forgotten: self.forgotten.clone(),
+            revoked: self.revoked.as_ref().map(|list| list.text().to_owned()).unwrap_or_default(),
         }
     }
 

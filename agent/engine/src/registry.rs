@@ -36,6 +36,8 @@ const ENDED: &str = "ended";
 
 /// Where the names of forgotten nodes stand in it.
 const FORGOTTEN: &str = "forgotten";
+/// Where the revocation list stands in it.
+const REVOKED: &str = "revoked";
 
 /// Where a row lives: ordered so that a directory's children are neighbours.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -219,6 +221,9 @@ impl Registry {
             if let Some(bytes) = meta.get(FORGOTTEN)? {
                 let forgotten = postcard::from_bytes(bytes.value());
                 stored.forgotten = forgotten.map_err(|_| RegistryError::Row(RowError::Damaged))?;
+            }
+            if let Some(bytes) = meta.get(REVOKED)? {
+                stored.revoked = String::from_utf8_lossy(bytes.value()).into_owned();
             }
         }
         transaction.commit()?;
@@ -601,6 +606,10 @@ impl Registry {
             let forgotten = postcard::to_stdvec(&stored.forgotten).expect("a set of names can be encoded");
             let old = meta.insert(FORGOTTEN, forgotten.as_slice())?;
             let is_new = old.is_none_or(|old| old.value() != forgotten);
+            let is_kept = meta.get(REVOKED)?.is_some_and(|kept| kept.value() == stored.revoked.as_bytes());
+            if !is_kept && !stored.revoked.is_empty() {
+                meta.insert(REVOKED, stored.revoked.as_bytes())?;
+            }
             let last = postcard::to_stdvec(&stored.last).expect("plain values, which postcard takes");
             meta.insert(LAST, last.as_slice())?;
             let mut replicas = transaction.open_table(REPLICAS)?;
@@ -658,6 +667,8 @@ pub struct Stored {
     pub replicas: BTreeMap<ReplicaId, String>,
     /// Nodes that were taken out of the mesh and forgotten: what peers tell of their replicas isn't taken in.
     pub forgotten: BTreeSet<String>,
+    /// The revocation list in force, as an authority has signed it; empty if there is none.
+    pub revoked: String,
 }
 
 fn encode_state(state: &VolumeState) -> Vec<u8> {

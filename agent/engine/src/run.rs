@@ -102,6 +102,14 @@ impl Sessions for TlsSessions {
         let session = TlsSession::server(&*self.identity()?, unix_now());
         session.map(|session| Box::new(session) as _).map_err(|error| error.to_string())
     }
+
+    fn has_signed(&self, authority: &str, signed: &[u8], signature: &[u8]) -> Result<(), String> {
+        self.identity()?.has_signed(authority, signed, signature)
+    }
+
+    fn valid_from(&self) -> Option<u64> {
+        self.identity().ok().map(|identity| identity.not_before)
+    }
 }
 
 /// Runs an agent on the calling thread until it is told to stop. `started` is called whenever it listens: again when another
@@ -355,6 +363,7 @@ fn turn(
                     node.renew_rights(new);
                 }
                 Ask::Misconfigured(why) => node.misconfigured(why),
+                Ask::Revoke(list, reply) => drop(reply.try_send(node.revoke(&list))),
                 Ask::Stop => {
                     next = None;
                     node.stop();

@@ -33,6 +33,9 @@ pub trait Session {
     /// The side that connected may see it while the other is still checking ours, and may yet be refused.
     fn peer(&self) -> Option<&str>;
 
+    /// Since when the certificate holds by which the other side is proven, in seconds since 1970; none before the handshake is done.
+    fn valid_from(&self) -> Option<u64>;
+
     /// Says goodbye: appends it to `out`, after everything that `output` has to send. Nothing can be sent after it.
     fn close(&mut self, out: &mut Vec<u8>);
 }

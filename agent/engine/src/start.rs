@@ -13,6 +13,7 @@ use crate::pace::Pace;
 use crate::recover::{RecoverError, empty_slots, recover};
 use crate::registry::{Last, Registry, RegistryError, VolumeState};
 use crate::revert::Reverted;
+use crate::revoked::Revoked;
 use crate::second_names::SecondNames;
 use crate::settings::{Current, Members, Settings};
 use crate::store;
@@ -115,6 +116,15 @@ const NOT_OURS: &str = "its directory isn't the one that this agent knows (.sync
 const POWER: &str = "power was lost, or the file system taken down, while the agent ran";
 const UNSYNCED: &str = "the file system couldn't write everything while the agent ran";
 
+/// A registry that is damaged there keeps nobody from starting: peers tell the list again.
+fn kept_list(text: &str) -> Option<Revoked> {
+    if text.is_empty() {
+        return None;
+    }
+    let list = Revoked::read(text);
+    list.inspect_err(|why| tracing::warn!(%why, "the revocation list of the run before can't be read")).ok()
+}
+
 /// Makes everything ready. Afterwards the returned context runs jobs, and the setup makes a node.
 pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>, Setup), StartError> {
     let (registry, mut stored) = Registry::open(storage).map_err(StartError::Registry)?;
@@ -207,6 +217,7 @@ pub fn start(storage: impl StorageBackend, start: Start) -> Result<(Arc<Context>
             .collect(),
         replicas: stored.replicas,
         forgotten: stored.forgotten,
+        revoked: kept_list(&stored.revoked),
         last: stored.last,
         registry,
         epoch: (epoch, logs.0, logs.1),

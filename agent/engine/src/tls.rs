@@ -45,7 +45,11 @@ enum Connection {
 
 enum State {
     Handshake,
-    Open(NodeName),
+    Open {
+        peer: NodeName,
+        /// Since when its certificate holds.
+        valid_from: u64,
+    },
     Ended(SessionError),
 }
 
@@ -179,7 +183,9 @@ impl TlsSession {
         if let Some(expected) = self.expected.as_ref().filter(|expected| **expected != name) {
             return Err(SessionError::PeerCertificate(format!("it is for \"{name}\", expected was \"{expected}\"")));
         }
-        self.state = State::Open(name);
+        let valid_from =
+            identity::valid_from(certificates).map_err(|error| SessionError::PeerCertificate(error.to_string()))?;
+        self.state = State::Open { peer: name, valid_from };
         Ok(())
     }
 
@@ -214,7 +220,7 @@ impl Session for TlsSession {
 
     fn send(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SessionError> {
         match &self.state {
-            State::Open(_) => {}
+            State::Open { .. } => {}
             State::Handshake => {
                 return Err(SessionError::Ours("data was to be sent before the handshake's end".into()));
             }
@@ -237,7 +243,14 @@ impl Session for TlsSession {
 
     fn peer(&self) -> Option<&str> {
         match &self.state {
-            State::Open(name) => Some(name.as_str()),
+            State::Open { peer, .. } => Some(peer.as_str()),
+            State::Handshake | State::Ended(_) => None,
+        }
+    }
+
+    fn valid_from(&self) -> Option<u64> {
+        match &self.state {
+            State::Open { valid_from, .. } => Some(*valid_from),
             State::Handshake | State::Ended(_) => None,
         }
     }

@@ -17,6 +17,7 @@ fn name(text: &str) -> NodeName {
 
 fn files(dir: &Path, node: &str) -> IdentityFiles {
     IdentityFiles {
+        revoked: None,
         ca: dir.join("ca.pem"),
         certificate: dir.join(format!("{node}.pem")),
         key: dir.join(format!("{node}.key")),

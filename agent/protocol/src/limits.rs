@@ -28,6 +28,12 @@ pub const PARTS: usize = 16;
 /// Rows of a part that is small enough to be told whole.
 pub const PART_ROWS: usize = 64;
 
+/// Most nodes of a revocation list.
+pub const REVOKED_NODES: usize = 1_024;
+
+/// The longest revocation list: a line for each node, with its name and a moment, and a few lines around them.
+pub const REVOKED_BYTES: usize = REVOKED_NODES * (NODE_BYTES + 32) + 1024;
+
 /// A rough upper bound on the encoded size of knowledge: three varints a range.
 const KNOWLEDGE_BYTES: usize = KNOWLEDGE_RANGES * 32;
 
@@ -37,6 +43,7 @@ const VECTOR_BYTES: usize = VECTOR_REPLICAS * 16;
 const _: () = assert!(BLOCK_BYTES as usize + PATH_BYTES < BODY_BYTES);
 const _: () = assert!(BATCH_BYTES + INLINE_BYTES as usize + VECTOR_BYTES < BODY_BYTES);
 const _: () = assert!(LIST_ITEMS * (NODE_BYTES + 16) < BODY_BYTES);
+const _: () = assert!(REVOKED_BYTES < BODY_BYTES);
 const _: () = assert!(PART_ROWS <= BATCH_ENTRIES);
 const _: () = assert!(PARTS * (PATH_BYTES + 32) < BODY_BYTES);
 const _: () = assert!(KNOWLEDGE_BYTES + 1024 < BODY_BYTES);

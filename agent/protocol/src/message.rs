@@ -4,7 +4,7 @@
 //! rows in the order of its own sequence ([`Entries`]), skipping what the other's knowledge covers, says when the other
 //! has everything ([`Covers`]), and hears how far the other has got ([`Progress`]).
 
-use crate::limits::{BATCH_ENTRIES, LIST_ITEMS, PART_ROWS, PARTS};
+use crate::limits::{BATCH_ENTRIES, LIST_ITEMS, PART_ROWS, PARTS, REVOKED_BYTES};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use syncmesh_core::entry::{ContentHash, Entry};
@@ -206,6 +206,8 @@ pub enum Farewell {
     Renewed,
     /// Who keeps which volume has changed.
     Members,
+    /// The other's certificate is revoked. The list that says so went before.
+    Revoked,
 }
 
 impl Farewell {
@@ -223,6 +225,7 @@ impl Farewell {
             Self::Twin => "two agents run under its name: stop one of them, and issue it an identity of its own",
             Self::Renewed => "this agent goes on under a new incarnation",
             Self::Members => "a volume's members have changed",
+            Self::Revoked => "its certificate is revoked: it is let in again with one that was issued since",
         }
     }
 }
@@ -241,6 +244,9 @@ impl fmt::Display for Farewell {
             }
             Self::Renewed => "it goes on under a new incarnation",
             Self::Members => "a volume's members have changed",
+            Self::Revoked => {
+                "this node's certificate is revoked there: issue it another one (in a cluster the agent asks for one by itself)"
+            }
         })
     }
 }
@@ -284,6 +290,9 @@ pub enum Message<'a> {
     Paused(bool),
     /// The sender's copy of a volume is being filled for the first time, or has been.
     Filling(bool),
+    /// The revocation list that the sender keeps, as an authority has signed it. Sent before everything else of a session, and
+    /// whenever there is a newer one.
+    Revoked(&'a str),
 }
 
 /// Why a body is no message.
@@ -338,6 +347,7 @@ impl<'a> Message<'a> {
             Self::Repair(_) => 17,
             Self::Paused(_) => 18,
             Self::Filling(_) => 19,
+            Self::Revoked(_) => 20,
         }
     }
 
@@ -368,6 +378,7 @@ impl<'a> Message<'a> {
             Self::Rows(body) => append(body, out),
             Self::Repair(body) => append(body, out),
             Self::Paused(yes) | Self::Filling(yes) => append(yes, out),
+            Self::Revoked(list) => append(list, out),
         }
     }
 
@@ -397,6 +408,7 @@ impl<'a> Message<'a> {
             17 => Self::Repair(read(kind, body)?),
             18 => Self::Paused(read(kind, body)?),
             19 => Self::Filling(read(kind, body)?),
+            20 => Self::Revoked(read(kind, body)?),
             _ => return Err(MessageError::Kind(kind)),
         };
         message.check()?;
@@ -439,12 +451,13 @@ impl<'a> Message<'a> {
                 limit(rows.len() <= PART_ROWS, "more than 64 rows of a part")?;
                 limit(rows.iter().all(sound), "a row of a part that no correct replica has")
             }
+            Self::Revoked(list) => limit(list.len() <= REVOKED_BYTES, "a revocation list that is too long"),
             _ => Ok(()),
         }
     }
 }
 
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "", "hello", "volume", "entries", "covers", "progress", "request", "block", "refused", "ping", "pong", "sessions",
-    "replicas", "goodbye", "", "compare", "rows", "repair", "paused", "filling",
+    "replicas", "goodbye", "", "compare", "rows", "repair", "paused", "filling", "revoked",
 ];

@@ -8,7 +8,7 @@ use syncmesh_core::path::RelativePath;
 use syncmesh_core::summary::Sum;
 use syncmesh_core::version::{Dot, Knowledge, ReplicaId, Vector};
 use syncmesh_protocol::frame::{self, FrameError, HEADER_BYTES};
-use syncmesh_protocol::limits::BODY_BYTES;
+use syncmesh_protocol::limits::{BODY_BYTES, REVOKED_BYTES};
 use syncmesh_protocol::message::*;
 
 fn entry(size: u64) -> Entry {
@@ -51,6 +51,7 @@ proptest! {
             Message::Goodbye(Farewell::Stopping),
             Message::Paused(true),
             Message::Filling(false),
+            Message::Revoked("list"),
         ];
         let mut wire = Vec::new();
         for message in &messages {
@@ -70,7 +71,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bodies_never_panic(kind in 0u8..20, body in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn arbitrary_bodies_never_panic(kind in 0u8..21, body in proptest::collection::vec(any::<u8>(), 0..400)) {
         let mut wire = (body.len() as u32).to_le_bytes().to_vec();
         wire.extend([kind, 0, 0, 0]);
         let mut crc = crc32fast::Hasher::new();
@@ -98,6 +99,14 @@ fn a_length_beyond_the_limit_is_refused_from_the_header_alone() {
     let mut wire = (BODY_BYTES as u32 + 1).to_le_bytes().to_vec();
     wire.extend([3, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(frame::decode(&wire), Err(FrameError::TooLong { bytes: BODY_BYTES + 1 }));
+}
+
+#[test]
+fn a_revocation_list_that_is_too_long_is_refused() {
+    let list = "x".repeat(REVOKED_BYTES + 1);
+    let mut wire = Vec::new();
+    frame::encode(&Message::Revoked(&list), 0, &mut wire);
+    assert!(matches!(frame::decode(&wire), Err(FrameError::Message(MessageError::Limit { .. }))));
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod mesh;
 mod network;
 pub mod planner;
+mod revocation;
 mod scenario;
 mod session;
 mod state_files;

@@ -5,7 +5,7 @@ use crate::coroutine::{Running, Stacks, step};
 use crate::session::PlainSessions;
 use crate::storage::Storage;
 use crate::{Disk, Faults, Random, SimFs, SimIo, SimStateFiles, StateDisk, World};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU64;
 use std::rc::Rc;
@@ -26,6 +26,7 @@ use syncmesh_engine::guard::Verdict;
 use syncmesh_engine::job::{Context, Done, Job};
 use syncmesh_engine::node::{Counters, Node, Status};
 use syncmesh_engine::registry::{Key, Registry};
+use syncmesh_engine::revoked::Revoked;
 use syncmesh_engine::settings::{Members, Role, Settings, Tuning};
 use syncmesh_engine::start::{Start, VolumeSpec, open_new, start};
 use syncmesh_io::{Io, Watcher};
@@ -164,6 +165,10 @@ pub struct Mesh {
     clock: Arc<AtomicU64>,
     stacks: Stacks,
     watchers: u32,
+    /// Since when each node's certificate holds.
+    pub(crate) certified: BTreeMap<u32, Rc<Cell<u64>>>,
+    /// The last revocation list.
+    pub(crate) revoked: Option<Revoked>,
 }
 
 /// A node's name.
@@ -261,6 +266,8 @@ impl Mesh {
             clock,
             stacks: Stacks::default(),
             watchers: 0,
+            certified: BTreeMap::new(),
+            revoked: None,
         };
         mesh.tick();
         mesh
@@ -399,7 +406,8 @@ impl Mesh {
         context.registry.before_each_read(|| step("read rows"));
         let sink = move |to, bytes: &[u8]| log.append_from_io(to, bytes).expect("the journal is open");
         self.world.set_log_sink(id, Rc::new(sink));
-        let sessions = Box::new(PlainSessions { node: name(node) });
+        let valid_from = self.certified.entry(node).or_default().clone();
+        let sessions = Box::new(PlainSessions { node: name(node), valid_from });
         let listener = io.listen(World::address(id, PORT)).expect("the simulated port is free");
         let node = Node::new(io, sessions, setup, listener);
         self.machine(id).agent = Some(Agent {
@@ -411,6 +419,11 @@ impl Mesh {
             findings: Rc::default(),
         });
         self.turn(id);
+    }
+
+    /// The loop of a running node, for what no method here is for.
+    pub(crate) fn node(&mut self, id: u32) -> Option<&mut Node<SimIo>> {
+        self.machine(id).agent.as_mut().map(|agent| &mut agent.node)
     }
 
     /// Kills a node's agent: what its calls have done stays, what it was about to do doesn't happen.
@@ -578,7 +591,7 @@ impl Mesh {
         true
     }
 
-    fn turn(&mut self, id: u32) {
+    pub(crate) fn turn(&mut self, id: u32) {
         let Some(agent) = &mut self.machines[id as usize - 1].agent else { return };
         loop {
             let outcome = agent.outcomes.borrow_mut().pop_front();

@@ -2,6 +2,7 @@
 //! heals, and the invariants must hold.
 
 mod mishaps;
+mod revocations;
 mod troubles;
 mod twins;
 mod users;
@@ -11,6 +12,7 @@ use crate::ledger::Ledger;
 use crate::mesh::{Mesh, Shape};
 use crate::{Cut, Disk, Snapshot};
 use mishaps::Mishaps;
+use revocations::Revocations;
 use std::collections::{BTreeMap, BTreeSet};
 use syncmesh_core::entry::{Body, ContentHash, Row};
 use syncmesh_core::path::RelativePath;
@@ -70,6 +72,7 @@ struct Teller {
     held_open: bool,
     troubles: Troubles,
     twins: Twins,
+    revocations: Revocations,
 }
 
 /// Tells the story of a seed. The error names the broken invariant.
@@ -101,6 +104,7 @@ pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
         held_open: false,
         troubles: Troubles::new(&mut choice),
         twins: Twins::new(&mut choice),
+        revocations: Revocations::new(seed),
     };
     let calm = choice.once_in(4);
     let actions = choice.between(10, 60);
@@ -117,6 +121,7 @@ pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
             }
         }
         teller.act(calm);
+        teller.mesh.check_revoked()?;
     }
     teller.end()
 }
@@ -125,6 +130,9 @@ impl Teller {
     fn act(&mut self, calm: bool) {
         let node = self.mesh.random.between(1, u64::from(self.nodes)) as u32;
         let author = self.writer.unwrap_or_else(|| self.twins.one_of(&mut self.mesh, node));
+        if self.revocations.act(&mut self.mesh, node) {
+            return;
+        }
         if self.renaming && self.mesh.random.once_in(4) {
             return self.rename_and_edit(node, author);
         }
@@ -368,6 +376,7 @@ impl Teller {
             self.mesh.world.heal(a, b);
         }
         self.troubles.end(&mut self.mesh);
+        self.revocations.end(&mut self.mesh);
         for id in 1..=self.nodes {
             self.mesh.machines[id as usize - 1].disk.fail_sync(None);
             if !self.mesh.runs(id) {

@@ -1,4 +1,4 @@
-//! `ca create`, `ca issue`.
+//! `ca create`, `ca issue`, `ca revoke`.
 
 use super::{Failure, print};
 use clap::Subcommand;
@@ -20,6 +20,13 @@ Examples:
 
 Copy the three files to the node and name them under identity in its configuration. To renew, issue to a new directory
 and move the files over the old ones; the agent loads them without a restart.";
+
+const REVOKE: &str = "\
+Example:
+  syncmesh-agent ca revoke --ca ca --node b
+
+Copy ca/revoked to one node that names it under identity.revoked: it tells the others, and sessions with b end at once. Keep ca/revoked
+with the CA: the next list goes on from it. Identities that are issued to b from then on count.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -46,6 +53,16 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
         days: u32,
     },
+    /// Revoke what was issued to a node so far: DIR/revoked, a list that the CA signs
+    #[command(after_help = REVOKE)]
+    Revoke {
+        /// Directory that "ca create" wrote
+        #[arg(long, value_name = "DIR")]
+        ca: PathBuf,
+        /// The node's name, like a or node-2.site
+        #[arg(long, value_name = "NAME")]
+        node: NodeName,
+    },
 }
 
 /// Runs the command.
@@ -71,6 +88,14 @@ pub(super) fn main(command: &Command) -> Result<(), Failure> {
                 issued.ca.display(),
                 issued.certificate.display(),
                 issued.key.display()
+            ))
+        }
+        Command::Revoke { ca, node } => {
+            let listed = ca::revoke(ca, node, now).map_err(fail)?;
+            print(&format!(
+                "revoked what was issued to {node} so far; nodes on the list: {}\n  {}  give it to one node that names it under identity.revoked\n",
+                listed.nodes,
+                listed.list.display()
             ))
         }
     }

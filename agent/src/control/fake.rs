@@ -4,7 +4,7 @@ use super::question::Loop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use syncmesh_engine::ask::{Ask, Configured, QUEUE};
-use syncmesh_engine::node::{Counters, PeerStatus, Status, VolumeStatus};
+use syncmesh_engine::node::{Counters, PeerStatus, Status, Taken, VolumeStatus};
 use syncmesh_engine::threads;
 use syncmesh_io::Waker;
 
@@ -44,6 +44,7 @@ impl Fake {
                     Ask::Worst(to) => drop(to.send(Ok(Vec::new()))),
                     Ask::Configure(_, to) => drop(to.send(Ok(Configured::AsBefore))),
                     Ask::Misconfigured(_) | Ask::RenewRights(_) => {}
+                    Ask::Revoke(_, to) => drop(to.send(Ok(Taken::Before))),
                     Ask::Stop => stopping = true,
                 }
             }
@@ -116,6 +117,7 @@ pub fn status(in_sync: bool, sequence: u64) -> Status {
             differences: 0,
         }],
         left_out: Vec::new(),
+        revoked_before: None,
         warnings: Vec::new(),
     }
 }

@@ -54,6 +54,9 @@ pub const WAIT_FIRST: Duration = Duration::from_secs(1);
 /// How often the configuration's file is looked at.
 pub const CONFIGURATION_POLL: Duration = Duration::from_secs(2);
 
+/// How often the revocation list's file is looked at.
+pub const REVOKED_POLL: Duration = Duration::from_secs(2);
+
 /// How often identity files are looked at.
 pub const IDENTITY_POLL: Duration = Duration::from_secs(10);
 

@@ -121,7 +121,7 @@ pub(crate) mod tests {
         ca::create(dir.path(), now).unwrap();
         ca::issue(dir.path(), &node, dir.path(), 365, now).unwrap();
         let [ca, certificate, key] = ["ca.pem", "a.pem", "a.key"].map(|name| dir.path().join(name));
-        (dir, IdentityFiles { ca, certificate, key }, node)
+        (dir, IdentityFiles { ca, certificate, key, revoked: None }, node)
     }
 
     fn replace(dir: &tempfile::TempDir, files: &IdentityFiles, node: &NodeName, days: u32) {

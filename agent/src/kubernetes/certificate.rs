@@ -3,6 +3,7 @@
 
 use super::directories::replace;
 use super::surroundings::Surroundings;
+use crate::control::question::Loop;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
 use kube::api::PostParams;
 use kube::core::ObjectMeta;
@@ -25,8 +26,10 @@ const SIGNER: &str = "syncmesh.io/agent";
 const LIFE_SECONDS: i32 = 14 * 24 * 3600;
 /// How old a certificate gets before it is renewed.
 const RENEW: Duration = Duration::from_secs(24 * 3600);
-/// How often it is looked whether that is so, and whether the mesh's CA has changed.
-const LOOK: Duration = Duration::from_secs(10);
+/// How often it is looked whether that is so, whether the mesh's CA has changed, and whether this node is revoked.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long the loop may take to say how it is.
+const ANSWER: Duration = Duration::from_secs(5);
 /// How often a request is looked at, and for how long.
 const POLL: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -39,17 +42,18 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 ///
 /// # Errors
 /// There is no way to the API server.
-pub async fn keep(surroundings: Arc<Surroundings>, renewed: Arc<Notify>) -> Result<(), String> {
+pub async fn keep(surroundings: Arc<Surroundings>, agent: Loop, renewed: Arc<Notify>) -> Result<(), String> {
     let client = Client::try_default().await.map_err(|why| format!("can't ask for a certificate: {why}"))?;
     let requests: Api<CertificateSigningRequest> = Api::all(client);
     let mut attempt = 0;
     loop {
         let files = surroundings.places.identity();
-        match why_another(&files, &surroundings.node) {
+        let revoked = agent.status_within(ANSWER).await.ok().and_then(|(status, _)| status.revoked_before);
+        match why_another(&files, &surroundings.node, revoked) {
             None => sleep(LOOK).await,
             Some(why) => {
                 info!(%why, "asking the operator for a certificate");
-                match renew(&requests, &surroundings).await {
+                match renew(&requests, &surroundings, revoked).await {
                     Ok(()) => {
                         attempt = 0;
                         info!("the operator has signed");
@@ -73,17 +77,25 @@ fn random() -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Why another certificate is needed, if it is.
-fn why_another(files: &IdentityFiles, node: &NodeName) -> Option<String> {
+/// Why another certificate is needed, if it is. Those that begin before the moment `revoked` count no more.
+fn why_another(files: &IdentityFiles, node: &NodeName, revoked: Option<u64>) -> Option<String> {
     let Ok(found) = fs::metadata(&files.certificate) else { return Some("there is none yet".into()) };
-    if let Err(why) = Identity::load(files, node, unix_now()) {
-        return Some(why.to_string());
+    match Identity::load(files, node, unix_now()) {
+        Err(why) => return Some(why.to_string()),
+        Ok(identity) if revoked.is_some_and(|moment| identity.not_before < moment) => {
+            return Some("it is revoked".into());
+        }
+        Ok(_) => {}
     }
     let age = found.modified().ok().and_then(|written| written.elapsed().ok());
     age.is_some_and(|age| age >= RENEW).then(|| "it is a day old".into())
 }
 
-async fn renew(requests: &Api<CertificateSigningRequest>, surroundings: &Surroundings) -> Result<(), String> {
+async fn renew(
+    requests: &Api<CertificateSigningRequest>,
+    surroundings: &Surroundings,
+    revoked: Option<u64>,
+) -> Result<(), String> {
     let (key, request) = request(&surroundings.node)?;
     let made = requests.create(&PostParams::default(), &request).await.map_err(|why| why.to_string())?;
     let name = made.name_any();
@@ -104,7 +116,14 @@ async fn renew(requests: &Api<CertificateSigningRequest>, surroundings: &Surroun
     replace(&state, SIGNED, text.as_bytes())?;
     let new = state.join(SIGNED);
     let files = IdentityFiles { certificate: new.clone(), key: new, ..surroundings.places.identity() };
-    Identity::load(&files, &surroundings.node, unix_now()).map_err(|why| format!("what was signed: {why}"))?;
+    let signed =
+        Identity::load(&files, &surroundings.node, unix_now()).map_err(|why| format!("what was signed: {why}"))?;
+    if revoked.is_some_and(|moment| signed.not_before < moment) {
+        return Err(
+            "what was signed is revoked already: the clocks of operators differ, or one hasn't seen the list yet"
+                .into(),
+        );
+    }
     replace(&state, "identity.pem", text.as_bytes())
 }
 
@@ -186,9 +205,12 @@ mod tests {
     #[test]
     fn another_certificate_is_needed_if_there_is_none_or_it_cant_be_used() {
         let (_dir, files, node) = crate::control::renewal::tests::issued();
-        assert_eq!(why_another(&files, &node), None);
-        assert!(why_another(&files, &NodeName::new("b").unwrap()).is_some());
+        let begin = Identity::load(&files, &node, unix_now()).unwrap().not_before;
+        assert_eq!(why_another(&files, &node, None), None);
+        assert_eq!(why_another(&files, &node, Some(begin)), None);
+        assert_eq!(why_another(&files, &node, Some(begin + 1)).as_deref(), Some("it is revoked"));
+        assert!(why_another(&files, &NodeName::new("b").unwrap(), None).is_some());
         fs::remove_file(&files.certificate).unwrap();
-        assert_eq!(why_another(&files, &node).as_deref(), Some("there is none yet"));
+        assert_eq!(why_another(&files, &node, None).as_deref(), Some("there is none yet"));
     }
 }

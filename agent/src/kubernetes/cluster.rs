@@ -6,6 +6,7 @@ use super::certificate;
 use super::configuration;
 use super::directories::{Orphan, Storage};
 use super::last::Said;
+use super::revoked;
 use super::right;
 use super::status::{self, Known, News, news};
 use super::surroundings::Surroundings;
@@ -104,10 +105,12 @@ impl Cluster {
     /// Its parts of the control thread; `renewed` is told of each new certificate.
     pub fn parts(self: &Arc<Self>, agent: &Loop, identity: &CurrentIdentity, renewed: &Arc<Notify>) -> Vec<Supervised> {
         let (cluster, agent, identity) = (self.clone(), agent.clone(), identity.clone());
-        let (surroundings, renewed) = (self.surroundings.clone(), renewed.clone());
+        let (surroundings, renewed, way) = (self.surroundings.clone(), renewed.clone(), agent.clone());
+        let (mesh, told) = (self.surroundings.clone(), agent.clone());
         vec![
             part("cluster", move || cluster.clone().follow(agent.clone(), identity.clone())),
-            part("certificate", move || certificate::keep(surroundings.clone(), renewed.clone())),
+            part("certificate", move || certificate::keep(surroundings.clone(), way.clone(), renewed.clone())),
+            part("revocations of the cluster", move || revoked::follow(mesh.clone(), told.clone())),
         ]
     }
 

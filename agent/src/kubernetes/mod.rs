@@ -11,6 +11,7 @@ mod cluster;
 pub mod configuration;
 pub mod directories;
 mod last;
+mod revoked;
 pub mod right;
 pub mod status;
 pub mod surroundings;

@@ -16,6 +16,8 @@ pub struct Places {
     pub directories: PathBuf,
     /// The certificates of the CAs that the mesh trusts.
     pub ca: PathBuf,
+    /// The revocation list, once somebody was revoked.
+    pub revoked: PathBuf,
     /// Where a whole file system is mounted, not a directory of one that others share.
     pub own: BTreeSet<PathBuf>,
 }
@@ -26,6 +28,7 @@ impl Default for Places {
             root: "/var/lib/syncmesh".into(),
             directories: "/directories".into(),
             ca: "/etc/syncmesh/ca.pem".into(),
+            revoked: "/etc/syncmesh/revoked".into(),
             own: BTreeSet::new(),
         }
     }
@@ -62,7 +65,7 @@ impl Places {
     /// What proves who this node is. Certificate and key are one file, so that they change together.
     pub fn identity(&self) -> IdentityFiles {
         let own = self.state().join("identity.pem");
-        IdentityFiles { ca: self.ca.clone(), certificate: own.clone(), key: own }
+        IdentityFiles { ca: self.ca.clone(), certificate: own.clone(), key: own, revoked: Some(self.revoked.clone()) }
     }
 
     /// A file in the state directory.
@@ -93,6 +96,11 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
+    /// The ConfigMap with the CAs that the mesh trusts, as the operator calls it.
+    pub fn bundle(&self) -> String {
+        format!("syncmesh-{}-ca", self.mesh)
+    }
+
     /// From the environment, by a function that gives a variable's value.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod operator;
 mod scale;
 mod schema;
 mod single_writer;
+mod strangers;
 mod update;
 mod writer;
 
@@ -64,6 +65,8 @@ pub enum Story {
     Figures,
     /// An operator with many nodes and volumes.
     Scale,
+    /// Whoever isn't meant to.
+    Strangers,
 }
 
 /// All of them, in the order in which they are told.
@@ -84,6 +87,7 @@ pub const STORIES: &[Story] = &[
     Story::Update,
     Story::ControlPlane,
     Story::SingleWriter,
+    Story::Strangers,
     Story::Engine,
     Story::Figures,
     Story::Scale,
@@ -112,6 +116,7 @@ impl Story {
             Self::Engine => "engine",
             Self::Figures => "figures",
             Self::Scale => "scale",
+            Self::Strangers => "strangers",
         }
     }
 
@@ -151,6 +156,9 @@ impl Story {
             Self::Figures => "latency, requests of an idle mesh, and restart with 100,000 files, as figures",
             Self::Scale => "an operator with 200 nodes and 1,000 volumes of 10 nodes each, as figures",
             Self::SingleWriter => "the right to write follows the pod, and what is written elsewhere is taken back",
+            Self::Strangers => {
+                "strangers at an agent's port, an agent's token, users and pods get no further than they should; a stolen key is revoked"
+            }
         }
     }
 
@@ -176,7 +184,8 @@ impl Story {
             | Self::SingleWriter
             | Self::Engine
             | Self::Figures
-            | Self::Scale => false,
+            | Self::Scale
+            | Self::Strangers => false,
         }
     }
 
@@ -202,6 +211,7 @@ impl Story {
             Self::Engine => engine::tell(cluster).await,
             Self::Figures => figures::tell(cluster).await,
             Self::Scale => scale::tell(cluster).await,
+            Self::Strangers => strangers::tell(cluster).await,
         }
     }
 }

@@ -5,7 +5,7 @@ use aws_lc_rs::digest;
 use k8s_openapi::jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PublicKey, SerialNumber,
+    PKCS_ECDSA_P256_SHA256, PublicKey, SerialNumber, SigningKey,
 };
 use std::fmt;
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub struct Leaf<'a> {
     pub node: &'a str,
     /// The key that it is for.
     pub key: &'a PublicKey,
+    /// It begins no earlier than this: what began before was revoked.
+    pub not_before: Option<Timestamp>,
     /// How long it is to hold; it never outlives its authority.
     pub life: Duration,
     /// The uid of the request, from which its serial number follows: asked twice, it is the same one.
@@ -139,8 +141,22 @@ impl Authority {
         if left.is_zero() {
             return Err(Unusable("the authority has ended".into()));
         }
-        set_validity(&mut params, now, BACKDATE, leaf.life.min(left));
+        let since = leaf.not_before.map(|moment| now.as_second().saturating_sub(moment.as_second()));
+        let before =
+            BACKDATE.min(since.map_or(BACKDATE, |since| Duration::from_secs(u64::try_from(since).unwrap_or(0))));
+        set_validity(&mut params, now, before, leaf.life.min(left));
         Ok(params.signed_by(leaf.key, &issuer).map_err(Unusable::new)?.pem())
+    }
+}
+
+impl Authority {
+    /// Signs a revocation list, in hexadecimal. It begins as no certificate does.
+    ///
+    /// # Errors
+    /// The key can't be used.
+    pub(super) fn sign_list(&self, signed: &[u8]) -> Result<String, Unusable> {
+        let key = KeyPair::from_pem(&self.key).map_err(Unusable::new)?;
+        key.sign(signed).map(|signature| hex(&signature)).map_err(Unusable::new)
     }
 }
 
@@ -190,7 +206,7 @@ pub(super) mod tests {
     }
 
     fn leaf<'a>(key: &'a PublicKey, life: u64) -> Leaf<'a> {
-        Leaf { node: "worker-1", key, life: Duration::from_secs(life), request: "request-uid" }
+        Leaf { node: "worker-1", key, not_before: None, life: Duration::from_secs(life), request: "request-uid" }
     }
 
     #[test]
@@ -211,6 +227,20 @@ pub(super) mod tests {
         let (_, certificate) = X509Certificate::from_der(&block.contents).unwrap();
         assert_eq!(certificate.validity().not_after.timestamp(), end.as_second());
         assert!(authority.sign(&leaf(&key, 3600), end).is_err());
+    }
+
+    #[test]
+    fn who_was_revoked_gets_one_that_begins_no_earlier() {
+        let (authority, key) = (Authority::make(at(1_000_000)).unwrap(), key());
+        for (moment, begin) in
+            [(1_999_000, 1_999_400), (1_999_900, 1_999_900), (2_000_000, 2_000_000), (2_000_009, 2_000_000)]
+        {
+            let leaf = Leaf { not_before: Some(at(moment)), ..leaf(&key, 3600) };
+            let pem = authority.sign(&leaf, at(2_000_000)).unwrap();
+            let (_, block) = parse_x509_pem(pem.as_bytes()).unwrap();
+            let (_, certificate) = X509Certificate::from_der(&block.contents).unwrap();
+            assert_eq!(certificate.validity().not_before.timestamp(), begin);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod authority;
 pub(crate) mod reconcile;
 pub mod refusal;
+pub mod revocation;
 pub mod roots;
 pub mod rotation;
 pub mod verdict;

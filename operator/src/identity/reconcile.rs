@@ -39,7 +39,9 @@ pub async fn reconcile(request: &CertificateSigningRequest, operator: &Operator)
     let unusable = |why| Error::Authority { secret: authority.clone(), why };
     let roots = Roots::read(&secret).map_err(unusable)?;
     let uid = request.uid().unwrap_or_default();
-    let leaf = Leaf { node: &accepted.node, key: &accepted.key, life: accepted.life, request: &uid };
+    let list = roots.revoked.list.as_ref();
+    let not_before = list.and_then(|list| list.moment(&accepted.node));
+    let leaf = Leaf { node: &accepted.node, key: &accepted.key, not_before, life: accepted.life, request: &uid };
     let certificate = roots.signing.sign(&leaf, now().0).map_err(unusable)?;
     sign(request, &accepted, certificate, operator).await.map(|()| None)
 }

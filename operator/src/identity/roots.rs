@@ -1,6 +1,7 @@
 //! The roots of a mesh, as its Secret keeps them and as its ConfigMap shows them to agents.
 
 use super::authority::{Authority, Root, Unusable};
+use super::revocation::{List, Revocations};
 use crate::mesh::desired::Home;
 use crate::{labels, names};
 use k8s_openapi::ByteString;
@@ -11,6 +12,9 @@ use std::collections::BTreeMap;
 
 /// The bundle in the ConfigMap: what agents trust.
 pub const BUNDLE: &str = "ca.pem";
+/// The revocation list beside it, once there is one; the Secret has it under the same name.
+pub const REVOKED: &str = "revoked";
+const REVOKED_FOR: &str = "revoked-for";
 const SIGNING: [&str; 2] = ["ca.pem", "ca.key"];
 const NEXT: [&str; 2] = ["next.pem", "next.key"];
 const PREVIOUS: &str = "previous.pem";
@@ -26,6 +30,8 @@ pub struct Roots {
     pub phase: Phase,
     /// The mesh's annotation for which the last change was begun: each value asks once.
     pub rotated_for: Option<String>,
+    /// Whose certificates count no more.
+    pub revoked: Revocations,
 }
 
 /// Where a change of roots is.
@@ -55,7 +61,12 @@ impl Roots {
     /// # Errors
     /// Keys can't be made here.
     pub fn make(rotated_for: Option<&str>, now: Timestamp) -> Result<Self, Unusable> {
-        Ok(Self { signing: Authority::make(now)?, phase: Phase::Steady, rotated_for: rotated_for.map(Into::into) })
+        Ok(Self {
+            signing: Authority::make(now)?,
+            phase: Phase::Steady,
+            rotated_for: rotated_for.map(Into::into),
+            revoked: Revocations::default(),
+        })
     }
 
     /// As a Secret has them.
@@ -84,7 +95,12 @@ impl Roots {
             }
             (Some(_), Some(_)) => return Err(Unusable::new(format!("it has both {} and {PREVIOUS}", NEXT[0]))),
         };
-        Ok(Self { signing: authority(SIGNING)?, phase, rotated_for: text(ROTATED_FOR)?.map(Into::into) })
+        let list = text(REVOKED)?.map(List::read).transpose();
+        let revoked = Revocations {
+            list: list.map_err(|why| Unusable::new(format!("{REVOKED}: {why}")))?,
+            done: text(REVOKED_FOR)?.into_iter().flat_map(|done| done.split(',').map(Into::into)).collect(),
+        };
+        Ok(Self { signing: authority(SIGNING)?, phase, rotated_for: text(ROTATED_FOR)?.map(Into::into), revoked })
     }
 
     /// The Secret that keeps them.
@@ -108,6 +124,13 @@ impl Roots {
         if let Some(rotated_for) = &self.rotated_for {
             put(ROTATED_FOR, rotated_for);
         }
+        if let Some(list) = &self.revoked.list {
+            put(REVOKED, &list.text);
+        }
+        if !self.revoked.done.is_empty() {
+            let done: Vec<&str> = self.revoked.done.iter().map(String::as_str).collect();
+            put(REVOKED_FOR, &done.join(","));
+        }
         Secret { metadata: metadata(mesh, home), data: Some(data), ..Secret::default() }
     }
 
@@ -121,9 +144,10 @@ impl Roots {
         };
         let holding = std::iter::once(&self.signing.root).chain(beside).filter(|root| root.not_after > now);
         let bundle: String = holding.map(|root| root.pem.as_str()).collect();
+        let list = self.revoked.list.as_ref().map(|list| (REVOKED.to_owned(), list.text.clone()));
         ConfigMap {
             metadata: metadata(mesh, home),
-            data: Some(BTreeMap::from([(BUNDLE.to_owned(), bundle)])),
+            data: Some([(BUNDLE.to_owned(), bundle)].into_iter().chain(list).collect()),
             ..ConfigMap::default()
         }
     }
@@ -141,6 +165,7 @@ fn metadata(mesh: &str, home: &Home) -> ObjectMeta {
 #[cfg(test)]
 mod tests {
     use super::super::authority::tests::at;
+    use super::super::revocation::wishes;
     use super::*;
 
     fn home() -> Home {
@@ -156,9 +181,25 @@ mod tests {
             Phase::Retiring { previous: make().root, since: at(1_000_002) },
         ];
         for phase in phases {
-            let roots = Roots { signing: make(), phase, rotated_for: Some("one".into()) };
+            let roots =
+                Roots { signing: make(), phase, rotated_for: Some("one".into()), revoked: Revocations::default() };
             assert_eq!(Roots::read(&roots.secret("default", &home())), Ok(roots));
         }
+    }
+
+    #[test]
+    fn who_is_revoked_is_kept_and_shown_beside_the_bundle() {
+        let mut mesh = syncmesh_crds::SyncMesh::new("default", syncmesh_crds::mesh::SyncMeshSpec::default());
+        mesh.metadata.annotations = Some([(crate::labels::REVOKE.to_owned(), "a,b@1".to_owned())].into());
+        let roots = Roots::make(None, at(1_000_000)).unwrap();
+        assert_eq!(roots.bundle("default", &home(), at(1_000_000)).data.unwrap().get(REVOKED), None);
+        let (roots, _) = super::super::revocation::after(roots, &wishes(&mesh), at(1_000_000)).unwrap();
+        assert_eq!(Roots::read(&roots.secret("default", &home())), Ok(roots.clone()));
+        let shown = roots.bundle("default", &home(), at(1_000_000)).data.unwrap();
+        assert_eq!(shown.get(REVOKED), roots.revoked.list.as_ref().map(|list| &list.text));
+        let mut secret = roots.secret("default", &home());
+        secret.data.as_mut().unwrap().insert(REVOKED.into(), ByteString(b"odd".to_vec()));
+        assert!(Roots::read(&secret).unwrap_err().to_string().contains("revoked: it is no revocation list"));
     }
 
     #[test]
@@ -166,7 +207,7 @@ mod tests {
         let make = |now| Authority::make(at(now)).unwrap();
         let (old, new) = (make(1_000_000), make(200_000_000));
         let phase = Phase::Introducing { next: Box::new(new.clone()), since: at(200_000_000) };
-        let roots = Roots { signing: old.clone(), phase, rotated_for: None };
+        let roots = Roots { signing: old.clone(), phase, rotated_for: None, revoked: Revocations::default() };
         let bundle = |now| roots.bundle("default", &home(), at(now)).data.unwrap().remove(BUNDLE).unwrap();
         assert_eq!(bundle(200_000_000), format!("{}{}", old.root.pem, new.root.pem));
         assert_eq!(bundle(old.root.not_after.as_second()), new.root.pem);

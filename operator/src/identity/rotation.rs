@@ -66,6 +66,7 @@ pub fn after(roots: Roots, step: &Step, asked: Option<&str>, now: Timestamp) -> 
             phase: Phase::Retiring { previous: roots.signing.root, since: now },
             signing: *next,
             rotated_for: roots.rotated_for,
+            revoked: roots.revoked,
         },
         (Step::Drop, Phase::Retiring { .. }) => Roots { phase: Phase::Steady, ..roots },
         (_, phase) => Roots { phase, ..roots },

@@ -1,6 +1,7 @@
 //! A mesh's authority: made once, changed in time, and shown to its agents.
 
 use crate::error::{Error, unusable};
+use crate::identity::revocation::{self, Answer};
 use crate::identity::roots::{Phase, Roots};
 use crate::identity::rotation::{self, Step, distrusting};
 use crate::labels::ROTATE_CA;
@@ -64,23 +65,49 @@ pub async fn reconcile(
         Phase::Steady | Phase::Retiring { .. } => Vec::new(),
     };
     let step = rotation::next(&roots, &next, asked, now);
+    let before = roots.clone();
     let (roots, rest) = match step {
         Step::Rest(rest) => (roots, Some(rest.min(LONGEST_REST))),
         Step::Introduce | Step::Switch | Step::Drop => {
             info!("the roots of mesh {name}: {step:?}");
-            let roots = rotation::after(roots, &step, asked, now).map_err(broken)?;
-            writes.replace(Manager::Authority, &as_read(roots.secret(&name, home), &secret)).await?;
-            (roots, None)
+            (rotation::after(roots, &step, asked, now).map_err(broken)?, None)
         }
     };
+    let (roots, answers) = revocation::after(roots, &revocation::wishes(mesh), now).map_err(broken)?;
+    if roots != before {
+        writes.replace(Manager::Authority, &as_read(roots.secret(&name, home), &secret)).await?;
+    }
     let bundle = operator.caches.bundles.get(&ObjectRef::new(&place).within(&home.namespace));
     writes.ensure(Manager::Authority, roots.bundle(&name, home, now), bundle.as_deref()).await?;
+    for answer in answers {
+        let (reason, message) = said(&answer);
+        writes.complain(mesh, reason, &message).await?;
+    }
     let standing = match roots.phase {
         Phase::Steady => Standing::Signing,
         Phase::Introducing { .. } => Standing::Introducing(next.into_iter().map(Into::into).collect()),
         Phase::Retiring { .. } => Standing::Retiring,
     };
     Ok((standing, rest))
+}
+
+/// What an event says of a wish.
+fn said(answer: &Answer) -> (&'static str, String) {
+    match answer {
+        Answer::Revoked(node) => (
+            "Revoked",
+            format!(
+                "what was signed for {node} so far counts no more: its sessions end, and its agent asks for another certificate"
+            ),
+        ),
+        Answer::NoName(text) => {
+            ("NotRevoked", format!("no node can be called {:?}: write names of nodes with commas", text))
+        }
+        Answer::Full(node) => (
+            "NotRevoked",
+            format!("{node} isn't revoked, the list is full: delete the mesh's Secret for a new authority instead"),
+        ),
+    }
 }
 
 /// With what others have written about the Secret, and the version that was read: whoever was faster makes this one fail.

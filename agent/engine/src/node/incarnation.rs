@@ -90,6 +90,10 @@ impl<I: Io> Node<I> {
         if let Some(why) = &self.misconfigured {
             warnings.push(format!("the configuration isn't in force as it stands: {why}"));
         }
+        let revoked = self.own_revocation().zip(self.sessions.valid_from());
+        if revoked.is_some_and(|(moment, valid_from)| valid_from < moment) {
+            warnings.push("this node's certificate is revoked, and peers refuse it: issue it another one with \"syncmesh-agent ca issue\". In a cluster the agent asks for one by itself".into());
+        }
         let silence = SILENCE.as_nanos() as u64;
         for (name, peer) in &self.peers {
             // A run that ended without a word is taken for alive until it has been silent for long enough.

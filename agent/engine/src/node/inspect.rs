@@ -40,6 +40,9 @@ pub struct Status {
     /// Volumes that couldn't be opened when the agent started, and are left out.
     #[serde(default)]
     pub left_out: Vec<LeftOut>,
+    /// Certificates of this node that begin before this moment, in seconds since 1970, are revoked; none if it isn't on the list.
+    #[serde(default)]
+    pub revoked_before: Option<u64>,
     /// What is wrong with the node as a whole, and what to do.
     pub warnings: Vec<String>,
 }
@@ -214,6 +217,7 @@ impl<I: Io> Node<I> {
             peers,
             volumes,
             left_out: self.left_out.clone(),
+            revoked_before: self.own_revocation(),
             warnings: self.warnings(now),
         }
     }

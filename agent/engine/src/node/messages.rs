@@ -79,8 +79,10 @@ impl<I: Io> Node<I> {
             (Phase::Handshake { .. }, Message::Hello(hello)) => return self.greet(id, &hello),
             (_, Message::Goodbye(why)) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.turned_away =
-                        matches!(why, Farewell::NotAMember | Farewell::Name | Farewell::Version | Farewell::Twin);
+                    connection.turned_away = matches!(
+                        why,
+                        Farewell::NotAMember | Farewell::Name | Farewell::Version | Farewell::Twin | Farewell::Revoked
+                    );
                 }
                 if why == Farewell::Twin {
                     self.told_of_twin(id);
@@ -99,6 +101,7 @@ impl<I: Io> Node<I> {
                 let name = self.connections.get(&id)?.peer.clone()?;
                 self.peers.get_mut(&name)?.rtt = Some(now.saturating_sub(sent));
             }
+            (Phase::Ready, Message::Revoked(list)) => self.revoked_message(id, list),
             (Phase::Ready, Message::Sessions(runs)) => self.sessions_message(id, number?, runs),
             (Phase::Ready, Message::Replicas(list)) => self.replicas_message(list),
             // From here on messages are about a volume; ours may have gone, or theirs may be unknown here.
@@ -175,6 +178,10 @@ impl<I: Io> Node<I> {
         if hello.node != verified || hello.node == self.node {
             return refuse(self, Farewell::Name);
         }
+        if self.shows_revoked(connection) {
+            self.cut_off(id);
+            return None;
+        }
         if !self.peers.contains_key(&verified) {
             return refuse(self, Farewell::NotAMember);
         }
@@ -219,6 +226,9 @@ impl<I: Io> Node<I> {
         // The next epoch says that there was a session, should power be lost.
         self.epoch.used = true;
         connection.ping_at = now + HEARTBEAT.as_nanos() as u64;
+        if let Some(list) = &self.revoked {
+            connection.send(Lane::Control, 0, &Message::Revoked(list.text()));
+        }
         connection.send(Lane::Control, 0, &Message::Ping(now));
         let replicas: Vec<_> = self.replicas.iter().map(|(&replica, node)| (replica, node.clone())).collect();
         for part in replicas.chunks(syncmesh_protocol::limits::LIST_ITEMS) {
