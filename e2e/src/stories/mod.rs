@@ -1,5 +1,6 @@
 //! The stories, one file each.
 
+mod bad_manifests;
 mod claims;
 mod conflict;
 mod control_plane;
@@ -9,11 +10,14 @@ mod first_ten_minutes;
 mod held;
 mod identity;
 mod install;
+mod lifecycle;
 mod many_files;
 mod members;
+mod nodes;
 mod operator;
 mod schema;
 mod single_writer;
+mod stopped_node;
 mod update;
 mod writer;
 
@@ -55,6 +59,14 @@ pub enum Story {
     ControlPlane,
     /// A volume that one node writes.
     SingleWriter,
+    /// Nodes that come, go, are lost and replaced.
+    Nodes,
+    /// Volumes, claims, kinds, releases and namespaces that go and come again.
+    Lifecycle,
+    /// Manifests that can't be obeyed.
+    BadManifests,
+    /// A node that stops and starts again.
+    StoppedNode,
 }
 
 /// All of them, in the order in which they are told.
@@ -75,6 +87,10 @@ pub const STORIES: &[Story] = &[
     Story::Update,
     Story::ControlPlane,
     Story::SingleWriter,
+    Story::Nodes,
+    Story::Lifecycle,
+    Story::BadManifests,
+    Story::StoppedNode,
 ];
 
 impl Story {
@@ -97,6 +113,10 @@ impl Story {
             Self::Update => "update",
             Self::ControlPlane => "control_plane",
             Self::SingleWriter => "single_writer",
+            Self::Nodes => "nodes",
+            Self::Lifecycle => "lifecycle",
+            Self::BadManifests => "bad_manifests",
+            Self::StoppedNode => "stopped_node",
         }
     }
 
@@ -131,6 +151,14 @@ impl Story {
                 "the API server is away for a minute while files flow; the operator that leads dies, and another one leads"
             }
             Self::SingleWriter => "the right to write follows the pod, and what is written elsewhere is taken back",
+            Self::Nodes => {
+                "nodes labelled in and out, lost and replaced: files come before pods see them, and none is lost"
+            }
+            Self::Lifecycle => {
+                "volumes, claims, kinds, the chart and namespaces go and come again: files stay until somebody orders otherwise"
+            }
+            Self::BadManifests => "manifests that can't be obeyed are refused, or say what to do",
+            Self::StoppedNode => "nodes stop in the middle of a sync and start again: what was written is on both",
         }
     }
 
@@ -153,7 +181,11 @@ impl Story {
             | Self::ManyFiles
             | Self::Update
             | Self::ControlPlane
-            | Self::SingleWriter => false,
+            | Self::SingleWriter
+            | Self::Nodes
+            | Self::Lifecycle
+            | Self::BadManifests
+            | Self::StoppedNode => false,
         }
     }
 
@@ -176,6 +208,10 @@ impl Story {
             Self::Update => update::tell(cluster).await,
             Self::ControlPlane => control_plane::tell(cluster).await,
             Self::SingleWriter => single_writer::tell(cluster).await,
+            Self::Nodes => nodes::tell(cluster).await,
+            Self::Lifecycle => lifecycle::tell(cluster).await,
+            Self::BadManifests => bad_manifests::tell(cluster).await,
+            Self::StoppedNode => stopped_node::tell(cluster).await,
         }
     }
 }
