@@ -9,6 +9,7 @@ mod conflicts;
 mod history;
 mod holds;
 mod install_seccomp;
+mod orphans;
 mod pause;
 mod peers;
 mod plan;
@@ -79,6 +80,9 @@ enum Command {
     Resume(pause::Resume),
     /// Look at everything again
     Rescan(pause::Rescan),
+    /// See directories that no object of the cluster asks for, and order what becomes of them
+    #[command(subcommand)]
+    Orphans(orphans::Command),
     /// Forget nodes that left the mesh
     #[command(subcommand)]
     Peers(peers::Command),
@@ -134,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Pause(arguments) => pause::pause(&arguments),
         Command::Resume(arguments) => pause::resume(&arguments),
         Command::Rescan(arguments) => pause::rescan(&arguments),
+        Command::Orphans(command) => orphans::main(&command),
         Command::Peers(command) => peers::main(&command),
         Command::History(arguments) => history::main(&arguments),
         Command::Versions(arguments) => versions::list(&arguments),
@@ -213,6 +218,9 @@ mod tests {
             "x conflicts resolve a/b local",
             "x conflicts resolve a/b remote --contents 0a1b2c3d --volume docs -o json",
             "x conflicts resolve a/b both --config f",
+            "x orphans list -o json",
+            "x orphans purge 0a1b --yes",
+            "x orphans hand-over 0a1b --namespace web --namespace-uid 2c3d --volume docs -o json",
             "x peers forget b",
             "x peers forget b.site -o json --socket s",
             "x history",
@@ -246,6 +254,8 @@ mod tests {
             "x conflicts",
             "x conflicts resolve a",
             "x conflicts resolve a mine",
+            "x orphans purge 0a1b",
+            "x orphans hand-over 0a1b --namespace web",
             "x peers",
             "x peers forget",
             "x peers forget B",

@@ -127,11 +127,11 @@ impl Control {
             let [reload, renewal] = hangups;
             let renew = renewal.clone();
             let renewal = renewal::Renewal::new(self, renewal);
-            let (socket, agent) = (self.socket.clone(), self.agent.clone());
+            let (socket, asked) = (self.socket.clone(), admin::Asked::new(&self.agent, &self.source));
             let mut parts = vec![
                 part("signals", move || signals.clone().run()),
                 part("identity", move || renewal.clone().run()),
-                part("admin socket", move || admin::serve(socket.clone(), agent.clone())),
+                part("admin socket", move || admin::serve(socket.clone(), asked.clone())),
             ];
             if let Some(file) = &self.files.revoked {
                 let revocations = revoked::Revocations::new(file, &self.agent);

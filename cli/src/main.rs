@@ -1,7 +1,7 @@
 //! `kubectl syncmesh`: what takes more than one field of one object, or an agent's own word.
 //!
-//! What a namespace's user does is a change of an object, and works with `kubectl` alone. `status --live`, `versions`, `restore` and
-//! `diff` ask agents through `kubectl exec`, which is an administrator's right.
+//! What a namespace's user does is a change of an object, and works with `kubectl` alone. `status --live`, `versions`, `restore`,
+//! `diff` and `orphans` ask agents through `kubectl exec`, which is an administrator's right.
 
 // It waits for the real world.
 #![allow(clippy::disallowed_types)]
@@ -18,6 +18,7 @@ mod revoke;
 mod session;
 mod show;
 mod status;
+mod users;
 mod wait;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -63,7 +64,7 @@ enum Command {
     Restore(files::Restore),
     /// Show in what two nodes differ
     Diff(diff::Arguments),
-    /// See directories that belong to no volume, and make volumes of them
+    /// See directories that belong to no volume, make volumes of them, or delete them
     #[command(subcommand)]
     Orphans(orphans::Orphans),
     /// Give up a machine that went with files which no other node has
@@ -144,7 +145,11 @@ mod tests {
             "x restore a/b --version 1764000000000 --to c --node worker-1",
             "x diff worker-1 worker-2 --volume docs",
             "x orphans list -o yaml",
+            "x orphans list --mesh default",
             "x orphans adopt 123 --volume docs",
+            "x orphans adopt 123 --volume docs --mesh default --yes -n web",
+            "x orphans purge 123 --node worker-1",
+            "x orphans purge 123 --node worker-1 --node worker-2 --mesh default --yes",
             "x forget-node worker-1 --yes",
             "x revoke worker-1",
             "x report --to there",
@@ -153,7 +158,14 @@ mod tests {
             let parsed = Arguments::try_parse_from(line.split(' ')).map(drop);
             assert!(parsed.is_ok(), "{line}: {:?}", parsed.err().map(|error| error.to_string()));
         }
-        for line in ["x", "x wait docs", "x wait --in-sync --written", "x conflicts resolve a approve", "x diff a"] {
+        for line in [
+            "x",
+            "x wait docs",
+            "x wait --in-sync --written",
+            "x conflicts resolve a approve",
+            "x diff a",
+            "x orphans purge 123",
+        ] {
             assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

@@ -43,6 +43,14 @@ pub struct Agent {
     pod: String,
 }
 
+#[cfg(test)]
+impl Agent {
+    /// One on this node.
+    pub fn on(node: &str) -> Self {
+        Self { node: node.into(), namespace: "syncmesh-system".into(), pod: format!("agent-on-{node}") }
+    }
+}
+
 impl Session {
     /// As the flags say.
     pub async fn begin(flags: &Flags) -> Outcome<Self> {

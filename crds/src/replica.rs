@@ -356,7 +356,7 @@ pub struct Orphan {
     /// Their bytes.
     #[schemars(schema_with = "schema::count")]
     pub bytes: u64,
-    /// Whether its marker has this namespace's uid; if not, adopting it takes a right on the mesh.
+    /// Whether its marker has this namespace's uid; if not, only an administrator can give it to this one.
     pub same_namespace: bool,
 }
 

@@ -40,6 +40,16 @@ impl Kind {
         Ok(nodes.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
     }
 
+    /// Two of them that take pods.
+    pub fn workers(&self) -> Outcome<[String; 2]> {
+        let mut workers = self.nodes()?;
+        workers.retain(|node| !node.ends_with("control-plane"));
+        workers.sort();
+        workers.truncate(2);
+        <[String; 2]>::try_from(workers)
+            .map_err(|found| Failure::new(format!("two workers are needed, there are {}", found.len())))
+    }
+
     /// Runs a shell's line on a node.
     pub fn on(&self, node: &str, line: &str) -> Outcome<String> {
         run("docker", ["exec", node, "sh", "-ec", line])
@@ -47,11 +57,55 @@ impl Kind {
 
     /// Gives each node 2 GiB of memory for the storage root, empty, so that the disk of this machine doesn't decide.
     pub fn has_fresh_disks(&self) -> Outcome<()> {
+        self.nodes()?.iter().try_for_each(|node| self.has_fresh_disk(node))
+    }
+
+    fn has_fresh_disk(&self, node: &str) -> Outcome<()> {
+        // Lazily, since a pod that ends may still have it.
+        self.on(node, &format!("while mountpoint -q {ROOT}; do umount -l {ROOT}; done"))?;
+        self.on(node, &format!("mkdir -p {ROOT} && mount -t tmpfs -o size=2g,mode=0700 tmpfs {ROOT}")).map(drop)
+    }
+
+    /// Has the storage root on each node's own disk, empty: what is there survives when the node stops.
+    pub fn has_own_disks(&self) -> Outcome<()> {
         for node in self.nodes()? {
-            // Lazily, since a pod that ends may still have it.
-            self.on(&node, &format!("while mountpoint -q {ROOT}; do umount -l {ROOT}; done"))?;
-            self.on(&node, &format!("mkdir -p {ROOT} && mount -t tmpfs -o size=2g,mode=0700 tmpfs {ROOT}"))?;
+            self.on(&node, &format!("while mountpoint -q {ROOT}; do umount -l {ROOT}; done; rm -rf {ROOT}"))?;
         }
+        Ok(())
+    }
+
+    /// A node stops at once, as if its power were cut.
+    pub fn stop(&self, node: &str) -> Outcome<()> {
+        run("docker", ["kill", node]).map(drop)
+    }
+
+    /// It starts again.
+    pub fn start(&self, node: &str) -> Outcome<()> {
+        run("docker", ["start", node]).map(drop)
+    }
+
+    /// A machine burns: its pods end without a warning, its disk is another one, and somebody deletes its Node.
+    pub fn lose(&self, node: &str) -> Outcome<()> {
+        let kill = "ctr -n k8s.io tasks kill --all --signal SIGKILL";
+        self.on(
+            node,
+            &format!(
+                "systemctl stop kubelet; ctr -n k8s.io tasks ls -q | while read task; do {kill} $task || true; done"
+            ),
+        )?;
+        self.on(node, "while pgrep -x syncmesh-agent; do sleep 0.2; done")?;
+        self.has_fresh_disk(node)?;
+        kubectl(&format!("delete node {node}"))?;
+        println!("{node} is lost");
+        Ok(())
+    }
+
+    /// A new machine comes under the name of one that was lost.
+    pub fn replace(&self, node: &str) -> Outcome<()> {
+        self.on(node, "systemctl start kubelet")?;
+        kubectl(&format!("wait node/{node} --for=create --timeout=60s"))?;
+        kubectl(&format!("wait node/{node} --for=condition=Ready --timeout=120s"))?;
+        println!("another machine has the name {node}");
         Ok(())
     }
 

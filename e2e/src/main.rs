@@ -51,35 +51,35 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments) -> Outcome<()> {
     if arguments.story == ["list"] {
-        STORIES.iter().for_each(|story| println!("{:17} {}", story.name(), story.about()));
+        STORIES.iter().for_each(|story| println!("{:17} {}", story.name, story.about));
         return Ok(());
     }
     let chosen = chosen(arguments)?;
     let cluster = Cluster::of_kubeconfig(arguments.keep).await?;
     let mut failed = Vec::new();
     for story in chosen {
-        println!("== {}: {}", story.name(), story.about());
+        println!("== {}: {}", story.name, story.about);
         match story.tell(&cluster).await {
-            Ok(()) => println!("passed: {}", story.name()),
+            Ok(()) => println!("passed: {}", story.name),
             Err(failure) => {
-                println!("FAILED: {}: {failure}", story.name());
-                evidence::gather(&cluster, story.name()).await;
-                failed.push(story.name());
+                println!("FAILED: {}: {failure}", story.name);
+                evidence::gather(&cluster, story.name).await;
+                failed.push(story.name);
             }
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(Failure::new(format!("failed: {}", failed.join(", ")))) }
 }
 
-fn chosen(arguments: &Arguments) -> Outcome<Vec<Story>> {
+fn chosen(arguments: &Arguments) -> Outcome<Vec<&'static Story>> {
     if arguments.story.is_empty() {
-        return Ok(STORIES.iter().copied().filter(|story| arguments.all || story.is_quick()).collect());
+        return Ok(STORIES.iter().filter(|story| arguments.all || story.is_quick).collect());
     }
-    let find =
-        |name: &String| {
-            STORIES.iter().copied().find(|story| story.name() == name).ok_or_else(|| {
-                Failure::new(format!("there is no story {name}: `cargo xtask e2e --story list` names them"))
-            })
-        };
+    let find = |name: &String| {
+        STORIES
+            .iter()
+            .find(|story| story.name == name)
+            .ok_or_else(|| Failure::new(format!("there is no story {name}: `cargo xtask e2e --story list` names them")))
+    };
     arguments.story.iter().map(find).collect()
 }

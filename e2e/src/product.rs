@@ -64,8 +64,7 @@ impl Demo {
 
     /// Runs a shell's line in the first or second pod.
     pub fn sh(&self, pod: usize, line: &str) -> Outcome<String> {
-        let place = ["exec", "-n", &self.namespace, &self.pods[pod], "--", "sh", "-ec", line];
-        crate::program::run("kubectl", place)
+        sh(&self.namespace, &self.pods[pod], line)
     }
 
     /// Waits until a shell's line in a pod succeeds.
@@ -75,13 +74,12 @@ impl Demo {
 
     /// Waits until everything is on all nodes.
     pub fn in_sync(&self) -> Outcome<()> {
-        kubectl(&format!("wait -n {} svol/demo --for=condition=InSync --timeout=120s", self.namespace)).map(drop)
+        in_sync(&self.namespace, "demo")
     }
 
     /// Where the files are on each node.
     pub fn directory(&self) -> Outcome<String> {
-        let id = self.kubectl("get svol demo -o jsonpath={.status.volumeID}")?;
-        Ok(format!("/var/lib/syncmesh/volumes/{}/data", id.trim()))
+        Ok(format!("{}/data", place(&id(&self.namespace, "demo")?)))
     }
 
     /// Runs kubectl in the namespace.
@@ -110,6 +108,65 @@ impl Demo {
     pub async fn close(self, cluster: &Cluster) -> Outcome<()> {
         cluster.close_namespace(&self.namespace).await
     }
+}
+
+/// Makes a pod on a node that mounts a claim at `/data`. It begins with a shell's line, whose words [`said`] gives.
+pub fn pod(space: &str, name: &str, claim: &str, node: &str, begins: &str) -> Outcome<()> {
+    let object = format!(
+        "apiVersion: v1
+kind: Pod
+metadata: {{ name: {name} }}
+spec:
+  terminationGracePeriodSeconds: 1
+  nodeSelector: {{ kubernetes.io/hostname: {node} }}
+  containers:
+    - name: main
+      image: busybox:1.37
+      imagePullPolicy: IfNotPresent
+      command: [sh, -c, \"{begins}; trap exit TERM; while true; do sleep 1; done\"]
+      volumeMounts: [{{ name: data, mountPath: /data }}]
+  volumes: [{{ name: data, persistentVolumeClaim: {{ claimName: {claim} }} }}]
+"
+    );
+    apply(&format!("-n {space}"), &object).map(drop)
+}
+
+/// Waits until a pod runs.
+pub fn runs(space: &str, pod: &str) -> Outcome<()> {
+    kubectl(&format!("wait -n {space} pod/{pod} --for=condition=Ready --timeout=120s")).map(drop)
+}
+
+/// What a pod has said.
+pub fn said(space: &str, pod: &str) -> Outcome<String> {
+    kubectl(&format!("logs -n {space} {pod}"))
+}
+
+/// Runs a shell's line in a pod.
+pub fn sh(space: &str, pod: &str, line: &str) -> Outcome<String> {
+    crate::program::run("kubectl", ["exec", "-n", space, pod, "--", "sh", "-ec", line])
+}
+
+/// Makes a volume. `spec` stands below `spec:`.
+pub fn volume(space: &str, name: &str, spec: &str) -> Outcome<()> {
+    let object =
+        format!("apiVersion: syncmesh.io/v1alpha1\nkind: SyncVolume\nmetadata: {{ name: {name} }}\nspec: {spec}\n");
+    apply(&format!("-n {space}"), &object).map(drop)
+}
+
+/// Waits until everything of a volume is on all its nodes.
+pub fn in_sync(space: &str, volume: &str) -> Outcome<()> {
+    kubectl(&format!("wait -n {space} svol/{volume} --for=condition=InSync --timeout=120s")).map(drop)
+}
+
+/// The name of a volume's directories.
+pub fn id(space: &str, volume: &str) -> Outcome<String> {
+    let id = kubectl(&format!("get svol -n {space} {volume} -o jsonpath={{.status.volumeID}}"))?;
+    Ok(id.trim().to_owned())
+}
+
+/// Where directories of this name are on each node.
+pub fn place(id: &str) -> String {
+    format!("/var/lib/syncmesh/volumes/{id}")
 }
 
 /// Tries again and again, for two minutes.

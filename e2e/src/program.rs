@@ -30,6 +30,12 @@ pub fn kubectl(line: &str) -> Outcome<String> {
     run("kubectl", line.split_whitespace())
 }
 
+/// Runs our plugin for kubectl, which was built beside this program, with arguments that are divided by spaces.
+pub fn syncmesh(line: &str) -> Outcome<String> {
+    let own = std::env::current_exe().map_err(Failure::to("find this program"))?;
+    run(&own.with_file_name("kubectl-syncmesh").to_string_lossy(), line.split_whitespace())
+}
+
 /// Applies an object of this text, as whoever kubectl's flags say.
 pub fn apply(flags: &str, text: &str) -> Outcome<String> {
     feed("kubectl", ["apply", "-f", "-"].into_iter().chain(flags.split_whitespace()), &yaml(text))
@@ -51,6 +57,11 @@ pub fn refused(what: &str, outcome: Outcome<String>) -> Outcome<String> {
         Ok(said) => Err(Failure::new(format!("{what} was not refused: {said}"))),
         Err(refusal) => Ok(refusal.to_string()),
     }
+}
+
+/// Fails when a text doesn't have this part.
+pub fn mentions(text: &str, part: &str) -> Outcome<()> {
+    if text.contains(part) { Ok(()) } else { Err(Failure::new(format!("`{part}` isn't said: {text}"))) }
 }
 
 /// Runs a command to its end.

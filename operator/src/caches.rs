@@ -63,7 +63,7 @@ pub struct Caches {
     pub classes: Store<StorageClass>,
     /// Requests to our signer.
     pub requests: Store<CertificateSigningRequest>,
-    /// Pods that use claims where one node writes.
+    /// Pods that use claims where one node writes, or of volumes that are being deleted.
     pub users: Users,
     /// Refused pods of the DaemonSets in the operator's namespace.
     pub refusals: Store<ClusterEvent>,

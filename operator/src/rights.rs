@@ -17,7 +17,7 @@ const OPERATOR: &[Line] = &[
     ("syncmesh.io", &["syncreplicas", "syncconflicts"], MAKE),
     ("syncmesh.io", &["syncmeshes/status", "syncvolumes/status", "syncconflicts/status"], &["patch"]),
     ("", &["namespaces", "nodes"], READ),
-    // Pods of namespaces in which a volume has one writer.
+    // Pods of namespaces in which a volume has one writer, or is being deleted.
     ("", &["pods"], READ),
     ("", &["persistentvolumeclaims"], &["create", "delete", "get", "list", "patch", "watch"]),
     ("", &["persistentvolumeclaims/status"], &["patch"]),

@@ -12,12 +12,18 @@
 //! {"forget":{"node":"b"}}                       -> {"node":"b","dropped":3,"kept":2,"paths":40}
 //! {"conflicts":{"volume":"docs"}}               -> [{"volume":"docs","paths":[…]}]
 //! {"resolve":{"path":{…},"choice":"local","contents":null}} -> {"contents":"0a1b2c3d","over":1}
+//! {"orphans":{}}                                -> [{"volumeID":"…","namespace":"web","volume":"docs","files":1,…}]
+//! {"purgeOrphan":{"volumeId":"…"}}              -> {"volumeID":"…","files":1,"bytes":12,…}
+//! {"handOverOrphan":{"volumeID":"…","owner":{…}}} -> the same
 //! anything else                                  -> {"error":"…"}
 //! ```
 
+use super::Source;
 use super::limits::{ADMIN_CONNECTIONS, ADMIN_IDLE, ANSWER, HISTORY, LINE_BYTES, RESTORE, WORST};
 use super::question::Loop;
 use super::wait;
+use crate::kubernetes::Cluster;
+use crate::kubernetes::orphans::HandOver;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -95,6 +101,40 @@ pub enum Request {
         /// The volume; none means all.
         volume: Option<String>,
     },
+    /// Which directories no object of the cluster asks for.
+    Orphans {},
+    /// Delete one of them.
+    PurgeOrphan {
+        /// Its name.
+        volume_id: String,
+    },
+    /// Give one of them to another volume.
+    HandOverOrphan(HandOver),
+}
+
+/// Who answers.
+#[derive(Clone)]
+pub struct Asked {
+    /// The loop.
+    agent: Loop,
+    /// What follows the cluster, where there is one.
+    cluster: Option<Arc<Cluster>>,
+}
+
+impl Asked {
+    /// An agent whose configuration comes from there.
+    pub fn new(agent: &Loop, source: &Source) -> Self {
+        let cluster = match source {
+            Source::File(_) => None,
+            Source::Cluster(cluster) => Some(cluster.clone()),
+        };
+        Self { agent: agent.clone(), cluster }
+    }
+
+    fn cluster(&self) -> Result<&Cluster, String> {
+        let none = "this agent runs from a file, and its directories are those that the file names";
+        self.cluster.as_deref().ok_or_else(|| none.into())
+    }
 }
 
 /// The answer to [`Request::ApproveHolds`] and [`Request::RejectHolds`].
@@ -134,7 +174,7 @@ pub struct Refused {
 ///
 /// # Errors
 /// The socket can't be made, or no connections can be accepted.
-pub async fn serve(path: PathBuf, agent: Loop) -> Result<(), String> {
+pub async fn serve(path: PathBuf, asked: Asked) -> Result<(), String> {
     let listener = bind(&path)?;
     info!(socket = %path.display(), "the admin socket answers");
     let room = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
@@ -148,12 +188,12 @@ pub async fn serve(path: PathBuf, agent: Loop) -> Result<(), String> {
             let _ = stream.try_write(&line(&refuse("too many admin connections: close some, then try again".into())));
             continue;
         };
-        let agent = agent.clone();
+        let asked = asked.clone();
         tokio::spawn(async move {
             let _permit = permit;
             match allowed(&stream) {
                 Ok(()) => {
-                    if let Err(error) = converse(stream, &agent).await {
+                    if let Err(error) = converse(stream, &asked).await {
                         debug!("an admin connection ended: {error}");
                     }
                 }
@@ -210,7 +250,7 @@ fn allowed(stream: &UnixStream) -> Result<(), String> {
     Err(format!("user {} may not ask this agent: run the command as user {own} or as root", peer.uid()))
 }
 
-async fn converse(stream: UnixStream, agent: &Loop) -> io::Result<()> {
+async fn converse(stream: UnixStream, asked: &Asked) -> io::Result<()> {
     let (reading, mut writing) = stream.into_split();
     let mut reading = BufReader::new(reading);
     let mut request = Vec::new();
@@ -229,7 +269,7 @@ async fn converse(stream: UnixStream, agent: &Loop) -> io::Result<()> {
             return Ok(());
         }
         let reply = tokio::select! {
-            reply = answer(&request, agent) => reply,
+            reply = answer(&request, asked) => reply,
             // A wait isn't continued for somebody who has left.
             () = left(&mut reading) => return Ok(()),
         };
@@ -244,7 +284,8 @@ async fn left(reading: &mut (impl AsyncBufReadExt + Unpin)) {
     }
 }
 
-async fn answer(request: &[u8], agent: &Loop) -> Vec<u8> {
+async fn answer(request: &[u8], asked: &Asked) -> Vec<u8> {
+    let agent = &asked.agent;
     match serde_json::from_slice(request) {
         Ok(Request::Status {}) => match agent.status().await {
             Ok((mut status, _)) => {
@@ -277,6 +318,18 @@ async fn answer(request: &[u8], agent: &Loop) -> Vec<u8> {
         }
         Ok(Request::ApproveHolds { volume }) => decide(agent, volume, Verdict::Approve).await,
         Ok(Request::RejectHolds { volume }) => decide(agent, volume, Verdict::Reject).await,
+        Ok(Request::Orphans {}) => reply(match asked.cluster() {
+            Ok(cluster) => cluster.orphans().await,
+            Err(why) => Err(why),
+        }),
+        Ok(Request::PurgeOrphan { volume_id }) => reply(match asked.cluster() {
+            Ok(cluster) => cluster.purge_orphan(&volume_id, agent).await,
+            Err(why) => Err(why),
+        }),
+        Ok(Request::HandOverOrphan(order)) => reply(match asked.cluster() {
+            Ok(cluster) => cluster.hand_over_orphan(&order, agent).await,
+            Err(why) => Err(why),
+        }),
         Err(error) => line(&refuse(format!(
             "the request can't be read: {error}; send {{\"status\":{{}}}} or {{\"wait\":{{\"timeoutMs\":60000}}}}, or use \
              the syncmesh-agent of the same release"

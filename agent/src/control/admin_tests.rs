@@ -17,7 +17,8 @@ impl Served {
         syncmesh_engine::threads::spawn("served", move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let serving = tokio::spawn(serve(path, agent));
+                let asked = Asked::new(&agent, &Source::File("agent.yaml".into()));
+                let serving = tokio::spawn(serve(path, asked));
                 tokio::task::yield_now().await;
                 ready.send(()).unwrap();
                 serving.await.unwrap().unwrap();
@@ -52,6 +53,16 @@ fn requests_have_the_names_that_are_promised() {
     let wait = Request::Wait { volume: None, timeout_ms: 5 };
     assert_eq!(json(&wait), r#"{"wait":{"volume":null,"timeoutMs":5}}"#);
     assert_eq!(serde_json::from_str::<Request>(r#"{"wait":{"timeoutMs":5}}"#).unwrap(), wait);
+}
+
+#[test]
+fn an_agent_of_a_file_has_no_orphans() {
+    let fake = Fake::start(|| status(true, 7));
+    let served = Served::new(fake.agent.clone());
+    for request in [r#"{"orphans":{}}"#, r#"{"purgeOrphan":{"volumeId":"x"}}"#] {
+        let said = ask(&mut served.client(), &format!("{request}\n"));
+        assert!(said.contains("runs from a file"), "{said}");
+    }
 }
 
 #[test]

@@ -4,8 +4,9 @@
 use super::answers::{Questions, at};
 use super::certificate;
 use super::configuration;
-use super::directories::{Orphan, Storage};
+use super::directories::Storage;
 use super::last::Said;
+use super::orphans::{HandOver, Listed, Orphans};
 use super::revoked;
 use super::right;
 use super::status::{self, Known, News, news};
@@ -53,6 +54,7 @@ const QUESTIONS: Duration = Duration::from_secs(30);
 pub struct Cluster {
     surroundings: Arc<Surroundings>,
     storage: Storage,
+    orphans: Orphans,
     replica_id: String,
     /// What was obeyed before the API server said anything in this run.
     last: Option<Said>,
@@ -98,7 +100,8 @@ impl Cluster {
         let config = configuration::config(&surroundings, orders.volumes, &said.addresses)?;
         let replica_id = storage.id()?;
         let (surroundings, told) = (Arc::new(surroundings), Mutex::new(config.clone()));
-        let cluster = Self { surroundings, storage, replica_id, last, told };
+        let orphans = Orphans::of(storage.clone());
+        let cluster = Self { surroundings, storage, orphans, replica_id, last, told };
         Ok((cluster, config))
     }
 
@@ -112,6 +115,30 @@ impl Cluster {
             part("certificate", move || certificate::keep(surroundings.clone(), way.clone(), renewed.clone())),
             part("revocations of the cluster", move || revoked::follow(mesh.clone(), told.clone())),
         ]
+    }
+
+    /// Directories of this node that no object asks for.
+    ///
+    /// # Errors
+    /// It isn't known yet what is asked for, or they can't be listed.
+    pub async fn orphans(&self) -> Result<Vec<Listed>, String> {
+        self.orphans.list().await
+    }
+
+    /// Deletes one of them.
+    ///
+    /// # Errors
+    /// As of [`Orphans::purge`].
+    pub async fn purge_orphan(&self, id: &str, agent: &Loop) -> Result<Listed, String> {
+        self.orphans.purge(id, &self.surroundings, agent).await
+    }
+
+    /// Gives one of them to another volume.
+    ///
+    /// # Errors
+    /// As of [`Orphans::hand_over`].
+    pub async fn hand_over_orphan(&self, order: &HandOver, agent: &Loop) -> Result<Listed, String> {
+        self.orphans.hand_over(order, &self.surroundings, agent).await
     }
 
     async fn follow(self: Arc<Self>, agent: Loop, identity: CurrentIdentity) -> Result<(), String> {
@@ -167,7 +194,6 @@ impl Cluster {
     async fn work(&self, client: &Client, agent: &Loop, identity: &CurrentIdentity, seen: &Seen) {
         let mut memory: BTreeMap<(String, String), Memory> = BTreeMap::new();
         let mut saved = self.last.as_ref().map(Said::orders);
-        let mut orphans = Orphans::default();
         let mut refused: Option<String> = None;
         loop {
             tokio::select! {
@@ -176,7 +202,8 @@ impl Cluster {
             }
             let Some(said) = self.said(seen) else { continue };
             memory.retain(|key, _| said.replicas.iter().any(|replica| key_of(replica) == *key));
-            let orders = Orders::of(&said, &self.storage);
+            let obey = || Orders::of(&said, &self.storage);
+            let orders = self.orphans.beside(&said.replicas, obey).await;
             if let Some(outcome) = self.tell(agent, &said, orders.volumes).await {
                 refused = outcome.err();
             }
@@ -189,7 +216,8 @@ impl Cluster {
             }
             let Ok((node, _)) = agent.status_within(ANSWER).await else { continue };
             self.carry_out(&said, &node, &orders.data, &mut memory).await;
-            orphans.look(&self.storage, &said).await;
+            self.orphans.look().await;
+            let orphans = self.orphans.found();
             let trusts = lock(identity).as_ref().map(|identity| identity.roots.clone()).unwrap_or_default();
             for replica in &said.replicas {
                 let known = memory.entry(key_of(replica)).or_default();
@@ -209,7 +237,7 @@ impl Cluster {
                     questions: &known.questions,
                     replica_id: &self.replica_id,
                     trusts: &trusts,
-                    orphans: &orphans.found,
+                    orphans: &orphans,
                     now: &now,
                 });
                 // Only who hears the API server is heard by it.
@@ -344,34 +372,6 @@ impl Orders {
         }
         orders.volumes.sort_by(|one, other| one.name.cmp(&other.name));
         orders
-    }
-}
-
-/// Directories that nobody asks for, counted once.
-#[derive(Default)]
-struct Orphans {
-    found: Vec<(Orphan, u64, u64)>,
-}
-
-impl Orphans {
-    async fn look(&mut self, storage: &Storage, said: &Said) {
-        let asked_for: BTreeSet<&str> = said.replicas.iter().map(|replica| replica.spec.volume_id.as_str()).collect();
-        let orphans = match storage.orphans(&asked_for) {
-            Ok(orphans) => orphans,
-            Err(why) => return warn!(%why, "it isn't known which directories nobody asks for"),
-        };
-        if self.found.iter().map(|(orphan, ..)| orphan).eq(&orphans) {
-            return;
-        }
-        let storage = storage.clone();
-        let counted = tokio::task::spawn_blocking(move || {
-            let count = |orphan: Orphan| {
-                let (files, bytes) = storage.count(&orphan.volume_id);
-                (orphan, files, bytes)
-            };
-            orphans.into_iter().map(count).collect()
-        });
-        self.found = counted.await.unwrap_or_default();
     }
 }
 

@@ -38,9 +38,8 @@ pub struct Storage {
 #[serde(rename_all = "camelCase")]
 struct Marker {
     mesh: String,
-    namespace: String,
-    namespace_uid: String,
-    volume: String,
+    #[serde(flatten)]
+    owner: Owner,
     volume_id: String,
 }
 
@@ -49,11 +48,19 @@ struct Marker {
 pub struct Orphan {
     /// Its name.
     pub volume_id: String,
-    /// Of which volume it was.
+    /// Whose it was, if that can be read.
+    pub owner: Option<Owner>,
+}
+
+/// The volume that a directory is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    /// Its namespace.
     pub namespace: String,
     /// The uid of that namespace.
     pub namespace_uid: String,
-    /// Of which volume it was.
+    /// Its name.
     pub volume: String,
 }
 
@@ -120,18 +127,22 @@ impl Storage {
         let [data, incoming, meta] = ["data", "incoming", "meta"].map(|name| base.join(name));
         let ours = Marker {
             mesh: spec.mesh.clone(),
-            namespace: namespace.to_owned(),
-            namespace_uid: spec.namespace_uid.clone(),
-            volume: spec.volume.clone(),
+            owner: Owner {
+                namespace: namespace.to_owned(),
+                namespace_uid: spec.namespace_uid.clone(),
+                volume: spec.volume.clone(),
+            },
             volume_id: spec.volume_id.clone(),
         };
         match marker(&meta)? {
-            Some(found) if found.namespace_uid != ours.namespace_uid => {
+            Some(found) if found.owner.namespace_uid != ours.owner.namespace_uid => {
                 return Err(format!(
-                    "{} has files of volume {}/{}, whose namespace was another one: an administrator can move them away, or choose another volumeID",
+                    "{} has files of volume {}/{}, whose namespace was another one: choose another volumeID, or have an administrator give them to this one with `kubectl syncmesh orphans adopt {} --volume {} -n {namespace}`",
                     base.display(),
-                    found.namespace,
-                    found.volume
+                    found.owner.namespace,
+                    found.owner.volume,
+                    spec.volume_id,
+                    spec.volume
                 ));
             }
             Some(found) if found == ours => {}
@@ -144,8 +155,7 @@ impl Storage {
                     ));
                 }
                 make(&meta, 0o700).map_err(failed)?;
-                let text = serde_json::to_vec(&ours).map_err(|why| why.to_string())?;
-                replace(&meta, MARKER, &text)?;
+                write_marker(&meta, &ours)?;
             }
         }
         if data.is_dir() {
@@ -201,38 +211,70 @@ impl Storage {
         let base = self.places.volume(&spec.volume_id);
         match marker(&base.join("meta"))? {
             None if !base.exists() => return Ok(()),
-            Some(found) if found.namespace_uid == spec.namespace_uid => {}
+            Some(found) if found.owner.namespace_uid == spec.namespace_uid => {}
             _ => {
                 return Err(format!("{} isn't this volume's, and is left alone", base.display()));
             }
         }
-        let out = self.places.volumes().join(format!("{REMOVED}{}", spec.volume_id));
+        let out = self.take_out(&spec.volume_id)?;
+        self.delete(&out)
+    }
+
+    /// Takes a volume's directory out of sight, whosever it is, and says where it is then. A name like that is deleted at the next start.
+    ///
+    /// # Errors
+    /// It can't be renamed, or what was taken out before can't be deleted.
+    pub fn take_out(&self, id: &str) -> Result<PathBuf, String> {
+        let base = self.places.volume(id);
+        let out = self.places.volumes().join(format!("{REMOVED}{id}"));
         if out.exists() {
-            fs::remove_dir_all(&out).map_err(|why| format!("can't delete {}: {why}", out.display()))?;
+            self.delete(&out)?;
         }
         fs::rename(&base, &out).map_err(|why| format!("can't rename {}: {why}", base.display()))?;
         sync(&self.places.volumes())?;
-        fs::remove_dir_all(&out).map_err(|why| format!("can't delete {}: {why}", out.display()))
+        Ok(out)
+    }
+
+    /// Deletes what was taken out of sight.
+    ///
+    /// # Errors
+    /// It can't be deleted.
+    pub fn delete(&self, out: &Path) -> Result<(), String> {
+        fs::remove_dir_all(out).map_err(|why| format!("can't delete {}: {why}", out.display()))
+    }
+
+    /// Writes into a directory whose it is from now on.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn hand_over(&self, id: &str, mesh: &str, owner: &Owner) -> Result<(), String> {
+        let meta = self.places.volume(id).join("meta");
+        make(&meta, 0o700).map_err(|why| format!("can't make {}: {why}", meta.display()))?;
+        write_marker(&meta, &Marker { mesh: mesh.to_owned(), owner: owner.clone(), volume_id: id.to_owned() })
+    }
+
+    /// Whose a directory is, if that can be read.
+    pub fn owner(&self, id: &str) -> Option<Owner> {
+        marker(&self.places.volume(id).join("meta")).ok().flatten().map(|found| found.owner)
     }
 
     /// Directories that none of these ids asks for.
     ///
     /// # Errors
     /// The volumes can't be listed.
-    pub fn orphans(&self, asked_for: &BTreeSet<&str>) -> Result<Vec<Orphan>, String> {
+    pub fn orphans(&self, asked_for: &BTreeSet<String>) -> Result<Vec<Orphan>, String> {
         let volumes = self.places.volumes();
         let failed = |why: io::Error| format!("can't list {}: {why}", volumes.display());
         let mut orphans = Vec::new();
         for entry in fs::read_dir(&volumes).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
-            let Some(id) = name.to_str().filter(|id| !id.starts_with('.') && !asked_for.contains(id)) else { continue };
-            let Some(found) = marker(&self.places.volume(id).join("meta"))? else { continue };
-            orphans.push(Orphan {
-                volume_id: id.to_owned(),
-                namespace: found.namespace,
-                namespace_uid: found.namespace_uid,
-                volume: found.volume,
-            });
+            let Some(id) = name.to_str().filter(|id| !id.starts_with('.') && !asked_for.contains(*id)) else {
+                continue;
+            };
+            if is_real_directory(&self.places.volume(id)) {
+                // One whose marker can't be read is an orphan all the more.
+                orphans.push(Orphan { volume_id: id.to_owned(), owner: self.owner(id) });
+            }
         }
         orphans.sort_by(|one, other| one.volume_id.cmp(&other.volume_id));
         Ok(orphans)
@@ -240,7 +282,11 @@ impl Storage {
 
     /// Files and bytes of a volume's directory.
     pub fn count(&self, id: &str) -> (u64, u64) {
-        let base = self.places.volume(id);
+        self.count_below(&self.places.volume(id))
+    }
+
+    /// The same of one that was taken out of sight.
+    pub fn count_below(&self, base: &Path) -> (u64, u64) {
         ["data", "incoming"].iter().fold((0, 0), |(files, bytes), name| {
             let (more, larger) = count(&base.join(name));
             (files + more, bytes + larger)
@@ -265,6 +311,11 @@ impl Storage {
 pub(super) fn replace(directory: &Path, name: &str, contents: &[u8]) -> Result<(), String> {
     let failed = |why: syncmesh_io::FsError| format!("can't write {}: {why}", directory.join(name).display());
     LinuxStateFiles::open(directory).map_err(failed)?.write(name, contents).map_err(failed)
+}
+
+fn write_marker(meta: &Path, marker: &Marker) -> Result<(), String> {
+    let text = serde_json::to_vec(marker).map_err(|why| why.to_string())?;
+    replace(meta, MARKER, &text)
 }
 
 fn marker(meta: &Path) -> Result<Option<Marker>, String> {
@@ -395,13 +446,40 @@ mod tests {
         let (_dir, storage) = storage();
         storage.prepare("web", &spec(Start::Empty), false).unwrap();
         fs::write(data(&storage).join("f"), "12345").unwrap();
-        assert_eq!(storage.orphans(&BTreeSet::from(["id"])), Ok(Vec::new()));
+        assert_eq!(storage.orphans(&BTreeSet::from(["id".to_owned()])), Ok(Vec::new()));
         let orphans = storage.orphans(&BTreeSet::new()).unwrap();
-        assert_eq!((orphans[0].volume_id.as_str(), orphans[0].volume.as_str()), ("id", "docs"));
+        let owner = orphans[0].owner.as_ref().unwrap();
+        assert_eq!((orphans[0].volume_id.as_str(), owner.volume.as_str()), ("id", "docs"));
         assert_eq!(storage.count("id"), (1, 5));
         storage.remove(&spec(Start::Empty)).unwrap();
         assert!(!storage.places.volume("id").exists());
         storage.remove(&spec(Start::Empty)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_whose_owner_cant_be_read_is_an_orphan_and_a_file_is_none() {
+        let (_dir, storage) = storage();
+        fs::create_dir_all(storage.places.volume("bare").join("data")).unwrap();
+        fs::create_dir_all(storage.places.volume("torn").join("meta")).unwrap();
+        fs::write(storage.places.volume("torn").join("meta/volume.json"), "{").unwrap();
+        fs::write(storage.places.volume("file"), "x").unwrap();
+        let orphans = storage.orphans(&BTreeSet::new()).unwrap();
+        let found: Vec<_> = orphans.iter().map(|one| (one.volume_id.as_str(), one.owner.is_some())).collect();
+        assert_eq!(found, [("bare", false), ("torn", false)]);
+    }
+
+    #[test]
+    fn a_directory_that_was_handed_over_is_its_new_owners() {
+        let (_dir, storage) = storage();
+        storage.prepare("web", &spec(Start::Empty), false).unwrap();
+        fs::write(data(&storage).join("f"), "kept").unwrap();
+        let again = SyncReplicaSpec { namespace_uid: "made again".into(), ..spec(Start::Empty) };
+        let refused = storage.prepare("web", &again, false).unwrap_err();
+        assert!(refused.contains("kubectl syncmesh orphans adopt id --volume docs -n web"), "{refused}");
+        let owner = Owner { namespace: "web".into(), namespace_uid: "made again".into(), volume: "docs".into() };
+        storage.hand_over("id", "default", &owner).unwrap();
+        assert_eq!(storage.prepare("web", &again, false), Ok(Data::Ready));
+        assert!(data(&storage).join("f").exists());
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod cluster;
 pub mod configuration;
 pub mod directories;
 mod last;
+pub mod orphans;
 mod revoked;
 pub mod right;
 pub mod status;

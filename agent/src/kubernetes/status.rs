@@ -76,14 +76,16 @@ pub fn status(known: &Known<'_>) -> SyncReplicaStatus {
     let same_name: Vec<Orphan> = known
         .orphans
         .iter()
-        .filter(|(one, ..)| {
-            one.volume == spec.volume && Some(&one.namespace) == known.replica.metadata.namespace.as_ref()
-        })
-        .map(|(one, files, bytes)| Orphan {
-            volume_id: one.volume_id.clone(),
-            files: *files,
-            bytes: *bytes,
-            same_namespace: one.namespace_uid == spec.namespace_uid,
+        .filter_map(|(one, files, bytes)| {
+            let owner = one.owner.as_ref()?;
+            let is_ours =
+                owner.volume == spec.volume && known.replica.metadata.namespace.as_ref() == Some(&owner.namespace);
+            is_ours.then(|| Orphan {
+                volume_id: one.volume_id.clone(),
+                files: *files,
+                bytes: *bytes,
+                same_namespace: owner.namespace_uid == spec.namespace_uid,
+            })
         })
         .take(limits::LISTED_ORPHANS as usize)
         .collect();

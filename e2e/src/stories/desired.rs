@@ -56,6 +56,7 @@ async fn of_volume(
         others: &[],
         writer: writer.as_ref(),
         granted_seconds: 0,
+        users: &[],
     };
     let desired = volume::desired::desired(&world);
     if let Some(refusal) = desired.refusal {

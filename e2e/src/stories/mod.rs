@@ -1,5 +1,6 @@
 //! The stories, one file each.
 
+mod bad_manifests;
 mod claims;
 mod conflict;
 mod control_plane;
@@ -11,207 +12,86 @@ mod first_ten_minutes;
 mod held;
 mod identity;
 mod install;
+mod lifecycle;
 mod many_files;
 mod members;
+mod nodes;
 mod operator;
 mod scale;
 mod schema;
 mod single_writer;
+mod stopped_node;
 mod strangers;
 mod update;
 mod writer;
 
 use crate::cluster::Cluster;
 use crate::failure::Outcome;
+use std::pin::Pin;
 
 /// A story.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Story {
-    /// What the API server says to examples of our kinds.
-    Schema,
-    /// What the API server says to what the operator wants.
-    Desired,
-    /// What operators make of a mesh and a volume.
-    Operator,
-    /// Who gets a certificate.
-    Identity,
-    /// Claims of a StorageClass.
-    Claims,
-    /// Which node may write where one may.
-    Writer,
-    /// Machines that are lost, given up, or replaced.
-    Members,
-    /// The chart, installed, upgraded and uninstalled.
-    Install,
-    /// The guide, word for word.
-    FirstTenMinutes,
-    /// One file, written on two nodes that are cut from each other.
-    Conflict,
-    /// Agents that die.
-    Crash,
-    /// Many deletions at once.
-    Held,
-    /// Many files, and claims that a StatefulSet makes.
-    ManyFiles,
-    /// All agents are replaced while a pod writes.
-    Update,
-    /// The API server is away, and the operator that leads dies.
-    ControlPlane,
-    /// A volume that one node writes.
-    SingleWriter,
-    /// Which system interface agents run on.
-    Engine,
-    /// Figures of a running mesh.
-    Figures,
-    /// An operator with many nodes and volumes.
-    Scale,
-    /// Whoever isn't meant to.
-    Strangers,
+pub struct Story {
+    /// What `--story` calls it.
+    pub name: &'static str,
+    /// What it shows.
+    pub about: &'static str,
+    /// Whether it belongs to a run that names no story.
+    pub is_quick: bool,
+    tell: fn(&Cluster) -> Telling<'_>,
 }
 
-/// All of them, in the order in which they are told.
-pub const STORIES: &[Story] = &[
-    Story::Schema,
-    Story::Desired,
-    Story::Operator,
-    Story::Identity,
-    Story::Claims,
-    Story::Writer,
-    Story::Members,
-    Story::Install,
-    Story::FirstTenMinutes,
-    Story::Conflict,
-    Story::Crash,
-    Story::Held,
-    Story::ManyFiles,
-    Story::Update,
-    Story::ControlPlane,
-    Story::SingleWriter,
-    Story::Strangers,
-    Story::Engine,
-    Story::Figures,
-    Story::Scale,
-];
+type Telling<'a> = Pin<Box<dyn Future<Output = Outcome<()>> + 'a>>;
 
 impl Story {
-    /// What `--story` calls it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Schema => "schema",
-            Self::Desired => "desired",
-            Self::Operator => "operator",
-            Self::Identity => "identity",
-            Self::Claims => "claims",
-            Self::Writer => "writer",
-            Self::Members => "members",
-            Self::Install => "install",
-            Self::FirstTenMinutes => "first_ten_minutes",
-            Self::Conflict => "conflict",
-            Self::Crash => "crash",
-            Self::Held => "held",
-            Self::ManyFiles => "many_files",
-            Self::Update => "update",
-            Self::ControlPlane => "control_plane",
-            Self::SingleWriter => "single_writer",
-            Self::Engine => "engine",
-            Self::Figures => "figures",
-            Self::Scale => "scale",
-            Self::Strangers => "strangers",
-        }
-    }
-
-    /// What it shows.
-    pub fn about(self) -> &'static str {
-        match self {
-            Self::Schema => "the API server takes our kinds, and accepts and refuses the examples as they say",
-            Self::Desired => "the API server takes what the operator wants for meshes and volumes",
-            Self::Claims => "a claim of a StorageClass gets a volume of its own, grows, and takes the volume with it",
-            Self::Writer => "the right to write follows the pod, the old writer being told first",
-            Self::Members => {
-                "a machine that took files with it is missed until it is given up; another one is filled first"
-            }
-            Self::Operator => {
-                "a volume gets replicas and a bound claim, one operator follows another, and nothing goes by absence"
-            }
-            Self::Identity => "an agent gets a certificate for its own node, and nobody gets another one",
-            Self::Install => "the chart installs without values, guards what it should, and leaves nothing behind",
-            Self::FirstTenMinutes => {
-                "the guide's first ten minutes, word for word: two pods, a dead agent, a file that comes back"
-            }
-            Self::Conflict => {
-                "two pods write one file while their nodes are cut from each other; nothing is lost, and kubectl resolves it"
-            }
-            Self::Crash => "agents die in the middle of a sync, and one starts while the API server is away",
-            Self::Held => {
-                "600 of 900 files are deleted and a directory is emptied: peers keep all until somebody decides"
-            }
-            Self::ManyFiles => "10,000 files from one pod, and a StatefulSet that claims a volume for each of its pods",
-            Self::Update => "all agents are replaced while a pod writes: no write is lost, and mounts stay",
-            Self::ControlPlane => {
-                "the API server is away for a minute while files flow; the operator that leads dies, and another one leads"
-            }
-            Self::Engine => {
-                "io_uring under our profile, epoll under one that blocks it: the columns say so, and both do the same"
-            }
-            Self::Figures => "latency, requests of an idle mesh, and restart with 100,000 files, as figures",
-            Self::Scale => "an operator with 200 nodes and 1,000 volumes of 10 nodes each, as figures",
-            Self::SingleWriter => "the right to write follows the pod, and what is written elsewhere is taken back",
-            Self::Strangers => {
-                "strangers at an agent's port, an agent's token, users and pods get no further than they should; a stolen key is revoked"
-            }
-        }
-    }
-
-    /// Whether it belongs to a run that names no story.
-    pub fn is_quick(self) -> bool {
-        match self {
-            Self::Schema
-            | Self::Desired
-            | Self::Operator
-            | Self::Identity
-            | Self::Claims
-            | Self::Writer
-            | Self::Members => true,
-            // They build an image and need a kind cluster.
-            Self::Install
-            | Self::FirstTenMinutes
-            | Self::Conflict
-            | Self::Crash
-            | Self::Held
-            | Self::ManyFiles
-            | Self::Update
-            | Self::ControlPlane
-            | Self::SingleWriter
-            | Self::Engine
-            | Self::Figures
-            | Self::Scale
-            | Self::Strangers => false,
-        }
-    }
-
     /// Tells it.
-    pub async fn tell(self, cluster: &Cluster) -> Outcome<()> {
-        match self {
-            Self::Schema => schema::tell(cluster).await,
-            Self::Desired => desired::tell(cluster).await,
-            Self::Operator => operator::tell(cluster).await,
-            Self::Identity => identity::tell(cluster).await,
-            Self::Claims => claims::tell(cluster).await,
-            Self::Writer => writer::tell(cluster).await,
-            Self::Members => members::tell(cluster).await,
-            Self::Install => install::tell(cluster).await,
-            Self::FirstTenMinutes => first_ten_minutes::tell(cluster).await,
-            Self::Conflict => conflict::tell(cluster).await,
-            Self::Crash => crash::tell(cluster).await,
-            Self::Held => held::tell(cluster).await,
-            Self::ManyFiles => many_files::tell(cluster).await,
-            Self::Update => update::tell(cluster).await,
-            Self::ControlPlane => control_plane::tell(cluster).await,
-            Self::SingleWriter => single_writer::tell(cluster).await,
-            Self::Engine => engine::tell(cluster).await,
-            Self::Figures => figures::tell(cluster).await,
-            Self::Scale => scale::tell(cluster).await,
-            Self::Strangers => strangers::tell(cluster).await,
-        }
+    pub async fn tell(&self, cluster: &Cluster) -> Outcome<()> {
+        (self.tell)(cluster).await
     }
 }
+
+/// The story of a module, quick or long.
+macro_rules! story {
+    (quick $module:ident: $about:literal) => {
+        story!($module, $about, true)
+    };
+    (long $module:ident: $about:literal) => {
+        story!($module, $about, false)
+    };
+    ($module:ident, $about:literal, $is_quick:literal) => {
+        Story {
+            name: stringify!($module),
+            about: $about,
+            is_quick: $is_quick,
+            tell: |cluster| Box::pin($module::tell(cluster)),
+        }
+    };
+}
+
+/// All of them, in the order in which they are told. The quick ones need no more than an API server; the long ones build an image and need
+/// a kind cluster, and those from `install` on run the product.
+pub const STORIES: &[Story] = &[
+    story!(quick schema: "the API server takes our kinds, and accepts and refuses the examples as they say"),
+    story!(quick desired: "the API server takes what the operator wants for meshes and volumes"),
+    story!(quick operator: "a volume gets replicas and a bound claim, one operator follows another, and nothing goes by absence"),
+    story!(quick identity: "an agent gets a certificate for its own node, and nobody gets another one"),
+    story!(quick claims: "a claim of a StorageClass gets a volume of its own, grows, and takes the volume with it"),
+    story!(quick writer: "the right to write follows the pod, the old writer being told first"),
+    story!(quick members: "a machine that took files with it is missed until it is given up; another one is filled first"),
+    story!(long scale: "an operator with 200 nodes and 1,000 volumes of 10 nodes each, as figures"),
+    story!(long install: "the chart installs without values, guards what it should, and leaves nothing behind"),
+    story!(long first_ten_minutes: "the guide's first ten minutes, word for word: two pods, a dead agent, a file that comes back"),
+    story!(long conflict: "two pods write one file while their nodes are cut from each other; nothing is lost, and kubectl resolves it"),
+    story!(long crash: "agents die in the middle of a sync, and one starts while the API server is away"),
+    story!(long held: "600 of 900 files are deleted and a directory is emptied: peers keep all until somebody decides"),
+    story!(long many_files: "10,000 files from one pod, and a StatefulSet that claims a volume for each of its pods"),
+    story!(long update: "all agents are replaced while a pod writes: no write is lost, and mounts stay"),
+    story!(long control_plane: "the API server is away for a minute while files flow; the operator that leads dies, and another one leads"),
+    story!(long single_writer: "the right to write follows the pod, and what is written elsewhere is taken back"),
+    story!(long bad_manifests: "manifests that can't be obeyed are refused, or say what to do"),
+    story!(long nodes: "nodes labelled in and out, lost and replaced: files come before pods see them, and none is lost"),
+    story!(long strangers: "strangers at an agent's port, an agent's token, users and pods get no further than they should; a stolen key is revoked"),
+    story!(long engine: "io_uring under our profile, epoll under one that blocks it: the columns say so, and both do the same"),
+    story!(long figures: "latency, requests of an idle mesh, and restart with 100,000 files, as figures"),
+    story!(long lifecycle: "volumes, claims, kinds, the chart and namespaces go and come again: files stay until somebody orders otherwise"),
+    story!(long stopped_node: "nodes stop in the middle of a sync and start again: what was written is on both"),
+];

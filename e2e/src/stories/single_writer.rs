@@ -4,7 +4,7 @@ use crate::cluster::Cluster;
 use crate::failure::{Failure, Outcome};
 use crate::kind::Kind;
 use crate::product::{self, until};
-use crate::program::{apply, kubectl, run};
+use crate::program::kubectl;
 use std::time::Instant;
 
 const SPACE: &str = "syncmesh-single-writer";
@@ -15,10 +15,8 @@ pub async fn tell(cluster: &Cluster) -> Outcome<()> {
     product::install(&kind)?;
     kubectl(&format!("delete namespace {SPACE} --ignore-not-found"))?;
     cluster.open_namespace(SPACE).await?;
-    let [one, other] = workers(&kind)?;
-    apply_here(
-        "apiVersion: syncmesh.io/v1alpha1\nkind: SyncVolume\nmetadata: { name: queue }\nspec: { mode: SingleWriter }\n",
-    )?;
+    let [one, other] = kind.workers()?;
+    product::volume(SPACE, "queue", "{ mode: SingleWriter }")?;
     for (name, claim, node) in [("writer", "queue", &one), ("reader", "queue-ro", &other)] {
         pod(name, claim, node)?;
     }
@@ -27,8 +25,7 @@ pub async fn tell(cluster: &Cluster) -> Outcome<()> {
         sh("reader", "grep -qx first /data/f").map(drop)
     })?;
     println!("{}", kubectl(&format!("get svol -n {SPACE} -o wide"))?.trim_end());
-    let id = kubectl(&format!("get svol -n {SPACE} queue -o jsonpath={{.status.volumeID}}"))?;
-    let directory = format!("/var/lib/syncmesh/volumes/{}/data", id.trim());
+    let directory = format!("{}/data", product::place(&product::id(SPACE, "queue")?));
     kind.on(&other, &format!("cd {directory} && echo foreign >f && echo foreign >new && sync"))?;
     until("what was written on the reader's node taken back", || {
         kind.on(&other, &format!("cd {directory} && grep -qx first f && test ! -e new")).map(drop)
@@ -59,40 +56,11 @@ fn follows(kind: &Kind, directory: &str, [one, other]: [&str; 2]) -> Outcome<()>
     Err(Failure::new("what the second writer wrote isn't on its own node any more"))
 }
 
-fn apply_here(objects: &str) -> Outcome<()> {
-    apply(&format!("-n {SPACE}"), objects).map(drop)
-}
-
 fn pod(name: &str, claim: &str, node: &str) -> Outcome<()> {
-    apply_here(&format!(
-        "apiVersion: v1
-kind: Pod
-metadata: {{ name: {name} }}
-spec:
-  terminationGracePeriodSeconds: 1
-  nodeSelector: {{ kubernetes.io/hostname: {node} }}
-  containers:
-    - name: main
-      image: busybox:1.37
-      imagePullPolicy: IfNotPresent
-      command: [sh, -c, \"trap exit TERM; while true; do sleep 1; done\"]
-      volumeMounts: [{{ name: data, mountPath: /data }}]
-  volumes: [{{ name: data, persistentVolumeClaim: {{ claimName: {claim} }} }}]
-"
-    ))?;
-    kubectl(&format!("wait -n {SPACE} pod/{name} --for=condition=Ready --timeout=120s")).map(drop)
+    product::pod(SPACE, name, claim, node, "true")?;
+    product::runs(SPACE, name)
 }
 
 fn sh(pod: &str, line: &str) -> Outcome<String> {
-    run("kubectl", ["exec", "-n", SPACE, pod, "--", "sh", "-ec", line])
-}
-
-/// Two nodes that take pods.
-fn workers(kind: &Kind) -> Outcome<[String; 2]> {
-    let nodes = kind.nodes()?.into_iter().filter(|node| !node.ends_with("control-plane"));
-    let mut nodes: Vec<String> = nodes.collect();
-    nodes.sort();
-    nodes.truncate(2);
-    <[String; 2]>::try_from(nodes)
-        .map_err(|found| Failure::new(format!("two workers are needed, there are {}", found.len())))
+    product::sh(SPACE, pod, line)
 }

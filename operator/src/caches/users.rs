@@ -1,5 +1,5 @@
-//! Pods of the namespaces in which a volume has one writer: whose pod uses its claim, that node writes. Pods of other namespaces are read
-//! by nobody here.
+//! Pods of the namespaces in which a volume has one writer, whose pod's node writes, or is being deleted under its pods. Pods of other
+//! namespaces are read by nobody here.
 
 use super::{Bell, follow};
 use futures::FutureExt;
@@ -9,6 +9,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use syncmesh_crds::SyncVolume;
 use syncmesh_crds::volume::WriteMode;
 
 /// Pods of some namespaces. A watch that was begun ends with the operator.
@@ -34,7 +35,10 @@ impl Users {
         let (reader, writer) = store();
         let pods = Api::namespaced(self.client.clone(), namespace);
         tokio::spawn(follow(pods, watcher::Config::default(), writer, self.bell.clone(), |bell, pod: &Pod| {
-            bell.volumes(|volume| volume.spec.mode == WriteMode::SingleWriter && volume.namespace() == pod.namespace());
+            let hears = |volume: &SyncVolume| {
+                volume.spec.mode == WriteMode::SingleWriter || volume.metadata.deletion_timestamp.is_some()
+            };
+            bell.volumes(|volume| hears(volume) && volume.namespace() == pod.namespace());
         }));
         reader
     }

@@ -219,7 +219,7 @@ fn waiting(members: &[MeshMember]) -> String {
 }
 
 /// A few of these names.
-fn few(names: &[&str]) -> String {
+pub(crate) fn few(names: &[&str]) -> String {
     match names {
         [first, second, third, rest @ ..] if !rest.is_empty() => {
             format!("{first}, {second}, {third} and {} more", rest.len())

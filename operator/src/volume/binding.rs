@@ -39,6 +39,10 @@ pub fn next(world: &World<'_>, mount: &Mount, volume: Option<&PersistentVolume>,
             None => Step::MakeClaim,
         },
         Found::Unbound(claim) => {
+            // It was made again before its PersistentVolume was seen to be released.
+            if let Some(uid) = stale_claim(volume).filter(|uid| claim.metadata.uid.as_ref() != Some(uid)) {
+                return Step::Release(uid);
+            }
             let touched = claim.annotations().get(labels::TOUCHED).and_then(|count| count.parse().ok()).unwrap_or(0);
             if touched < TOUCHES && claim.metadata.deletion_timestamp.is_none() {
                 Step::Touch(touched + 1)
@@ -88,6 +92,20 @@ mod tests {
         volume.spec.as_mut().unwrap().claim_ref.as_mut().unwrap().uid = Some("old".into());
         volume.status.get_or_insert_default().phase = Some("Released".into());
         assert_eq!(step(&cluster, Some(&volume)), Step::Release("old".into()));
+    }
+
+    #[test]
+    fn a_claim_that_was_made_again_too_early_gets_its_volume_once_that_is_released() {
+        let mut cluster = Cluster::with_nodes(&["a"]);
+        let mut mount = mounts(&cluster.world()).remove(0);
+        mount.volume.spec.as_mut().unwrap().claim_ref.as_mut().unwrap().uid = Some("old".into());
+        mount.volume.status.get_or_insert_default().phase = Some("Released".into());
+        mount.claim.metadata.uid = Some("new".into());
+        mount.claim.annotations_mut().insert(labels::TOUCHED.into(), TOUCHES.to_string());
+        cluster.claims = vec![mount.claim.into()];
+        assert_eq!(step(&cluster, Some(&mount.volume)), Step::Release("old".into()));
+        mount.volume.spec.as_mut().unwrap().claim_ref.as_mut().unwrap().uid = None;
+        assert_eq!(step(&cluster, Some(&mount.volume)), Step::Rest);
     }
 
     #[test]

@@ -69,6 +69,12 @@ pub fn next(world: &World<'_>, volumes: &[String], waited_seconds: i64) -> Step 
     if left.is_empty() { Step::Release } else { Step::DeleteReplicas(left) }
 }
 
+/// Claims of the volume that are there still.
+pub fn kept(world: &World<'_>) -> Vec<String> {
+    let is_kept = |mount: &Mount| matches!(mount.found(world), Found::Bound(_) | Found::Unbound(_));
+    mounts(world).iter().filter(|mount| is_kept(mount)).map(|mount| mount.name().to_owned()).collect()
+}
+
 /// Whether somebody has said, by name, that the files are to go. Who deletes the kind or the namespace has not.
 fn is_confirmed(world: &World<'_>) -> bool {
     let annotations = world.volume.metadata.annotations.as_ref();

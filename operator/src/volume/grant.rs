@@ -65,7 +65,7 @@ fn is_handed_over(world: &World<'_>, grant: &Grant) -> bool {
 }
 
 /// Whether a pod uses a claim, or may do so still: one that is being deleted runs until it is gone.
-fn uses(pod: &Pod, claim: &str) -> bool {
+pub(super) fn uses(pod: &Pod, claim: &str) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
     let mut claims = volumes.iter().filter_map(|volume| volume.persistent_volume_claim.as_ref());

@@ -36,6 +36,8 @@ pub struct World<'a> {
     pub writer: Option<&'a Grant>,
     /// Since when that one is to write, in seconds.
     pub granted_seconds: i64,
+    /// Pods that use its claims, where it is being deleted.
+    pub users: &'a [String],
 }
 
 /// A node that should have a volume.
@@ -120,6 +122,7 @@ pub(crate) mod example {
         pub others: Vec<Arc<SyncVolume>>,
         pub writer: Option<Grant>,
         pub granted_seconds: i64,
+        pub users: Vec<String>,
     }
 
     impl Cluster {
@@ -143,6 +146,7 @@ pub(crate) mod example {
                 others: Vec::new(),
                 writer: None,
                 granted_seconds: 0,
+                users: Vec::new(),
             }
         }
 
@@ -157,6 +161,7 @@ pub(crate) mod example {
                 others: &self.others,
                 writer: self.writer.as_ref(),
                 granted_seconds: self.granted_seconds,
+                users: &self.users,
             }
         }
 

@@ -13,7 +13,7 @@ use crate::labels::{self, FINALIZER};
 use crate::mesh::status::ready_nodes;
 use crate::operator::{Operator, now};
 use crate::writes::Manager;
-use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
@@ -84,6 +84,7 @@ impl Gathered {
             others: &self.others,
             writer: self.writer.as_ref(),
             granted_seconds: granted_seconds(volume, self.writer.as_ref()),
+            users: &[],
         }
     }
 }
@@ -105,7 +106,9 @@ pub async fn reconcile(volume: &SyncVolume, operator: &Operator) -> Result<Optio
         }
     };
     let Some(gathered) = Gathered::of(volume, mesh, operator) else { return Ok(None) };
-    let world = gathered.world(volume);
+    let mut world = gathered.world(volume);
+    let users = users(&world, operator);
+    world.users = &users;
     // The volume comes again with it.
     if !is_deleted && !has_finalizer(volume) {
         return finalizer::hold_on(Manager::Replicas, volume, FINALIZER, &operator.writes).await.map(|()| None);
@@ -128,6 +131,20 @@ fn granted_seconds(volume: &SyncVolume, writer: Option<&Grant>) -> i64 {
     let status = volume.status.as_ref().filter(|status| status.writer.as_ref() == writer);
     let since = status.and_then(|status| status.writer_since.as_ref());
     since.map_or(0, |since| now().0.as_second() - since.0.as_second())
+}
+
+/// Pods that keep the claims of a volume which is being deleted. Those of a namespace that goes, too, go by themselves.
+fn users(world: &World<'_>, operator: &Operator) -> Vec<String> {
+    let namespace = &world.namespace.metadata;
+    let kept = farewell::kept(world);
+    if world.volume.metadata.deletion_timestamp.is_none() || namespace.deletion_timestamp.is_some() || kept.is_empty() {
+        return Vec::new();
+    }
+    let pods = operator.caches.users.of(world.namespace_name()).unwrap_or_default();
+    let uses = |pod: &&Arc<Pod>| kept.iter().any(|claim| grant::uses(pod, claim));
+    let mut names: Vec<String> = pods.iter().filter(uses).map(|pod| pod.name_any()).collect();
+    names.sort();
+    names
 }
 
 fn has_finalizer(volume: &SyncVolume) -> bool {

@@ -2,9 +2,11 @@
 
 use super::claims::{Found, Mount};
 use super::desired::Desired;
+use super::farewell;
 use super::{Place, World};
 use crate::conditions::{self, Finding};
 use crate::labels;
+use crate::mesh::status::few;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -205,7 +207,7 @@ fn findings(world: &World<'_>, desired: &Desired, views: &[View<'_>], state: Sta
     let orphan = orphan.map(|(node, orphan)| adopt(world, node, orphan));
     findings.push(when(orphan.is_some(), "OrphanFound", "SameName", "None", orphan.unwrap_or_default()));
     if state == State::Terminating {
-        findings.push(Finding::new("Terminating", Holds::True, "Deleted", terminating(world, desired)));
+        findings.push(Finding::new("Terminating", Holds::True, "Deleted", terminating(world)));
     }
     findings
 }
@@ -265,7 +267,11 @@ fn when(holds: bool, about: &'static str, yes: &'static str, no: &'static str, m
 /// A volume that has files keeps its own: then the object has to be made again.
 fn adopt(world: &World<'_>, node: &str, orphan: &Orphan) -> String {
     let (name, namespace, id) = (world.name(), world.namespace_name(), &orphan.volume_id);
-    let how = if world.is_initialized() {
+    let how = if !orphan.same_namespace {
+        format!(
+            "delete {name}, and have an administrator run `kubectl syncmesh orphans adopt {id} --volume {name} -n {namespace}`"
+        )
+    } else if world.is_initialized() {
         format!("delete {name} and make it again with spec.volumeID: {id}")
     } else {
         format!("`kubectl patch svol {name} -n {namespace} --type merge -p '{{\"spec\":{{\"volumeID\":\"{id}\"}}}}'`")
@@ -273,17 +279,13 @@ fn adopt(world: &World<'_>, node: &str, orphan: &Orphan) -> String {
     format!("node {node} has {} files of an earlier volume of this name: to have them back, {how}", orphan.files)
 }
 
-fn terminating(world: &World<'_>, desired: &Desired) -> String {
-    let names: Vec<&str> = desired
-        .mounts
-        .iter()
-        .filter(|mount| matches!(mount.found(world), Found::Bound(_) | Found::Unbound(_)))
-        .map(Mount::name)
-        .collect();
-    if names.is_empty() {
-        "nodes are letting go of it".into()
-    } else {
-        format!("waiting for claim {}: delete the pods that use it", names.join(", "))
+fn terminating(world: &World<'_>) -> String {
+    let claims = farewell::kept(world).join(", ");
+    let users: Vec<&str> = world.users.iter().map(String::as_str).collect();
+    match (claims.is_empty(), users.is_empty()) {
+        (true, _) => "nodes are letting go of it".into(),
+        (false, true) => format!("waiting for claim {claims}: delete the pods that use it"),
+        (false, false) => format!("waiting for claim {claims}: pods use it, delete {}", few(&users)),
     }
 }
 
@@ -362,6 +364,21 @@ mod tests {
     fn seen(cluster: &Cluster, agents: &[&str]) -> SyncVolumeStatus {
         let world = cluster.world();
         status(&world, &desired(&world), &agents.iter().copied().collect(), &now())
+    }
+
+    #[test]
+    fn a_volume_that_is_deleted_under_its_pods_names_them() {
+        let mut cluster = in_sync();
+        cluster.volume.metadata.deletion_timestamp = Some(now());
+        let told = |cluster: &Cluster| {
+            let status = seen(cluster, &["a", "b"]);
+            status.conditions.iter().find(|one| one.r#type == "Terminating").unwrap().message.clone()
+        };
+        assert_eq!(told(&cluster), "waiting for claim docs: delete the pods that use it");
+        cluster.users = vec!["web-1".into(), "web-2".into()];
+        assert_eq!(told(&cluster), "waiting for claim docs: pods use it, delete web-1, web-2");
+        cluster.claims.clear();
+        assert_eq!(told(&cluster), "nodes are letting go of it");
     }
 
     fn condition(status: &SyncVolumeStatus, about: &str) -> (Holds, String) {
@@ -484,6 +501,8 @@ mod tests {
         assert!(told(&cluster).contains(r#"-p '{"spec":{"volumeID":"old-uid"}}'"#));
         cluster.initialize();
         assert!(told(&cluster).contains("delete docs and make it again with spec.volumeID: old-uid"));
+        cluster.report("a", |status| status.orphans[0].same_namespace = false);
+        assert!(told(&cluster).contains("`kubectl syncmesh orphans adopt old-uid --volume docs -n web`"));
     }
 
     #[test]
