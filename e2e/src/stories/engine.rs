@@ -54,8 +54,8 @@ fn on_uring(demo: &Demo, kind: &Kind) -> Outcome<()> {
 /// The mesh has no word for a profile that is worse than ours, and the operator would take it back: it is away meanwhile.
 fn on_epoll(demo: &Demo, kind: &Kind) -> Outcome<()> {
     let profile = blocking()?;
-    for node in kind.nodes()? {
-        kind.on(&node, &format!("echo '{profile}' >/var/lib/kubelet/seccomp/{BLOCKING}"))?;
+    for node in [demo.node(0), demo.node(1)] {
+        kind.on(node, &format!("echo '{profile}' >/var/lib/kubelet/seccomp/{BLOCKING}"))?;
     }
     operators(0)?;
     let path = "/spec/template/spec/containers/0/securityContext/seccompProfile/localhostProfile";
