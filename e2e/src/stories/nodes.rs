@@ -125,7 +125,7 @@ impl Places {
         lost?;
         kubectl("wait smesh/default --for=condition=NodeLostWithData --timeout=60s")?;
         println!("{}", kubectl("get smesh default -o jsonpath={.status.message}")?);
-        kubectl(&format!("delete pod -n {SPACE} early --force --grace-period=0"))?;
+        kubectl(&format!("delete pod -n {SPACE} early --force --grace-period=0 --ignore-not-found"))?;
         self.kind.replace(&self.other)?;
         self.label(LATE)?;
         product::pod(SPACE, "again", "late", &self.other, LOOK)?;
@@ -149,7 +149,7 @@ impl Places {
         self.replicas("late", 1)?;
         self.nothing_is_missed()?;
         println!("lost with nothing that others don't have: forgotten by itself");
-        kubectl(&format!("delete pod -n {SPACE} again --force --grace-period=0"))?;
+        kubectl(&format!("delete pod -n {SPACE} again --force --grace-period=0 --ignore-not-found"))?;
         self.kind.replace(&self.other)?;
         kubectl("wait smesh/default --for=condition=Ready --timeout=120s").map(drop)
     }
