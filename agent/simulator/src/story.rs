@@ -76,7 +76,7 @@ struct Teller {
 }
 
 /// Tells the story of a seed. The error names the broken invariant.
-pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
+pub fn tell(seed: u64, revocations: bool, print: bool) -> Result<Told, String> {
     let mut choice = crate::Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let nodes = if choice.once_in(12) { 5 } else { choice.between(2, 4) as u32 };
     let policy = if choice.once_in(3) { Policy::LastWriterWins } else { Policy::KeepBoth };
@@ -104,7 +104,7 @@ pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
         held_open: false,
         troubles: Troubles::new(&mut choice),
         twins: Twins::new(&mut choice),
-        revocations: Revocations::new(seed),
+        revocations: Revocations::new(seed, revocations),
     };
     let calm = choice.once_in(4);
     let actions = choice.between(10, 60);

@@ -7,8 +7,11 @@ use crate::process::Operator;
 use crate::release;
 use futures::stream::{self, StreamExt};
 use k8s_openapi::api::core::v1::Node;
+use kube::Resource;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::fmt::Debug;
 use std::time::{Duration, Instant};
 use syncmesh_crds::{SyncMesh, SyncReplica, SyncVolume};
 use tokio::time::sleep;
@@ -92,20 +95,23 @@ async fn one_change(volumes: &Api<SyncVolume>, replicas: &Api<SyncReplica>) -> O
     }
 }
 
-/// Waits until there are so many replicas.
-async fn counts(replicas: &Api<SyncReplica>, wanted: usize) -> Outcome<()> {
+/// Waits until there are so many objects of a kind.
+async fn counts<K>(objects: &Api<K>, wanted: usize) -> Outcome<()>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
     let start = Instant::now();
     loop {
         // The API server counts what doesn't fit into the answer.
-        let page =
-            replicas.list_metadata(&ListParams::default().limit(1)).await.map_err(Failure::to("count replicas"))?;
+        let page = objects.list_metadata(&ListParams::default().limit(1)).await;
+        let page = page.map_err(Failure::to(format!("count {}", K::plural(&()))))?;
         let rest = page.metadata.remaining_item_count.unwrap_or(0);
         let count = page.items.len() + usize::try_from(rest).unwrap_or(0);
         if count == wanted {
             return Ok(());
         }
         if start.elapsed() > PATIENCE {
-            return Err(Failure::new(format!("there are {count} replicas instead of {wanted}")));
+            return Err(Failure::new(format!("there are {count} {} instead of {wanted}", K::plural(&()))));
         }
         sleep(Duration::from_secs(1)).await;
     }
