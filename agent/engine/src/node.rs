@@ -427,6 +427,7 @@ impl<I: Io> Node<I> {
         }
         let numbers: Vec<u16> = node.volumes.keys().copied().collect();
         numbers.into_iter().for_each(|number| node.begin_volume(number));
+        node.obey_rights();
         node
     }
 

@@ -140,13 +140,14 @@ pub fn run(
             }
         };
         node.misconfigured(refused.take());
-        node.renew_rights(rights.clone());
+        node.renew_rights(std::mem::take(&mut rights));
         let (waker, listen) = (node.io().waker(), node.listen_address());
         tracing::info!(node = %config.node, %listen, engine = node.io().engine(), "the agent runs");
         started(Started { waker, listen });
-        match turn(&mut node, &workers, asks, &mut config, &mut rights, unopened)? {
+        match turn(&mut node, &workers, asks, &mut config, unopened)? {
             None => return Ok(()),
             Some(new) => {
+                rights.clone_from(node.rights());
                 workers.end();
                 before = Some(std::mem::replace(&mut config, new));
             }
@@ -245,7 +246,6 @@ fn turn(
     workers: &Workers,
     asks: &Receiver<Ask>,
     config: &mut Config,
-    rights: &mut Rights,
     unopened: Unopened,
 ) -> Result<Option<Config>, String> {
     let mut stop_at = None;
@@ -358,10 +358,7 @@ fn turn(
                     };
                     drop(reply.try_send(answer));
                 }
-                Ask::RenewRights(new) => {
-                    rights.clone_from(&new);
-                    node.renew_rights(new);
-                }
+                Ask::RenewRights(rights) => node.renew_rights(rights),
                 Ask::Misconfigured(why) => node.misconfigured(why),
                 Ask::Revoke(list, reply) => drop(reply.try_send(node.revoke(&list))),
                 Ask::Stop => {

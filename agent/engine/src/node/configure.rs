@@ -43,6 +43,7 @@ impl<I: Io> Node<I> {
         let none = Members::Only(BTreeSet::new());
         let members = std::mem::replace(&mut self.volumes.entry(number).or_insert(volume).members, none);
         self.begin_volume(number);
+        self.obey_rights();
         self.set_keepers(number, members);
     }
 

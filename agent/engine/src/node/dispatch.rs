@@ -32,7 +32,7 @@ impl<I: Io> Node<I> {
     pub(super) fn tick(&mut self) {
         let now = self.io.now();
         self.now = now;
-        self.tend_rights();
+        self.tend_rights(now);
         self.watch_clock(now);
         self.tend_listener(now);
         self.tend_peers(now);

@@ -8,11 +8,25 @@ impl<I: Io> Node<I> {
     /// These rights count from now on, and no others.
     pub fn renew_rights(&mut self, rights: Rights) {
         self.rights = rights;
-        self.tend_rights();
+        self.obey_rights();
     }
 
-    /// Volumes whose right has come, or has run out, have another role.
-    pub(super) fn tend_rights(&mut self) {
+    /// Those that haven't run out.
+    pub fn rights(&self) -> &Rights {
+        &self.rights
+    }
+
+    /// Lets go of rights that have run out. Most turns have nothing to do here.
+    pub(super) fn tend_rights(&mut self, now: u64) {
+        let before = self.rights.len();
+        self.rights.retain(|_, (_, until)| now < *until);
+        if self.rights.len() < before {
+            self.obey_rights();
+        }
+    }
+
+    /// Volumes whose right has come, or has gone, have another role.
+    pub(super) fn obey_rights(&mut self) {
         for number in self.volumes.keys().copied().collect::<Vec<_>>() {
             let settings = self.volumes[&number].settings.get();
             if settings.right.is_some() && self.role(number, &settings) != settings.role {
