@@ -26,7 +26,7 @@ struct Arguments {
     /// Go on after a seed has failed.
     #[arg(long)]
     keep_going: bool,
-    /// In an eighth of the stories certificates are revoked. Seed 121 ends with sums that differed for a while: see docs/progress.md.
+    /// In an eighth of the stories certificates are revoked. Seed 9157 fails with them: see docs/progress.md.
     #[arg(long)]
     revocations: bool,
     /// Stop early after so many minutes; the count that was reached is printed.

@@ -92,12 +92,8 @@ impl<I: Io> Node<I> {
         let from = connection.address.map(|address| address.to_string()).unwrap_or_default();
         tracing::warn!(peer = %node, %from, "its certificate is revoked: the session ends");
         connection.leave([Message::Revoked(list.text()), Message::Goodbye(Farewell::Revoked)], deadline);
-        let was_ready = connection.peer.is_some();
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.last_error = Some(Farewell::Revoked.reason_here().to_owned());
-        }
-        if was_ready {
-            self.tell_sessions();
         }
     }
 
