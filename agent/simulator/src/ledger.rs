@@ -10,6 +10,8 @@ pub struct Ledger {
     superseded: BTreeSet<u64>,
     /// What users deleted, and where.
     deleted: BTreeSet<(Vec<u8>, u64)>,
+    /// Whose users gave contents a name that they hadn't been written under.
+    named: BTreeMap<(Vec<u8>, u64), Vec<u32>>,
     /// What power loss took when nobody else had it: as lost as anything that was never synced.
     unsynced: BTreeSet<u64>,
 }
@@ -60,16 +62,25 @@ impl Ledger {
         self.superseded.extend(self.whole(contents));
     }
 
-    /// A user saw these contents at a path and deleted them.
-    pub fn delete(&mut self, path: &[u8], contents: &[u8]) {
+    /// A user of a node saw these contents at a path and deleted them.
+    pub fn delete(&mut self, node: u32, path: &[u8], contents: &[u8]) {
         self.supersede(contents);
-        self.deleted.extend(self.whole(contents).map(|id| (path.to_vec(), id)));
+        let Some(id) = self.whole(contents) else { return };
+        let at = (path.to_vec(), id);
+        // What came there twice, once by somebody else, may be there without having been seen.
+        let named = self.named.get(&at).map_or(&[][..], Vec::as_slice);
+        let times = named.len() + usize::from(self.written[&id].path == path);
+        if times <= 1 || named.iter().all(|by| *by == node) {
+            self.deleted.insert(at);
+        }
     }
 
-    /// A user gave these contents that name, deleted there or not.
-    pub fn name(&mut self, path: &[u8], contents: &[u8]) {
+    /// A user of a node gave these contents that name, deleted there or not.
+    pub fn name(&mut self, node: u32, path: &[u8], contents: &[u8]) {
         if let Some(id) = self.whole(contents) {
-            self.deleted.remove(&(path.to_vec(), id));
+            let at = (path.to_vec(), id);
+            self.deleted.remove(&at);
+            self.named.entry(at).or_default().push(node);
         }
     }
 
@@ -168,12 +179,25 @@ mod tests {
     fn what_was_deleted_is_back_only_where_nobody_put_it() {
         let mut ledger = Ledger::default();
         let [one, other] = ["p", "q"].map(|path| ledger.contents(1, path.as_bytes(), 10));
-        ledger.delete(b"p", &one);
-        ledger.delete(b"q", &other);
+        ledger.delete(2, b"p", &one);
+        ledger.delete(2, b"q", &other);
         let back = |ledger: &Ledger, path: &[u8], contents: &[u8]| ledger.resurrected([(path, contents)].into_iter());
         assert_eq!(back(&ledger, b"p", &one), Some("\"<1>.......\" at p".into()));
         assert_eq!(back(&ledger, b"p", &other), None, "it was deleted elsewhere");
-        ledger.name(b"p", &one);
+        ledger.name(1, b"p", &one);
         assert_eq!(back(&ledger, b"p", &one), None);
+    }
+
+    #[test]
+    fn who_deletes_has_not_seen_what_another_one_put_there_meanwhile() {
+        let mut ledger = Ledger::default();
+        let contents = ledger.contents(1, b"p", 10);
+        let is_back = |ledger: &Ledger| ledger.resurrected([(&b"q"[..], &contents[..])].into_iter()).is_some();
+        ledger.name(1, b"q", &contents);
+        ledger.delete(2, b"q", &contents);
+        assert!(is_back(&ledger), "it was moved there once, and was seen there");
+        ledger.name(2, b"q", &contents);
+        ledger.delete(2, b"q", &contents);
+        assert!(!is_back(&ledger), "twice");
     }
 }

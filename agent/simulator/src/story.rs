@@ -76,7 +76,7 @@ struct Teller {
 }
 
 /// Tells the story of a seed. The error names the broken invariant.
-pub fn tell(seed: u64, revocations: bool, print: bool) -> Result<Told, String> {
+pub fn tell(seed: u64, print: bool) -> Result<Told, String> {
     let mut choice = crate::Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let nodes = if choice.once_in(12) { 5 } else { choice.between(2, 4) as u32 };
     let policy = if choice.once_in(3) { Policy::LastWriterWins } else { Policy::KeepBoth };
@@ -104,7 +104,7 @@ pub fn tell(seed: u64, revocations: bool, print: bool) -> Result<Told, String> {
         held_open: false,
         troubles: Troubles::new(&mut choice),
         twins: Twins::new(&mut choice),
-        revocations: Revocations::new(seed, revocations),
+        revocations: Revocations::new(seed),
     };
     let calm = choice.once_in(4);
     let actions = choice.between(10, 60);
@@ -207,7 +207,7 @@ impl Teller {
                 continue;
             }
             let others = self.mesh.machines.iter().enumerate().filter(|(other, _)| *other != at);
-            let others = others.flat_map(|(_, machine)| contents(&machine.disk));
+            let others = others.flat_map(|(_, machine)| on_disk(&machine.disk));
             let kept: Vec<Vec<u8>> = others.collect();
             self.ledger.power_lost(losses.iter().map(Vec::as_slice), kept.iter().map(Vec::as_slice));
         }
@@ -226,7 +226,7 @@ impl Teller {
         self.count_followed(node);
         let before = self.contents();
         self.mesh.lose_power(node);
-        let after = self.contents();
+        let after: Vec<Vec<u8>> = self.mesh.machines.iter().flat_map(|machine| on_disk(&machine.disk)).collect();
         self.ledger.power_lost(before.iter().map(Vec::as_slice), after.iter().map(Vec::as_slice));
         self.power_lost = true;
     }
@@ -446,6 +446,13 @@ fn contents(disk: &Disk) -> Vec<Vec<u8>> {
     let shown = disk.snapshot().into_values().map(|shown| shown.contents);
     let stored = disk.stored_contents().into_iter().filter(|(path, _)| !is_fetched(path));
     shown.chain(stored.map(|(_, contents)| contents)).collect()
+}
+
+/// The same, as the disk has it: where another one has lost the only other copy, it doesn't help that memory still shows this one.
+fn on_disk(disk: &Disk) -> Vec<Vec<u8>> {
+    let disk = disk.copy();
+    disk.forget_cached();
+    contents(&disk)
 }
 
 /// Without what is excluded, and without directories in which nothing else is and which an excluded file keeps somewhere.

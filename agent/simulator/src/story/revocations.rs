@@ -13,9 +13,9 @@ pub struct Revocations {
 }
 
 impl Revocations {
-    /// In an eighth of the stories, if there are to be any.
-    pub fn new(seed: u64, happen: bool) -> Self {
-        Self { happen: happen && Random::new(seed ^ REVOKING).once_in(8), revoked: Vec::new() }
+    /// In an eighth of the stories.
+    pub fn new(seed: u64) -> Self {
+        Self { happen: Random::new(seed ^ REVOKING).once_in(8), revoked: Vec::new() }
     }
 
     /// A node is revoked, of which one other hears; or one that was gets another certificate. Says whether anything happened.

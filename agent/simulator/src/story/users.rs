@@ -162,7 +162,7 @@ impl Teller {
         if let Ok(seen) = disk.user_read(path)
             && disk.user_remove(path).is_ok()
         {
-            self.ledger.delete(path, &seen);
+            self.ledger.delete(node, path, &seen);
             self.mesh.note(&format!("user of n{node} deletes {}", text(path)));
         }
     }
@@ -205,7 +205,7 @@ impl Teller {
             && let Some(moved) = moved
             && disk.user_rename(from, to).is_ok()
         {
-            self.ledger.name(to, &moved);
+            self.ledger.name(node, to, &moved);
             if let Some(replaced) = replaced {
                 self.ledger.supersede(&replaced);
             }
@@ -218,7 +218,7 @@ impl Teller {
         let (path, other) = (self.path(), self.path());
         if self.disk(node).user_link(&path, &other).is_ok() {
             let contents = self.disk(node).user_read(&other).unwrap_or_default();
-            self.ledger.name(&other, &contents);
+            self.ledger.name(node, &other, &contents);
             self.mesh.note(&format!("user of n{node} gives {} the second name {}", text(&path), text(&other)));
         }
     }
@@ -255,7 +255,7 @@ impl Teller {
             disk.snapshot().into_iter().filter(|(path, _)| path.starts_with(&prefix)).collect();
         for (path, shown) in below.into_iter().rev() {
             if disk.user_remove(&path).is_ok() {
-                self.ledger.delete(&path, &shown.contents);
+                self.ledger.delete(node, &path, &shown.contents);
             }
         }
         if disk.user_remove(directory.as_bytes()).is_ok() {
