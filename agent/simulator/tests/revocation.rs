@@ -82,6 +82,22 @@ fn a_member_that_was_away_hears_of_it_when_a_session_begins_and_a_restart_forget
 }
 
 #[test]
+fn what_one_member_has_of_a_revoked_node_reaches_those_that_it_was_cut_off_from() {
+    for seed in 0..SEEDS {
+        let mut mesh = four(seed);
+        mesh.world.cut(3, 4, Cut::Silent);
+        mesh.write(4, "late", "for those that can hear it");
+        mesh.run_for(SECOND / 2);
+        assert_eq!(mesh.names(1), ["f", "late"], "seed {seed}");
+        assert_eq!(mesh.names(3), ["f"], "seed {seed}: its maker would tell it, if it could");
+        let list = mesh.revoke(4);
+        mesh.tell(1, &list).unwrap();
+        watched(&mut mesh, 60 * SECOND);
+        assert_eq!(mesh.names(3), ["f", "late"], "seed {seed}: everybody leaves it to a maker that is gone");
+    }
+}
+
+#[test]
 fn a_list_that_cant_be_believed_lets_nobody_in_and_shuts_nobody_out() {
     let mut mesh = four(1);
     let first = mesh.revoke(4);

@@ -279,7 +279,8 @@ impl<I: Io> Node<I> {
         for fetch in orphans {
             self.end_fetch(fetch);
         }
-        if connection.phase == Phase::Ready {
+        // Also where a farewell was said: others may have left something to that peer.
+        if !connection.links.is_empty() {
             self.tell_sessions();
         }
     }
