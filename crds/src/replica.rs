@@ -85,6 +85,10 @@ pub struct SyncReplicaSpec {
     /// The node that may write, where only one may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writer: Option<Grant>,
+    /// The right to write is on its way to this node, whose pod may write already: until the writer before is silent that is told to
+    /// nobody, and isn't taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fenced: bool,
     /// All nodes that have the volume, this one included. Others are served nothing.
     #[schemars(schema_with = "members")]
     pub members: Vec<Member>,

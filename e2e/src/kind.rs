@@ -40,6 +40,11 @@ impl Kind {
         Ok(nodes.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
     }
 
+    /// The one with the API server.
+    pub fn control_plane(&self) -> String {
+        format!("{}-control-plane", self.name)
+    }
+
     /// Two of them that take pods.
     pub fn workers(&self) -> Outcome<[String; 2]> {
         let mut workers = self.nodes()?;
@@ -136,7 +141,7 @@ impl Kind {
         self.load(BUSYBOX)
     }
 
-    /// Cuts two nodes, and the pods on them, from each other, until [`Kind::mend`]. Both reach the API server.
+    /// Cuts two nodes, and the pods on them, from each other, until [`Kind::mend`]. Both reach all others.
     pub fn cut(&self, node: &str, other: &str) -> Outcome<()> {
         let pods = kubectl(&format!("get node {other} -o jsonpath={{.spec.podCIDR}}"))?;
         let address =
@@ -172,12 +177,12 @@ impl Kind {
 
     /// The API server and all else on its node stand still.
     pub fn pause_control_plane(&self) -> Outcome<()> {
-        run("docker", ["pause", &format!("{}-control-plane", self.name)]).map(drop)
+        run("docker", ["pause", &self.control_plane()]).map(drop)
     }
 
     /// They go on.
     pub fn resume_control_plane(&self) -> Outcome<()> {
-        run("docker", ["unpause", &format!("{}-control-plane", self.name)]).map(drop)
+        run("docker", ["unpause", &self.control_plane()]).map(drop)
     }
 
     fn load(&self, image: &str) -> Outcome<()> {

@@ -1,17 +1,19 @@
 //! What there is in the cluster, kept up to date by watches, and who is told of changes.
 
+mod of_volumes;
 mod users;
 
 use crate::error::with_causes;
 use crate::identity::SIGNER;
 use crate::labels;
+use crate::volume::claims;
 use futures::StreamExt;
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Event as ClusterEvent, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
-    ServiceAccount,
+    ConfigMap, Event as ClusterEvent, Namespace, Node, NodeStatus, PersistentVolume, PersistentVolumeClaim, Pod,
+    Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::core::DeserializeGuard;
@@ -20,6 +22,7 @@ use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt};
+use of_volumes::OfVolumes;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::pin::pin;
@@ -36,17 +39,17 @@ pub struct Caches {
     /// All volumes.
     pub volumes: Store<SyncVolume>,
     /// All replicas.
-    pub replicas: Store<SyncReplica>,
+    pub replicas: OfVolumes<SyncReplica>,
     /// All questions to people.
-    pub conflicts: Store<SyncConflict>,
-    /// All nodes.
+    pub conflicts: OfVolumes<SyncConflict>,
+    /// All nodes, without most of their status.
     pub nodes: Store<Node>,
     /// All namespaces.
     pub namespaces: Store<Namespace>,
     /// All claims, also those of others: theirs are never taken over.
     pub claims: Store<PersistentVolumeClaim>,
     /// Our PersistentVolumes.
-    pub persistent_volumes: Store<PersistentVolume>,
+    pub persistent_volumes: OfVolumes<PersistentVolume>,
     /// The agents' pods.
     pub pods: Store<Pod>,
     /// DaemonSets of the operator's namespace.
@@ -157,11 +160,10 @@ impl Bell {
 
     /// The volume and the mesh that an object's labels name.
     fn labelled(&self, object: &impl ResourceExt) {
-        let label = |key: &str| object.labels().get(key);
-        if let (Some(namespace), Some(volume)) = (label(labels::NAMESPACE), label(labels::VOLUME)) {
-            self.volume(namespace, volume);
+        if let Some(volume) = labels::volume(object) {
+            self.volume(volume.namespace.as_deref().unwrap_or_default(), &volume.name);
         }
-        if let Some(mesh) = label(labels::MESH) {
+        if let Some(mesh) = object.labels().get(labels::MESH) {
             self.mesh(mesh);
         }
     }
@@ -183,7 +185,7 @@ pub fn follow_all(client: &Client, home: &str) -> (Caches, Arc<Bell>, JoinSet<()
     let mut tasks = JoinSet::new();
     let all = watcher::Config::default;
     let mut watch = Watches { bell: &bell, tasks: &mut tasks };
-    watch.follow(Api::all(client.clone()), all(), of_meshes, |bell, mesh| {
+    watch.follow(Api::all(client.clone()), all(), of_meshes, |bell, mesh: &SyncMesh| {
         bell.mesh(&mesh.name_any());
         bell.volumes(|volume| volume.spec.mesh == mesh.name_any());
     });
@@ -197,30 +199,32 @@ pub fn follow_all(client: &Client, home: &str) -> (Caches, Arc<Bell>, JoinSet<()
     });
     // What a claim's name means to a volume isn't in the labels of a claim that isn't ours.
     watch.follow(Api::all(client.clone()), all(), of_claims, |bell, claim: &PersistentVolumeClaim| {
-        bell.volumes(|volume| volume.namespace() == claim.namespace());
+        let name = claim.name_any();
+        bell.volumes(|volume| volume.namespace() == claim.namespace() && claims::names(volume).contains(&name));
         bell.claim(claim);
     });
     let caches = Caches {
         meshes,
         volumes,
         requests,
-        replicas: watch.cache(Api::all(client.clone()), all(), |bell, replica: &SyncReplica| {
+        replicas: watch.of_volumes(Api::all(client.clone()), all(), of_replica, |bell, replica| {
             bell.volume(&replica.namespace().unwrap_or_default(), &replica.spec.volume);
             bell.mesh(&replica.spec.mesh);
         }),
-        conflicts: watch.cache(Api::all(client.clone()), all(), |bell, conflict: &SyncConflict| {
+        conflicts: watch.of_volumes(Api::all(client.clone()), all(), of_conflict, |bell, conflict| {
             bell.volume(&conflict.namespace().unwrap_or_default(), &conflict.spec.volume);
         }),
-        nodes: watch.cache(Api::all(client.clone()), all(), |bell, _: &Node| bell.everything()),
+        nodes: watch.nodes(Api::all(client.clone()), |bell, _| bell.everything()),
         namespaces: watch.cache(Api::all(client.clone()), all(), |bell, namespace: &Namespace| {
             bell.volumes(|volume| volume.namespace() == Some(namespace.name_any()));
         }),
         claims,
         classes: watch.cache(Api::all(client.clone()), all(), |bell, _: &StorageClass| bell.claims()),
-        persistent_volumes: watch.cache(
+        persistent_volumes: watch.of_volumes(
             Api::all(client.clone()),
             all().labels(labels::OURS),
-            |bell, volume: &PersistentVolume| {
+            labels::volume,
+            |bell, volume| {
                 bell.labelled(volume);
                 // A claim shows what its volume has.
                 bell.claims.state_filter(|claim| is_bound_to(claim, volume)).iter().for_each(|claim| bell.claim(claim));
@@ -273,12 +277,12 @@ impl Caches {
         let _ = tokio::join!(
             self.meshes.wait_until_ready(),
             self.volumes.wait_until_ready(),
-            self.replicas.wait_until_ready(),
-            self.conflicts.wait_until_ready(),
+            self.replicas.all.wait_until_ready(),
+            self.conflicts.all.wait_until_ready(),
             self.nodes.wait_until_ready(),
             self.namespaces.wait_until_ready(),
             self.claims.wait_until_ready(),
-            self.persistent_volumes.wait_until_ready(),
+            self.persistent_volumes.all.wait_until_ready(),
             self.pods.wait_until_ready(),
             self.daemon_sets.wait_until_ready(),
             self.services.wait_until_ready(),
@@ -298,51 +302,101 @@ struct Watches<'a> {
     tasks: &'a mut JoinSet<()>,
 }
 
+/// A kind of objects that is watched.
+trait Kept: Resource<DynamicType = ()> + Clone + Debug + PartialEq + DeserializeOwned + Send + Sync + 'static {}
+impl<K> Kept for K where
+    K: Resource<DynamicType = ()> + Clone + Debug + PartialEq + DeserializeOwned + Send + Sync + 'static
+{
+}
+
 impl Watches<'_> {
-    fn cache<K>(&mut self, api: Api<DeserializeGuard<K>>, which: watcher::Config, tell: fn(&Bell, &K)) -> Store<K>
-    where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-    {
+    fn cache<K: Kept>(
+        &mut self,
+        api: Api<DeserializeGuard<K>>,
+        which: watcher::Config,
+        tell: fn(&Bell, &K),
+    ) -> Store<K> {
         let (reader, writer) = store();
         self.follow(api, which, writer, tell);
         reader
     }
 
-    fn follow<K>(
+    fn of_volumes<K: Kept>(
+        &mut self,
+        api: Api<DeserializeGuard<K>>,
+        which: watcher::Config,
+        owner: fn(&K) -> Option<ObjectRef<SyncVolume>>,
+        tell: fn(&Bell, &K),
+    ) -> OfVolumes<K> {
+        let (reader, writer) = store();
+        let index = OfVolumes::new(reader, owner);
+        let listener = Listener { index: Some(index.clone()), ..Listener::new(tell) };
+        self.tasks.spawn(follow(api, which, writer, self.bell.clone(), listener));
+        index
+    }
+
+    fn nodes(&mut self, api: Api<DeserializeGuard<Node>>, tell: fn(&Bell, &Node)) -> Store<Node> {
+        let (reader, writer) = store();
+        let listener = Listener { trim: trim_node, ..Listener::new(tell) };
+        self.tasks.spawn(follow(api, watcher::Config::default(), writer, self.bell.clone(), listener));
+        reader
+    }
+
+    fn follow<K: Kept>(
         &mut self,
         api: Api<DeserializeGuard<K>>,
         which: watcher::Config,
         writer: Writer<K>,
         tell: fn(&Bell, &K),
-    ) where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-    {
-        self.tasks.spawn(follow(api, which, writer, self.bell.clone(), tell));
+    ) {
+        self.tasks.spawn(follow(api, which, writer, self.bell.clone(), Listener::new(tell)));
     }
 }
 
-async fn follow<K>(
+/// What is done with what a watch shows.
+struct Listener<K: Kept> {
+    /// Takes away what nobody reads here.
+    trim: fn(&mut K),
+    index: Option<OfVolumes<K>>,
+    /// Rings for all that depends on an object.
+    tell: fn(&Bell, &K),
+}
+
+impl<K: Kept> Listener<K> {
+    fn new(tell: fn(&Bell, &K)) -> Self {
+        Self { trim: |_| (), index: None, tell }
+    }
+}
+
+async fn follow<K: Kept>(
     api: Api<DeserializeGuard<K>>,
     which: watcher::Config,
     mut writer: Writer<K>,
     bell: Arc<Bell>,
-    tell: fn(&Bell, &K),
-) where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
+    listener: Listener<K>,
+) {
+    let known = writer.as_reader();
     let mut events = pin!(watch(api, which).default_backoff());
     while let Some(event) = events.next().await {
         let event = match event {
-            Ok(event) => readable(event),
+            Ok(event) => readable(event, listener.trim),
             Err(error) => {
                 warn!("the watch of {} ended and is begun again: {}", K::plural(&()), with_causes(&error));
                 continue;
             }
         };
         let Some(event) = event else { continue };
+        let before = match &event {
+            Event::Apply(object) => known.get(&ObjectRef::from_obj(object)),
+            Event::Delete(_) | Event::Init | Event::InitApply(_) | Event::InitDone => None,
+        };
         writer.apply_watcher_event(&event);
+        if let Some(index) = &listener.index {
+            index.follow(&event);
+        }
         match &event {
-            Event::Apply(object) | Event::Delete(object) => tell(&bell, object),
+            Event::Apply(object) if before.as_deref().is_some_and(|before| is_as_before(before, object)) => {}
+            Event::Apply(object) | Event::Delete(object) => (listener.tell)(&bell, object),
             // What has gone while nobody watched is named by no event.
             Event::InitDone => bell.everything(),
             Event::Init | Event::InitApply(_) => {}
@@ -350,16 +404,40 @@ async fn follow<K>(
     }
 }
 
+/// Whether nothing that anybody reads here has changed.
+fn is_as_before<K: Kept>(before: &K, now: &K) -> bool {
+    let mut before = before.clone();
+    before.meta_mut().resource_version.clone_from(&now.meta().resource_version);
+    before == *now
+}
+
+fn of_replica(replica: &SyncReplica) -> Option<ObjectRef<SyncVolume>> {
+    Some(ObjectRef::new(&replica.spec.volume).within(replica.metadata.namespace.as_deref()?))
+}
+
+fn of_conflict(conflict: &SyncConflict) -> Option<ObjectRef<SyncVolume>> {
+    Some(ObjectRef::new(&conflict.spec.volume).within(conflict.metadata.namespace.as_deref()?))
+}
+
 /// Whether a claim says that this is its volume.
 fn is_bound_to(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> bool {
     claim.spec.as_ref().is_some_and(|spec| spec.volume_name.is_some() && spec.volume_name == volume.metadata.name)
 }
 
+/// A node tells every few minutes how it is, and which images it has.
+fn trim_node(node: &mut Node) {
+    node.metadata.annotations = None;
+    if let Some(status) = &mut node.status {
+        *status = NodeStatus { node_info: status.node_info.take(), ..NodeStatus::default() };
+    }
+}
+
 /// The event without what nobody reads here. An object that can't be read keeps the place that it had.
-fn readable<K: Resource<DynamicType = ()>>(event: Event<DeserializeGuard<K>>) -> Option<Event<K>> {
+fn readable<K: Kept>(event: Event<DeserializeGuard<K>>, trim: fn(&mut K)) -> Option<Event<K>> {
     let object = |guard: DeserializeGuard<K>| match guard.0 {
         Ok(mut object) => {
             object.meta_mut().managed_fields = None;
+            trim(&mut object);
             Some(object)
         }
         Err(odd) => {

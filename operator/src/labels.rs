@@ -1,6 +1,9 @@
 //! Labels and annotations that the operator writes or reads. Names of nodes are in no label: they can be longer.
 
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
 use std::collections::BTreeMap;
+use syncmesh_crds::SyncVolume;
 
 /// The mesh that an object belongs to.
 pub const MESH: &str = "syncmesh.io/mesh";
@@ -45,6 +48,12 @@ pub fn of_mesh(mesh: &str) -> BTreeMap<String, String> {
 /// Labels of an object that belongs to a volume.
 pub fn of_volume(mesh: &str, namespace: &str, volume: &str) -> BTreeMap<String, String> {
     labels([("app.kubernetes.io/managed-by", "syncmesh"), (MESH, mesh), (NAMESPACE, namespace), (VOLUME, volume)])
+}
+
+/// The volume that an object's labels name.
+pub fn volume(object: &impl ResourceExt) -> Option<ObjectRef<SyncVolume>> {
+    let label = |key: &str| object.labels().get(key);
+    label(NAMESPACE).zip(label(VOLUME)).map(|(namespace, volume)| ObjectRef::new(volume).within(namespace))
 }
 
 fn labels<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {

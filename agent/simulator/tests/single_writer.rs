@@ -190,6 +190,30 @@ fn a_fenced_writer_keeps_its_files_and_tells_them_when_it_has_its_right_again() 
     }
 }
 
+/// The writer before may not have heard yet, or be away for good: the pod of the next one runs already, and is neither told nor undone.
+#[test]
+fn what_is_written_where_the_right_is_on_its_way_to_waits_for_it() {
+    for mut mesh in meshes(one_writes()) {
+        mesh.write(1, "f", "1");
+        mesh.in_sync();
+        mesh.world.cut(1, 2, Cut::Silent);
+        mesh.world.cut(1, 3, Cut::Silent);
+        becomes(&mut mesh, 2, Role::Fenced);
+        mesh.write(2, "f", "2");
+        mesh.write(2, "g", "new");
+        mesh.run_for(40 * SECOND);
+        assert_eq!(mesh.read(2, "f").unwrap(), b"2", "seed {}", mesh.seed);
+        assert_eq!(mesh.tree(3), [("f".to_owned(), "1".to_owned())], "seed {}", mesh.seed);
+        becomes(&mut mesh, 2, Role::Writer);
+        becomes(&mut mesh, 1, Role::Reader);
+        mesh.world.heal(1, 2);
+        mesh.world.heal(1, 3);
+        mesh.in_sync();
+        let expected = [("f".to_owned(), "2".to_owned()), ("g".to_owned(), "new".to_owned())];
+        (1..=3).for_each(|node| assert_eq!(mesh.tree(node), expected, "seed {} n{node}", mesh.seed));
+    }
+}
+
 /// The loop counts a right down by itself, whoever else has stopped to answer; an older right is no right.
 #[test]
 fn a_right_to_write_that_is_not_renewed_runs_out() {

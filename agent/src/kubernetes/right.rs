@@ -37,6 +37,7 @@ pub fn role(spec: &SyncReplicaSpec) -> Role {
     match (spec.mode, &spec.writer) {
         (WriteMode::ReadWriteMany, _) => Role::Writer,
         (WriteMode::SingleWriter, None) => Role::Fenced,
+        (WriteMode::SingleWriter, Some(_)) if spec.fenced => Role::Fenced,
         (WriteMode::SingleWriter, Some(grant)) if grant.node != spec.node => Role::Reader,
         (WriteMode::SingleWriter, Some(grant)) => Role::Granted(grant.epoch),
     }
@@ -111,6 +112,9 @@ mod tests {
         let mut nobody = granted("a", 1);
         nobody.spec.writer = None;
         assert_eq!(role(&nobody.spec), Role::Fenced);
+        let mut next = granted("b", 1);
+        next.spec.fenced = true;
+        assert_eq!(role(&next.spec), Role::Fenced, "its own right is on its way");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Pods of the namespaces in which a volume has one writer, whose pod's node writes, or is being deleted under its pods. Pods of other
 //! namespaces are read by nobody here.
 
-use super::{Bell, follow};
+use super::{Bell, Listener, follow};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::{Store, store};
@@ -34,12 +34,13 @@ impl Users {
     fn watch(&self, namespace: &str) -> Store<Pod> {
         let (reader, writer) = store();
         let pods = Api::namespaced(self.client.clone(), namespace);
-        tokio::spawn(follow(pods, watcher::Config::default(), writer, self.bell.clone(), |bell, pod: &Pod| {
+        let listener = Listener::new(|bell, pod: &Pod| {
             let hears = |volume: &SyncVolume| {
                 volume.spec.mode == WriteMode::SingleWriter || volume.metadata.deletion_timestamp.is_some()
             };
             bell.volumes(|volume| hears(volume) && volume.namespace() == pod.namespace());
-        }));
+        });
+        tokio::spawn(follow(pods, watcher::Config::default(), writer, self.bell.clone(), listener));
         reader
     }
 }

@@ -4,7 +4,7 @@ use super::{decisions, desired};
 use crate::error::Error;
 use crate::operator::Operator;
 use crate::writes::Manager;
-use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,11 +20,8 @@ pub async fn reconcile(volume: &SyncVolume, operator: &Operator) -> Result<Optio
     if volume.metadata.deletion_timestamp.is_some() {
         return Ok(None);
     }
-    let (name, namespace) = (volume.name_any(), volume.namespace());
-    let is_here = |there: Option<String>| there == namespace;
-    let replicas = caches.replicas.state_filter(|replica| replica.spec.volume == name && is_here(replica.namespace()));
-    let existing =
-        caches.conflicts.state_filter(|conflict| conflict.spec.volume == name && is_here(conflict.namespace()));
+    let volume = ObjectRef::from_obj(volume);
+    let (replicas, existing) = (caches.replicas.of(&volume), caches.conflicts.of(&volume));
     let desired = desired(&replicas, &existing);
     for question in &desired.asked {
         let status = question.status.clone().unwrap_or_default();

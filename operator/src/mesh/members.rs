@@ -6,7 +6,6 @@ use crate::labels::FORGET_NODE;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use syncmesh_crds::mesh::{MemberState, MeshMember};
 use syncmesh_crds::replica::{Data, SyncReplicaStatus};
 use syncmesh_crds::{SyncMesh, SyncReplica};
@@ -41,8 +40,12 @@ pub fn wanted<'a>(world: &World<'a>) -> BTreeMap<&'a str, Option<&'a str>> {
 pub fn members(world: &World<'_>, before: &[MeshMember]) -> Vec<MeshMember> {
     let wanted = wanted(world);
     let ready = ready_nodes(world.pods);
+    let mut replicas: BTreeMap<&str, Vec<&SyncReplica>> = BTreeMap::new();
+    for replica in world.replicas {
+        replicas.entry(&replica.spec.node).or_default().push(replica);
+    }
     let member = |(node, uid): (&&str, &Option<&str>)| {
-        let told = told_by(world.replicas, node, *uid);
+        let told = told_by(replicas.get(node).map_or(&[][..], Vec::as_slice), *uid);
         let member = MeshMember {
             node: (*node).to_owned(),
             node_uid: uid.map(Into::into),
@@ -91,8 +94,8 @@ struct Told {
 }
 
 /// Those of another machine under the name tell nothing of this one.
-fn told_by(replicas: &[Arc<SyncReplica>], node: &str, uid: Option<&str>) -> Told {
-    let own = replicas.iter().filter(|replica| replica.spec.node == node && machine(replica) == uid);
+fn told_by(replicas: &[&SyncReplica], uid: Option<&str>) -> Told {
+    let own = replicas.iter().filter(|replica| machine(replica) == uid);
     let statuses: Vec<_> = own.filter_map(|replica| replica.status.as_ref()).collect();
     Told {
         replica_id: statuses.iter().find_map(|status| status.replica_id.clone()),
@@ -106,6 +109,7 @@ mod tests {
     use super::*;
     use crate::volume::example::Cluster;
     use k8s_openapi::jiff::Timestamp;
+    use std::sync::Arc;
 
     fn at(seconds: i64) -> Time {
         Time(Timestamp::from_second(seconds).unwrap())

@@ -1,6 +1,7 @@
 //! On which nodes the agents of a mesh should run: where its DaemonSet puts them.
 
 use k8s_openapi::api::core::v1::{Node, Taint};
+use kube::ResourceExt;
 use syncmesh_crds::SyncMesh;
 use syncmesh_crds::mesh::{Toleration, TolerationOperator};
 
@@ -18,9 +19,8 @@ const TOLERATED_ON_HOST_NETWORK: &str = "node.kubernetes.io/network-unavailable"
 
 /// Whether an agent should run there.
 pub fn should_run(mesh: &SyncMesh, node: &Node) -> bool {
-    let labels = node.metadata.labels.clone().unwrap_or_default();
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
-    is_linux(node) && mesh.spec.nodes.fits(&labels) && taints.iter().all(|taint| is_tolerated(mesh, taint))
+    is_linux(node) && mesh.spec.nodes.fits(node.labels()) && taints.iter().all(|taint| is_tolerated(mesh, taint))
 }
 
 /// A node that hasn't told its system yet is no reason to wait.

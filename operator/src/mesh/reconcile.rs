@@ -29,7 +29,7 @@ pub async fn reconcile(mesh: &SyncMesh, operator: &Operator) -> Result<Option<Du
         return finalizer::hold_on(Manager::Agents, mesh, MESH_FINALIZER, writes).await.map(|()| None);
     }
     let volumes = caches.volumes.state_filter(|volume| volume.spec.mesh == name);
-    let replicas = caches.replicas.state_filter(|replica| replica.spec.mesh == name);
+    let replicas = caches.replicas.all.state_filter(|replica| replica.spec.mesh == name);
     let holders = holders(&volumes, &replicas);
     if is_deleted && holders.is_empty() {
         return part(mesh, operator).await.map(|()| None);

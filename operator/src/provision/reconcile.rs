@@ -59,7 +59,7 @@ async fn grow(
         operator.writes.apply_fields(Manager::Provisioned, volume, fields).await?;
         return Ok(Ok(()));
     }
-    let persistent = operator.caches.persistent_volumes.get(&ObjectRef::new(&name(claim)));
+    let persistent = operator.caches.persistent_volumes.all.get(&ObjectRef::new(&name(claim)));
     let storage =
         persistent.as_deref().and_then(|persistent| persistent.spec.as_ref()?.capacity.as_ref()?.get("storage"));
     let shown = claim.status.as_ref().and_then(|status| status.capacity.as_ref()?.get("storage"));

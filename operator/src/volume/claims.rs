@@ -96,20 +96,34 @@ impl Access {
 
 /// All that pods of a volume may mount.
 pub fn mounts(world: &World<'_>) -> Vec<Mount> {
-    let spec = &world.volume.spec;
-    if let Some(owner) = provision::claim_of(world.volume) {
-        let claim = world.claims.iter().find(|claim| claim.metadata.uid.as_ref() == Some(&owner.uid));
-        let provisioned = claim.map(|claim| provisioned(world, claim));
-        let readers = match spec.mode {
-            WriteMode::ReadWriteMany => None,
-            WriteMode::SingleWriter => Some(mount(world, &names::of_readers(&owner.name), Access::Read)),
-        };
-        // Without its claim a volume is about to go.
-        return provisioned.into_iter().flat_map(|mount| [Some(mount), readers.clone()]).flatten().collect();
+    let mut mounts = Vec::new();
+    for (name, access) in wanted(world.volume) {
+        match provision::claim_of(world.volume) {
+            Some(owner) if owner.name == name => {
+                let claim = world.claims.iter().find(|claim| claim.metadata.uid.as_ref() == Some(&owner.uid));
+                // Without its claim a volume is about to go.
+                let Some(claim) = claim else { return Vec::new() };
+                mounts.push(provisioned(world, claim));
+            }
+            _ => mounts.push(mount(world, &name, access)),
+        }
     }
-    let mut claims: Vec<String> = spec.claims.iter().map(|claim| claim.name.clone()).collect();
+    mounts
+}
+
+/// The names of a volume's claims.
+pub fn names(volume: &SyncVolume) -> Vec<String> {
+    wanted(volume).into_iter().map(|(name, _)| name).collect()
+}
+
+fn wanted(volume: &SyncVolume) -> Vec<(String, Access)> {
+    let spec = &volume.spec;
+    let mut claims: Vec<String> = match provision::claim_of(volume) {
+        Some(owner) => vec![owner.name.clone()],
+        None => spec.claims.iter().map(|claim| claim.name.clone()).collect(),
+    };
     if claims.is_empty() {
-        claims.push(first(world.volume));
+        claims.push(first(volume));
     }
     let accesses = |name: String| match spec.mode {
         WriteMode::ReadWriteMany => vec![(name, Access::Write)],
@@ -118,7 +132,7 @@ pub fn mounts(world: &World<'_>) -> Vec<Mount> {
             vec![(name, Access::WriteAlone), (readers, Access::Read)]
         }
     };
-    claims.into_iter().flat_map(accesses).map(|(name, access)| mount(world, &name, access)).collect()
+    claims.into_iter().flat_map(accesses).collect()
 }
 
 /// The first claim of a volume: that whose pod writes, where one does.

@@ -126,6 +126,7 @@ fn replica(world: &World<'_>, node: &str, members: &[Member]) -> SyncReplica {
                 WriteMode::ReadWriteMany => None,
                 WriteMode::SingleWriter => grant::told(world, node),
             },
+            fenced: spec.mode == WriteMode::SingleWriter && grant::is_next(world, node),
             members: members.to_vec(),
             seed: spec.seed.as_ref().map(|seed| seed.node.clone()),
             directory: spec.directory.clone(),

@@ -2,7 +2,8 @@
 //!
 //! The right changes in two steps. First all other replicas are told of the new epoch, that of the node before among them; then the new
 //! writer is told, once they say that they obey it. One that can't be heard has lost its right by itself by the time that
-//! [`PATIENCE_SECONDS`] have passed: an agent without word from the API server for 30 s announces nothing any more.
+//! [`PATIENCE_SECONDS`] have passed: an agent without word from the API server for 30 s announces nothing any more. Meanwhile the next
+//! writer is fenced: what its pod writes, which runs already, waits until it may be told.
 
 use super::World;
 use crate::names;
@@ -42,6 +43,11 @@ pub fn told(world: &World<'_>, node: &str) -> Option<Grant> {
     let name = names::of_replica(world.name(), node);
     let own = world.replicas.iter().find(|replica| replica.metadata.name.as_deref() == Some(&name));
     own.and_then(|replica| replica.spec.writer.clone())
+}
+
+/// Whether a node's pod may write already, and the node isn't told yet. Neither is what it writes told meanwhile, nor taken back.
+pub fn is_next(world: &World<'_>, node: &str) -> bool {
+    world.writer.is_some_and(|grant| grant.node == node && !is_handed_over(world, grant))
 }
 
 /// Seconds until the new writer is told in any case; none if it is told already, or there is none.
@@ -139,20 +145,27 @@ mod tests {
         replicas.into_iter().map(|replica| replica.spec.writer.map(|writer| writer.epoch)).collect()
     }
 
+    fn fenced(cluster: &Cluster) -> Vec<bool> {
+        desired(&cluster.world()).replicas.into_iter().map(|replica| replica.spec.fenced).collect()
+    }
+
     #[test]
     fn a_new_writer_is_told_once_all_others_obey() {
         let mut cluster = single_writer();
         cluster.writer = Some(grant("a", 1));
         assert_eq!(writers(&cluster), [Some(1); 3], "the first one waits for nobody");
+        assert_eq!(fenced(&cluster), [false; 3]);
         cluster.reconcile();
         cluster.writer = Some(grant("b", 2));
         assert_eq!(writers(&cluster), [Some(2), Some(1), Some(2)]);
+        assert_eq!(fenced(&cluster), [false, true, false], "its pod may write already");
         cluster.reconcile();
         cluster.report("a", |status| status.epoch = Some(2));
         assert_eq!(writers(&cluster), [Some(2), Some(1), Some(2)], "c was not heard");
         assert_eq!(waiting(&cluster.world()), Some(40));
         cluster.report("c", |status| status.epoch = Some(2));
         assert_eq!(writers(&cluster), [Some(2); 3]);
+        assert_eq!(fenced(&cluster), [false; 3]);
         assert_eq!(waiting(&cluster.world()), None);
     }
 

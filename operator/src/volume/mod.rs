@@ -11,6 +11,7 @@ pub mod status;
 
 use crate::mesh::nodes;
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim};
+use kube::ResourceExt;
 use std::sync::Arc;
 use syncmesh_crds::volume::Grant;
 use syncmesh_crds::{SyncMesh, SyncReplica, SyncVolume};
@@ -78,8 +79,7 @@ impl World<'_> {
     /// Nodes that should have it: where the mesh's agents should run, and the volume's own selector fits.
     pub fn places(&self) -> Vec<Place> {
         let fits = |node: &&Arc<Node>| {
-            let labels = node.metadata.labels.clone().unwrap_or_default();
-            let is_selected = self.volume.spec.nodes.as_ref().is_none_or(|nodes| nodes.fits(&labels));
+            let is_selected = self.volume.spec.nodes.as_ref().is_none_or(|nodes| nodes.fits(node.labels()));
             is_selected && nodes::should_run(self.mesh, node)
         };
         let place =

@@ -22,7 +22,7 @@ use std::time::Duration;
 use syncmesh_crds::mesh::SyncMeshSpec;
 use syncmesh_crds::replica::SyncReplicaSpec;
 use syncmesh_crds::volume::{Grant, SyncVolumeStatus, WriteMode};
-use syncmesh_crds::{SyncConflict, SyncMesh, SyncReplica, SyncVolume};
+use syncmesh_crds::{SyncMesh, SyncReplica, SyncVolume};
 use tracing::info;
 
 /// What a `World` borrows, as the caches have it.
@@ -43,9 +43,8 @@ impl Gathered {
         let caches = &operator.caches;
         let (name, own) = (volume.name_any(), volume.namespace()?);
         let namespace = caches.namespaces.get(&ObjectRef::new(&own))?;
-        let is_here = |namespace: Option<String>| namespace.as_ref() == Some(&own);
-        let replicas =
-            caches.replicas.state_filter(|replica| replica.spec.volume == name && is_here(replica.namespace()));
+        let itself = ObjectRef::new(&name).within(&own);
+        let replicas = caches.replicas.of(&itself);
         let writer = match volume.spec.mode {
             WriteMode::ReadWriteMany => None,
             WriteMode::SingleWriter => {
@@ -61,14 +60,14 @@ impl Gathered {
             nodes: caches.nodes.state(),
             replicas,
             writer,
-            claims: caches.claims.state_filter(|claim| is_here(claim.namespace())),
+            claims: claims::names(volume)
+                .iter()
+                .filter_map(|claim| caches.claims.get(&ObjectRef::new(claim).within(&own)))
+                .collect(),
             others: caches
                 .volumes
                 .state_filter(|other| other.spec.mesh == volume.spec.mesh && other.metadata.uid != volume.metadata.uid),
-            persistent_volumes: caches.persistent_volumes.state_filter(|persistent| {
-                let label = |key: &str| persistent.labels().get(key);
-                label(labels::NAMESPACE) == Some(&own) && label(labels::VOLUME) == Some(&name)
-            }),
+            persistent_volumes: caches.persistent_volumes.of(&itself),
             mesh,
         })
     }
@@ -262,19 +261,13 @@ async fn part(
             }
         }
         farewell::Step::Release => {
-            for question in questions(world, operator) {
+            for question in operator.caches.conflicts.of(&ObjectRef::from_obj(world.volume)) {
                 writes.delete(&*question).await?;
             }
             finalizer::let_go(Manager::Replicas, world.volume, FINALIZER, writes).await?;
         }
     }
     Ok(None)
-}
-
-fn questions(world: &World<'_>, operator: &Operator) -> Vec<Arc<SyncConflict>> {
-    operator.caches.conflicts.state_filter(|question| {
-        question.spec.volume == world.name() && question.namespace().as_deref() == Some(world.namespace_name())
-    })
 }
 
 fn waited_seconds(volume: &SyncVolume) -> i64 {

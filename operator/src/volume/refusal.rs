@@ -1,6 +1,8 @@
 //! Why a volume can't have what it asks for, as far as a schema can't say it.
 
 use super::World;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
 use std::fmt;
 use std::sync::Arc;
 use syncmesh_crds::SyncVolume;
@@ -118,21 +120,22 @@ impl fmt::Display for Refusal {
 
 /// The first thing that stands against a volume. Limits of the mesh stand against new volumes only.
 pub fn refusal(world: &World<'_>) -> Option<Refusal> {
-    let labels = world.namespace.metadata.labels.clone().unwrap_or_default();
+    let labels = world.namespace.labels();
     let (mesh, spec) = (&world.mesh.spec, &world.volume.spec);
-    if !mesh.namespaces.fits(&labels) {
+    if !mesh.namespaces.fits(labels) {
         return Some(Refusal::Namespace { mesh: world.mesh_name().to_owned() });
     }
     if let Some(name) = &spec.directory {
         match mesh.directories.iter().find(|listed| listed.name == *name) {
             None => return Some(Refusal::NoDirectory { name: name.clone() }),
-            Some(listed) if !listed.namespaces.fits(&labels) => {
+            Some(listed) if !listed.namespaces.fits(labels) => {
                 return Some(Refusal::DirectoryNamespace { name: name.clone() });
             }
             Some(_) => {}
         }
     }
-    if let Some(other) = ahead(world).find(|other| has_the_same_files(world, other)) {
+    let mut same = world.others.iter().filter(|other| has_the_same_files(world, other));
+    if let Some(other) = same.find(|other| is_ahead(world, other)) {
         let part = |part: &Option<String>| part.clone().unwrap_or_default();
         let by = format!("{}/{}", part(&other.metadata.namespace), part(&other.metadata.name));
         return Some(Refusal::Taken { by });
@@ -178,15 +181,20 @@ fn wanted_capacity(world: &World<'_>, volume: &SyncVolume) -> Option<Size> {
     volume.spec.capacity.or(world.mesh.spec.defaults.capacity)
 }
 
-/// Volumes that come before this one: those that have files before those that don't, then the older ones.
+/// Volumes that come before this one.
 fn ahead<'a>(world: &World<'a>) -> impl Iterator<Item = &'a Arc<SyncVolume>> {
-    let rank = |volume: &SyncVolume| {
-        (!super::is_initialized(volume), volume.metadata.creation_timestamp.clone(), volume.metadata.uid.clone())
-    };
-    let own = rank(world.volume);
-    let is_initialized = world.is_initialized();
+    world.others.iter().filter(|other| is_ahead(world, other))
+}
+
+/// Those that have files come before those that don't, then the older ones.
+fn is_ahead(world: &World<'_>, other: &SyncVolume) -> bool {
     // Among those that have files everybody counts: whoever grows has to fit beside all of them.
-    world.others.iter().filter(move |other| rank(other) < own || (is_initialized && super::is_initialized(other)))
+    world.is_initialized() && super::is_initialized(other) || rank(other) < rank(world.volume)
+}
+
+fn rank(volume: &SyncVolume) -> (bool, Option<&Time>, Option<&str>) {
+    let meta = &volume.metadata;
+    (!super::is_initialized(volume), meta.creation_timestamp.as_ref(), meta.uid.as_deref())
 }
 
 fn has_the_same_files(world: &World<'_>, other: &SyncVolume) -> bool {
