@@ -8,10 +8,12 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use kube::runtime::reflector::Store;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use syncmesh_crds::SyncVolume;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::{debug, info};
@@ -22,7 +24,7 @@ const CONNECTIONS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Serves until that isn't possible any more.
-pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> Error {
+pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, volumes: Store<SyncVolume>) -> Error {
     let listener = match TcpListener::bind(address).await {
         Ok(listener) => listener,
         Err(reason) => return Error::process("listen for metrics and health (--metrics)")(reason),
@@ -35,10 +37,10 @@ pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> Error {
             Ok((stream, _)) => stream,
             Err(reason) => return Error::process("accept connections for metrics and health")(reason),
         };
-        let metrics = metrics.clone();
+        let (metrics, volumes) = (metrics.clone(), volumes.clone());
         tokio::spawn(async move {
             let _permit = permit;
-            let service = service_fn(|request| reply(request, &metrics));
+            let service = service_fn(|request| reply(request, &metrics, &volumes));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .serve_connection(TokioIo::new(stream), service);
@@ -50,8 +52,12 @@ pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> Error {
     }
 }
 
-async fn reply(request: Request<Incoming>, metrics: &Metrics) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (status, body) = answer(request.uri().path(), metrics);
+async fn reply(
+    request: Request<Incoming>,
+    metrics: &Metrics,
+    volumes: &Store<SyncVolume>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (status, body) = answer(request.uri().path(), metrics, || volumes.state());
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
@@ -59,12 +65,12 @@ async fn reply(request: Request<Incoming>, metrics: &Metrics) -> Result<Response
 }
 
 /// Who answers at all is alive: there is one thread. Who has read everything could lead at once, and is ready.
-fn answer(path: &str, metrics: &Metrics) -> (StatusCode, String) {
+fn answer(path: &str, metrics: &Metrics, volumes: impl Fn() -> Vec<Arc<SyncVolume>>) -> (StatusCode, String) {
     match path {
         "/livez" => (StatusCode::OK, "ok\n".into()),
         "/readyz" if metrics.has_read_all() => (StatusCode::OK, "ok\n".into()),
         "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "objects are being read\n".into()),
-        "/metrics" => (StatusCode::OK, metrics.text()),
+        "/metrics" => (StatusCode::OK, metrics.text(&volumes())),
         _ => (StatusCode::NOT_FOUND, "ask for /metrics, /livez or /readyz\n".into()),
     }
 }
@@ -76,11 +82,11 @@ mod tests {
     #[test]
     fn an_operator_is_ready_once_it_has_read_everything_and_alive_before() {
         let metrics = Metrics::default();
-        assert_eq!(answer("/livez", &metrics).0, StatusCode::OK);
-        assert_eq!(answer("/readyz", &metrics).0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer("/livez", &metrics, Vec::new).0, StatusCode::OK);
+        assert_eq!(answer("/readyz", &metrics, Vec::new).0, StatusCode::SERVICE_UNAVAILABLE);
         metrics.read_all();
-        assert_eq!(answer("/readyz", &metrics).0, StatusCode::OK);
-        assert_eq!(answer("/", &metrics).0, StatusCode::NOT_FOUND);
+        assert_eq!(answer("/readyz", &metrics, Vec::new).0, StatusCode::OK);
+        assert_eq!(answer("/", &metrics, Vec::new).0, StatusCode::NOT_FOUND);
     }
 
     #[test]
@@ -90,7 +96,7 @@ mod tests {
         metrics.reconciled("SyncVolume", true);
         metrics.reconciled("SyncVolume", false);
         metrics.written();
-        let text = answer("/metrics", &metrics).1;
+        let text = answer("/metrics", &metrics, Vec::new).1;
         assert!(text.contains("syncmesh_operator_leads 1"), "{text}");
         assert!(
             text.contains("syncmesh_operator_reconciliations_total{kind=\"SyncVolume\",outcome=\"failed\"} 1"),

@@ -43,11 +43,12 @@ async fn run(settings: Settings) -> Result<(), Error> {
     let (caches, bell, _watches) = caches::follow_all(&client, &home.namespace);
     let mut leadership = Leadership::new(client.clone(), &home.namespace, settings.name.clone());
     let writes = Writes::new(client.clone(), &settings.name, metrics.clone());
+    let volumes = caches.volumes.clone();
     let operator = Arc::new(Operator { caches, writes, home, metrics: metrics.clone() });
     // Whatever ends first ends the others: nothing is called after a lease that may be lost, or after it was given up.
     let ended = tokio::select! {
         error = lead(operator, &bell, &mut leadership, settings.first_mesh.as_ref(), client) => Err(error),
-        error = health::serve(settings.metrics, metrics) => Err(error),
+        error = health::serve(settings.metrics, metrics, volumes) => Err(error),
         _ = terminated.recv() => Ok(()),
         _ = interrupted.recv() => Ok(()),
     };

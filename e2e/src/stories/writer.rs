@@ -62,7 +62,10 @@ async fn with_mesh(cluster: &Cluster) -> Outcome<()> {
     if waiting.spec.writer.as_ref().is_some_and(|grant| grant.epoch != 1) {
         return Err(Failure::new("a new writer was told before the old one obeyed"));
     }
-    println!("the old writer is told of epoch 2, the new one isn't yet");
+    if !waiting.spec.fenced {
+        return Err(Failure::new("what a new writer's pod writes before the old one obeyed would be taken back"));
+    }
+    println!("the old writer is told of epoch 2, the new one isn't yet, and is fenced");
     let asked = Instant::now();
     for replica in &replicas {
         if replica.spec.node != second.spec.node {
