@@ -420,7 +420,7 @@ pub struct SyncMeshStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::message")]
     pub message: Option<String>,
-    /// What holds: Ready, Degraded, AgentsBlocked, AuthorityReady, NodeLostWithData, OrphanFound, Terminating.
+    /// What holds: Ready, Degraded, AgentsBlocked, ControlPlaneUnreachable, AuthorityReady, NodeLostWithData, OrphanFound, Terminating.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "condition::list")]
     pub conditions: Vec<Condition>,

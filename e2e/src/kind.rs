@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, Outcome};
 use crate::program::{kubectl, repository, run};
+use crate::release::HOME;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -157,6 +158,24 @@ impl Kind {
             ),
         )?;
         println!("{node} is cut from {other}");
+        Ok(())
+    }
+
+    /// Keeps the pod of a node's agent from the API server, until [`Kind::mend`].
+    pub fn mute_agent(&self, node: &str) -> Outcome<()> {
+        let of_node = format!("-l app.kubernetes.io/name=syncmesh-agent --field-selector spec.nodeName={node}");
+        let pod = kubectl(&format!("get pods -n {HOME} {of_node} -o jsonpath={{.items[0].status.podIP}}"))?;
+        let server = kubectl("get service -n default kubernetes -o jsonpath={.spec.clusterIP}")?;
+        self.on(
+            node,
+            &format!(
+                "nft add table inet {CUT}; nft add chain inet {CUT} arriving '{{ type filter hook prerouting priority -300; }}'; \
+                 nft add rule inet {CUT} arriving ip saddr {} ip daddr {} drop",
+                pod.trim(),
+                server.trim()
+            ),
+        )?;
+        println!("the agent on {node} is kept from the API server");
         Ok(())
     }
 

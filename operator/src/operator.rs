@@ -2,6 +2,7 @@
 
 use crate::caches::Caches;
 use crate::mesh::desired::Home;
+use crate::mesh::silent::Silent;
 use crate::metrics::Metrics;
 use crate::writes::Writes;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -18,6 +19,8 @@ pub struct Operator {
     pub home: Home,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Agents that don't take up what changes.
+    pub silent: Silent,
 }
 
 /// Now, as precise as objects have it: a status that was read must equal the one that was written.

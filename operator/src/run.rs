@@ -7,6 +7,7 @@ use crate::health;
 use crate::lease::Leadership;
 use crate::mesh::desired::Home;
 use crate::mesh::first::{self, FirstMesh};
+use crate::mesh::silent::Silent;
 use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::writes::Writes;
@@ -44,7 +45,7 @@ async fn run(settings: Settings) -> Result<(), Error> {
     let mut leadership = Leadership::new(client.clone(), &home.namespace, settings.name.clone());
     let writes = Writes::new(client.clone(), &settings.name, metrics.clone());
     let volumes = caches.volumes.clone();
-    let operator = Arc::new(Operator { caches, writes, home, metrics: metrics.clone() });
+    let operator = Arc::new(Operator { caches, writes, home, metrics: metrics.clone(), silent: Silent::default() });
     // Whatever ends first ends the others: nothing is called after a lease that may be lost, or after it was given up.
     let ended = tokio::select! {
         error = lead(operator, &bell, &mut leadership, settings.first_mesh.as_ref(), client) => Err(error),

@@ -20,6 +20,11 @@ pub async fn tell(cluster: &Cluster) -> Outcome<()> {
     let files = demo.same_files()?;
     println!("{files} files are the same on both nodes");
     another_operator_leads(&demo)?;
+    let told = an_agent_hears_nothing(&kind, &demo);
+    kind.mend(demo.node(0))?;
+    told?;
+    kubectl("wait smesh/default --for=condition=ControlPlaneUnreachable=false --timeout=180s")?;
+    println!("it is heard again, and the mesh says so");
     demo.close(cluster).await
 }
 
@@ -51,6 +56,21 @@ fn files_flow_without_api_server(kind: &Kind, demo: &Demo) -> Outcome<()> {
         AWAY.as_secs()
     );
     until("the API server", || kubectl("get --raw /readyz").map(drop))
+}
+
+/// One agent is kept from the API server, while its node and its peers reach everything.
+fn an_agent_hears_nothing(kind: &Kind, demo: &Demo) -> Outcome<()> {
+    kind.mute_agent(demo.node(0))?;
+    demo.kubectl("patch svol demo --type=merge -p {\"spec\":{\"bandwidth\":{\"limit\":\"1Gi\"}}}")?;
+    let start = Instant::now();
+    kubectl("wait smesh/default --for=condition=ControlPlaneUnreachable --timeout=150s")?;
+    println!(
+        "an agent that took up no change was found after {:.0} s: {}",
+        start.elapsed().as_secs_f64(),
+        kubectl("get smesh default -o jsonpath={.status.message}")?.trim()
+    );
+    demo.sh(0, "echo unheard >/data/unheard")?;
+    demo.until(1, "its files on the other node all the same", "grep -qx unheard /data/unheard")
 }
 
 fn another_operator_leads(demo: &Demo) -> Outcome<()> {

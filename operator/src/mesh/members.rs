@@ -127,6 +127,7 @@ mod tests {
             nodes,
             pods: &[],
             replicas,
+            silent: &[],
             volumes: &[],
             refused: None,
             authority: &Standing::Signing,

@@ -7,4 +7,5 @@ pub(crate) mod first;
 pub mod members;
 pub mod nodes;
 pub(crate) mod reconcile;
+pub mod silent;
 pub mod status;

@@ -3,7 +3,7 @@
 use super::authority::{self, Standing};
 use super::desired::{ACCOUNT, desired};
 use super::farewell::{holders, part};
-use super::status::{World, status};
+use super::status::{World, ready_nodes, status};
 use crate::error::Error;
 use crate::finalizer;
 use crate::labels::{self, MESH_FINALIZER};
@@ -15,6 +15,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use std::time::Duration;
 use syncmesh_crds::SyncMesh;
+use tokio::time::Instant;
 
 /// Makes a mesh's agents what they should be. The result is when to look again without being told.
 ///
@@ -48,11 +49,14 @@ pub async fn reconcile(mesh: &SyncMesh, operator: &Operator) -> Result<Option<Du
     }
     let states: Vec<_> = volumes.iter().filter_map(|volume| volume.status.as_ref()?.state).collect();
     let refused = agents.as_deref().and_then(|agents| refused(agents, operator));
+    let pods = caches.pods.state_filter(|pod| pod.labels().get(labels::MESH) == Some(&name));
+    let heard = operator.silent.look(&name, &ready_nodes(&pods), &replicas, Instant::now());
     let status = status(&World {
         mesh,
         nodes: &caches.nodes.state(),
-        pods: &caches.pods.state_filter(|pod| pod.labels().get(labels::MESH) == Some(&name)),
+        pods: &pods,
         replicas: &replicas,
+        silent: &heard.silent,
         volumes: &states,
         refused: refused.as_deref(),
         authority: &authority,
@@ -60,7 +64,7 @@ pub async fn reconcile(mesh: &SyncMesh, operator: &Operator) -> Result<Option<Du
         now: &now,
     });
     writes.show(mesh, mesh.status.as_ref(), &status, |status| status.state, status.message.as_deref()).await?;
-    Ok(rest)
+    Ok([rest, heard.again].into_iter().flatten().min())
 }
 
 /// Why the API server refuses pods of a DaemonSet that has fewer than it should. It says so in events only.

@@ -25,6 +25,8 @@ pub struct World<'a> {
     pub pods: &'a [Arc<Pod>],
     /// Its replicas.
     pub replicas: &'a [Arc<SyncReplica>],
+    /// Nodes whose agents are ready, and don't take up what changes.
+    pub silent: &'a [String],
     /// How the volumes are that use it.
     pub volumes: &'a [State],
     /// Why the API server refuses its agents' pods, if it does.
@@ -53,6 +55,9 @@ pub fn status(world: &World<'_>) -> SyncMeshStatus {
         (false, None, false) => (State::Degraded, Some(lost_with_data(world.mesh, &lost))),
         (false, None, true) if wanted.is_empty() => {
             (State::Pending, Some("no node fits: correct spec.nodes, or label nodes with what it asks for".to_owned()))
+        }
+        (false, None, true) if ready == wanted.len() && !world.silent.is_empty() => {
+            (State::Degraded, Some(unheard(world.silent)))
         }
         (false, None, true) if ready == wanted.len() => of_volumes(world.volumes),
         (false, None, true) if ready == 0 => (State::Pending, Some(waiting(&members))),
@@ -145,6 +150,10 @@ fn findings(
             Some(why) => Finding::new("AgentsBlocked", Holds::True, "PodsRefused", blocked(why)),
             None => Finding::new("AgentsBlocked", Holds::False, "PodsAccepted", ""),
         },
+        match world.silent {
+            [] => Finding::new("ControlPlaneUnreachable", Holds::False, "ChangesTakenUp", ""),
+            nodes => Finding::new("ControlPlaneUnreachable", Holds::True, "ChangesNotTakenUp", unheard(nodes)),
+        },
         authority(world.authority),
     ];
     if world.mesh.metadata.deletion_timestamp.is_some() && !world.holders.is_empty() {
@@ -187,6 +196,14 @@ fn authority(standing: &Standing) -> Finding {
 fn held(holders: &BTreeSet<String>) -> String {
     let names: Vec<&str> = holders.iter().map(String::as_str).collect();
     format!("volumes use it: delete {} first, and it goes by itself", few(&names))
+}
+
+fn unheard(nodes: &[String]) -> String {
+    let names: Vec<&str> = nodes.iter().map(String::as_str).collect();
+    format!(
+        "the agents of {} take up no changes, while files go on: see in their logs whether they reach the API server",
+        few(&names)
+    )
 }
 
 fn blocked(why: &str) -> String {
@@ -276,7 +293,18 @@ mod tests {
         holders: &BTreeSet<String>,
     ) -> SyncMeshStatus {
         let authority = &Standing::Signing;
-        status(&World { mesh, nodes, pods, replicas: &[], volumes: &[], refused, authority, holders, now: &at(9) })
+        status(&World {
+            mesh,
+            nodes,
+            pods,
+            replicas: &[],
+            silent: &[],
+            volumes: &[],
+            refused,
+            authority,
+            holders,
+            now: &at(9),
+        })
     }
 
     #[test]
@@ -299,6 +327,31 @@ mod tests {
         assert!(half.message.unwrap().contains("no ready agent on b"));
         let whole = with(SyncMeshStatus::default(), &nodes, &[pod("a", "True"), pod("b", "True")], None);
         assert_eq!((whole.state, whole.agents.as_deref()), (Some(State::InSync), Some("2/2")));
+    }
+
+    #[test]
+    fn a_mesh_says_whose_agents_hear_nothing_from_the_api_server() {
+        let (mesh, nodes) = (SyncMesh::new("default", SyncMeshSpec::default()), [node("a", "1")]);
+        let world = World {
+            mesh: &mesh,
+            nodes: &nodes,
+            pods: &[pod("a", "True")],
+            replicas: &[],
+            silent: &["a".to_owned()],
+            volumes: &[State::InSync],
+            refused: None,
+            authority: &Standing::Signing,
+            holders: &BTreeSet::new(),
+            now: &at(9),
+        };
+        let holds = |status: &SyncMeshStatus| {
+            status.conditions.iter().find(|one| one.r#type == "ControlPlaneUnreachable").unwrap().status
+        };
+        let silent = status(&world);
+        assert_eq!((silent.state, holds(&silent)), (Some(State::Degraded), Holds::True));
+        assert!(silent.message.unwrap().starts_with("the agents of a take up no changes"));
+        let heard = status(&World { silent: &[], ..world });
+        assert_eq!((heard.state, holds(&heard)), (Some(State::InSync), Holds::False));
     }
 
     #[test]
