@@ -171,3 +171,24 @@ fn the_guard_of_a_member_that_comes_back_asks_before_it_empties_the_node() {
         }
     }
 }
+
+/// Whether a node may leave, and whether an agent that stops has handed over, is asked by it.
+#[test]
+fn a_member_that_follows_when_all_is_quiet_learns_that_others_have_what_it_has() {
+    for seed in 0..SEEDS {
+        let mut mesh = Mesh::new(seed, Shape { nodes: 3, ..Shape::default() });
+        mesh.in_sync();
+        mesh.pause(3, true);
+        (0..20).for_each(|number| mesh.write(1, format!("{number}"), "contents"));
+        mesh.run_for(40 * SECOND);
+        assert_eq!((mesh.names(2).len(), mesh.names(3).len()), (20, 0), "seed {seed}");
+        mesh.pause(3, false);
+        mesh.in_sync();
+        mesh.run_for(20 * SECOND);
+        for id in 1..=3 {
+            let volume = mesh.status(id).unwrap().volumes.remove(0);
+            let (copied, sequence) = (volume.copied, volume.sequence);
+            assert!(volume.is_copied(), "seed {seed} n{id}: {copied} of {sequence} are known to be elsewhere");
+        }
+    }
+}

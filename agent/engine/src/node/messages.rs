@@ -406,6 +406,10 @@ impl<I: Io> Node<I> {
             let mut messages: Vec<(u16, Progress)> = Vec::new();
             for (&number, link) in &mut connection.links {
                 let Some(volume) = self.volumes.get(&number) else { continue };
+                // No epoch ends for what is known already.
+                if volume.durable == volume.state.sequence {
+                    link.incoming.durable = link.incoming.journalled;
+                }
                 let progress = link.incoming.progress(volume.state.counts.wanted == 0);
                 if link.incoming.told != Some(progress) {
                     link.incoming.told = Some(progress);
