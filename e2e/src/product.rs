@@ -169,6 +169,15 @@ pub fn place(id: &str) -> String {
     format!("/var/lib/syncmesh/volumes/{id}")
 }
 
+/// The pod of the operator that leads.
+pub fn leader() -> Outcome<String> {
+    let holder = kubectl(&format!("get lease -n {HOME} syncmesh-operator -o jsonpath={{.spec.holderIdentity}}"))?;
+    let pods = kubectl(&format!("get pods -n {HOME} -o name"))?;
+    let mut pods = pods.lines().filter_map(|pod| pod.strip_prefix("pod/"));
+    let pod = pods.find(|pod| holder.contains(pod)).map(str::to_owned);
+    pod.ok_or_else(|| Failure::new(format!("the Lease is held by {holder:?}, which is no pod")))
+}
+
 /// Tries again and again, for two minutes.
 pub fn until(what: &str, step: impl Fn() -> Outcome<()>) -> Outcome<()> {
     let start = Instant::now();

@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::failure::{Failure, Outcome};
 use crate::kind::Kind;
-use crate::product::{self, Demo, until};
+use crate::product::{self, Demo, leader, until};
 use crate::program::{apply, kubectl};
 use crate::release::HOME;
 use std::time::{Duration, Instant};
@@ -74,13 +74,6 @@ fn an_agent_hears_nothing(kind: &Kind, demo: &Demo) -> Outcome<()> {
 }
 
 fn another_operator_leads(demo: &Demo) -> Outcome<()> {
-    let leader = || -> Outcome<String> {
-        let holder = kubectl(&format!("get lease -n {HOME} syncmesh-operator -o jsonpath={{.spec.holderIdentity}}"))?;
-        let pods = kubectl(&format!("get pods -n {HOME} -o name"))?;
-        let mut pods = pods.lines().filter_map(|pod| pod.strip_prefix("pod/"));
-        let pod = pods.find(|pod| holder.contains(pod)).map(str::to_owned);
-        pod.ok_or_else(|| Failure::new(format!("the Lease is held by {holder:?}, which is no pod")))
-    };
     let mut first = String::new();
     until("a leader", || leader().map(drop))?;
     first.push_str(&leader()?);
