@@ -2,6 +2,7 @@
 
 mod bad_manifests;
 mod claims;
+mod commands;
 mod conflict;
 mod control_plane;
 mod crash;
@@ -83,6 +84,7 @@ pub const STORIES: &[Story] = &[
     story!(long conflict: "two pods write one file while their nodes are cut from each other; nothing is lost, and kubectl resolves it"),
     story!(long crash: "agents die in the middle of a sync, and one starts while the API server is away"),
     story!(long held: "600 of 900 files are deleted and a directory is emptied: peers keep all until somebody decides"),
+    story!(long commands: "each command of kubectl syncmesh, as people use it"),
     story!(long many_files: "10,000 files from one pod, and a StatefulSet that claims a volume for each of its pods"),
     story!(long update: "all agents are replaced while a pod writes: no write is lost, and mounts stay"),
     story!(long control_plane: "the API server is away for a minute while files flow; the operator that leads dies, and another one leads"),
