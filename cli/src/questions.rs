@@ -21,7 +21,8 @@ pub enum Conflicts {
     Resolve {
         /// The conflict, as `list` names it
         name: String,
-        /// winner deletes the copy, loser publishes it over the name, both keeps both
+        /// winner leaves the name to the version that has it, loser gives it to the other one, both keeps both. A conflict copy stays
+        /// until somebody deletes it
         #[arg(value_parser = ["winner", "loser", "both"])]
         action: String,
         /// All conflicts of the volume whose path fits this glob get the same answer

@@ -81,8 +81,9 @@ pub enum Question {
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Resolution {
-    /// For contents: winner deletes the copy, loser publishes it over the name, both keeps both. For deletions: approve carries
-    /// them out everywhere, reject brings the files back.
+    /// For contents: winner leaves the name to the version that has it, loser gives it to the other one, both keeps both. A conflict
+    /// copy is an ordinary file, and stays until somebody deletes it. For deletions: approve carries them out everywhere, reject brings
+    /// the files back.
     pub action: Action,
     /// All conflicts of the volume whose path fits this glob get the same answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]

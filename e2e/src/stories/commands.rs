@@ -83,10 +83,15 @@ fn decides_conflicts(kind: &Kind, demo: &Demo) -> Outcome<()> {
     let name = asked("conflicts list demo")?;
     println!("`conflicts list`:\n{}", say("conflicts list demo")?.trim_end());
     say(&format!("conflicts resolve {name} winner"))?;
+    until("no question any more", || {
+        let left = say("conflicts list demo -o json")?;
+        if left.trim() == "[]" { Ok(()) } else { Err(Failure::new(left)) }
+    })?;
     for pod in 0..2 {
-        demo.until(pod, "the copy deleted", "test $(ls /data/both* | wc -l) = 1")?;
+        demo.until(pod, "both versions", "cat /data/both* | sort | tr '\\n' ' ' | grep -qx 'one two '")?;
     }
-    println!("`conflicts resolve`: the winner alone is there on both");
+    demo.same_files()?;
+    println!("`conflicts resolve`: the winner has the name, the copy stays an ordinary file");
     Ok(())
 }
 
