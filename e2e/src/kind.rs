@@ -1,8 +1,8 @@
 //! The kind cluster of $KUBECONFIG: its nodes are containers of this machine, and images come into it from here.
 
 use crate::failure::{Failure, Outcome};
+use crate::product;
 use crate::program::{kubectl, repository, run};
-use crate::release::HOME;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -147,36 +147,33 @@ impl Kind {
         let pods = kubectl(&format!("get node {other} -o jsonpath={{.spec.podCIDR}}"))?;
         let address =
             kubectl(&format!("get node {other} -o jsonpath={{.status.addresses[?(@.type==\"InternalIP\")].address}}"))?;
-        let rules = ["saddr", "daddr"].map(|side| {
-            format!("nft add rule inet {CUT} arriving ip {side} '{{ {}, {} }}' drop", pods.trim(), address.trim())
-        });
-        self.on(
-            node,
-            &format!(
-                "nft add table inet {CUT}; nft add chain inet {CUT} arriving '{{ type filter hook prerouting priority -300; }}'; {}",
-                rules.join("; ")
-            ),
-        )?;
+        for side in ["saddr", "daddr"] {
+            self.drop_arriving(node, &format!("ip {side} '{{ {}, {} }}'", pods.trim(), address.trim()))?;
+        }
         println!("{node} is cut from {other}");
         Ok(())
     }
 
     /// Keeps the pod of a node's agent from the API server, until [`Kind::mend`].
     pub fn mute_agent(&self, node: &str) -> Outcome<()> {
-        let of_node = format!("-l app.kubernetes.io/name=syncmesh-agent --field-selector spec.nodeName={node}");
-        let pod = kubectl(&format!("get pods -n {HOME} {of_node} -o jsonpath={{.items[0].status.podIP}}"))?;
         let server = kubectl("get service -n default kubernetes -o jsonpath={.spec.clusterIP}")?;
+        let pod = product::agent(node, ".status.podIP")?;
+        self.drop_arriving(node, &format!("ip saddr {pod} ip daddr {}", server.trim()))?;
+        println!("the agent on {node} is kept from the API server");
+        Ok(())
+    }
+
+    /// What fits this and comes to a node, or from its pods, doesn't get further.
+    fn drop_arriving(&self, node: &str, what: &str) -> Outcome<()> {
+        let chain = format!("inet {CUT} arriving");
         self.on(
             node,
             &format!(
-                "nft add table inet {CUT}; nft add chain inet {CUT} arriving '{{ type filter hook prerouting priority -300; }}'; \
-                 nft add rule inet {CUT} arriving ip saddr {} ip daddr {} drop",
-                pod.trim(),
-                server.trim()
+                "nft add table inet {CUT}; nft add chain {chain} '{{ type filter hook prerouting priority -300; }}'; \
+                 nft add rule {chain} {what} drop"
             ),
-        )?;
-        println!("the agent on {node} is kept from the API server");
-        Ok(())
+        )
+        .map(drop)
     }
 
     /// Ends a cut.

@@ -90,8 +90,8 @@ impl Demo {
 
     /// Files of both pods with their contents' checksums, which have to be the same. How many.
     pub fn same_files(&self) -> Outcome<usize> {
-        let list = "cd /data && find . -type f -print0 | sort -z | xargs -0 -r sha256sum";
-        let (one, other) = (self.sh(0, list)?, self.sh(1, list)?);
+        let list = sums("/data");
+        let (one, other) = (self.sh(0, &list)?, self.sh(1, &list)?);
         if one == other {
             return Ok(one.lines().count());
         }
@@ -102,6 +102,34 @@ impl Demo {
             missing(&one, &other),
             missing(&other, &one)
         )))
+    }
+
+    /// Cuts the two nodes from each other, lets both pods write a file, `one` and `two`, and ends the cut.
+    pub fn write_apart(&self, kind: &Kind, path: &str) -> Outcome<()> {
+        kind.cut(self.node(0), self.node(1))?;
+        let apart = self.write_while_cut(path);
+        kind.mend(self.node(0))?;
+        apart?;
+        println!("the nodes are cut no more");
+        Ok(())
+    }
+
+    fn write_while_cut(&self, path: &str) -> Outcome<()> {
+        until("the cut noticed", || {
+            let state = self.kubectl("get svol demo -o jsonpath={.status.state}")?;
+            if state == "Degraded" { Ok(()) } else { Err(Failure::new(format!("it says {state}"))) }
+        })?;
+        println!("{}", self.kubectl("get svol")?.trim_end());
+        self.sh(0, &format!("echo one >{path}"))?;
+        self.sh(1, &format!("echo two >{path}"))?;
+        std::thread::sleep(Duration::from_secs(2));
+        let read = format!("cat {path}");
+        let (one, other) = (self.sh(0, &read)?, self.sh(1, &read)?);
+        if (one.trim(), other.trim()) == ("one", "two") {
+            Ok(())
+        } else {
+            Err(Failure::new(format!("the nodes aren't cut: they have {one:?} and {other:?}")))
+        }
     }
 
     /// Takes the namespace away.
@@ -178,12 +206,23 @@ pub fn leader() -> Outcome<String> {
     pod.ok_or_else(|| Failure::new(format!("the Lease is held by {holder:?}, which is no pod")))
 }
 
-/// Tries again and again, for two minutes.
-pub fn until(what: &str, step: impl Fn() -> Outcome<()>) -> Outcome<()> {
+/// What a field says of the pod of a node's agent, as a JSONPath below the pod: `.metadata.name`.
+pub fn agent(node: &str, field: &str) -> Outcome<String> {
+    let of_node = format!("-l app.kubernetes.io/name=syncmesh-agent --field-selector spec.nodeName={node}");
+    Ok(kubectl(&format!("get pods -n {HOME} {of_node} -o jsonpath={{.items[0]{field}}}"))?.trim().to_owned())
+}
+
+/// A shell's line that prints the files below a directory with their contents' checksums.
+pub fn sums(directory: &str) -> String {
+    format!("cd {directory} && find . -type f -print0 | sort -z | xargs -0 -r sha256sum")
+}
+
+/// Tries again and again, for two minutes, and gives what came of it.
+pub fn until<T>(what: &str, step: impl Fn() -> Outcome<T>) -> Outcome<T> {
     let start = Instant::now();
     loop {
         match step() {
-            Ok(()) => return Ok(()),
+            Ok(done) => return Ok(done),
             Err(failure) if start.elapsed() > PATIENCE => {
                 return Err(Failure::new(format!("could not see {what}: {failure}")));
             }

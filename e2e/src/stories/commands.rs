@@ -6,7 +6,9 @@ use crate::failure::{Failure, Outcome};
 use crate::kind::Kind;
 use crate::product::{self, Demo, until};
 use crate::program::{mentions, repository, syncmesh};
+use serde_json::Value;
 use std::fs;
+use std::time::Duration;
 
 const SPACE: &str = "syncmesh-commands";
 /// In a file, and nowhere in a report.
@@ -32,6 +34,10 @@ fn say(line: &str) -> Outcome<String> {
     syncmesh(&format!("{line} -n {SPACE}"))
 }
 
+fn json(line: &str) -> Outcome<Value> {
+    serde_json::from_str(&say(&format!("{line} -o json"))?).map_err(Failure::to(format!("read `{line}`")))
+}
+
 fn waits_and_shows(demo: &Demo) -> Outcome<()> {
     demo.sh(0, &format!("echo {SECRET} >/data/f"))?;
     say("wait demo --written")?;
@@ -42,16 +48,14 @@ fn waits_and_shows(demo: &Demo) -> Outcome<()> {
         (0..2).try_for_each(|pod| mentions(&table, demo.node(pod)))?;
         println!("`{line}`:\n{}", table.trim_end());
     }
-    let json: serde_json::Value =
-        serde_json::from_str(&say("status demo -o json")?).map_err(Failure::to("read the status"))?;
-    mentions(&json.to_string(), demo.node(0))
+    mentions(&json("status demo")?.to_string(), demo.node(0))
 }
 
 fn pauses(demo: &Demo) -> Outcome<()> {
     say("pause demo")?;
     until("the volume paused", || mentions(&say("status demo")?, "Paused"))?;
     demo.sh(0, "echo held back >/data/g")?;
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     demo.sh(1, "test ! -e /data/g")?;
     say("resume demo")?;
     demo.until(1, "what was written meanwhile", "grep -q held /data/g")?;
@@ -73,19 +77,13 @@ fn brings_back(demo: &Demo) -> Outcome<()> {
 }
 
 fn decides_conflicts(kind: &Kind, demo: &Demo) -> Outcome<()> {
-    kind.cut(demo.node(0), demo.node(1))?;
-    let apart = until("the cut noticed", || mentions(&say("status demo")?, "Degraded"))
-        .and_then(|()| demo.sh(0, "echo one >/data/both"))
-        .and_then(|_| demo.sh(1, "echo two >/data/both"))
-        .map(|_| std::thread::sleep(std::time::Duration::from_secs(2)));
-    kind.mend(demo.node(0))?;
-    apart?;
+    demo.write_apart(kind, "/data/both")?;
     let name = asked("conflicts list demo")?;
     println!("`conflicts list`:\n{}", say("conflicts list demo")?.trim_end());
     say(&format!("conflicts resolve {name} winner"))?;
     until("no question any more", || {
-        let left = say("conflicts list demo -o json")?;
-        if left.trim() == "[]" { Ok(()) } else { Err(Failure::new(left)) }
+        let left = json("conflicts list demo")?;
+        if left == Value::Array(Vec::new()) { Ok(()) } else { Err(Failure::new(left.to_string())) }
     })?;
     for pod in 0..2 {
         demo.until(pod, "both versions", "cat /data/both* | sort | tr '\\n' ' ' | grep -qx 'one two '")?;
@@ -113,9 +111,8 @@ fn decides_holds(demo: &Demo) -> Outcome<()> {
 
 fn compares(demo: &Demo) -> Outcome<()> {
     let (one, other) = (demo.node(0), demo.node(1));
-    let found = say(&format!("diff {one} {other} --volume demo -o json"))?;
-    let found: serde_json::Value = serde_json::from_str(&found).map_err(Failure::to("read the differences"))?;
-    if found.as_array().is_none_or(|found| !found.is_empty()) {
+    let found = json(&format!("diff {one} {other} --volume demo"))?;
+    if found != Value::Array(Vec::new()) {
         return Err(Failure::new(format!("nodes in sync differ: {found}")));
     }
     println!("`diff`: nothing differs");
@@ -152,15 +149,12 @@ fn reports(demo: &Demo) -> Outcome<()> {
 
 /// The name of the only question that a command lists.
 fn asked(list: &str) -> Outcome<String> {
-    let names = || -> Outcome<Vec<String>> {
-        let json: serde_json::Value =
-            serde_json::from_str(&say(&format!("{list} -o json"))?).map_err(Failure::to(format!("read `{list}`")))?;
-        let rows = json.as_array().cloned().unwrap_or_default();
-        Ok(rows.iter().filter_map(|row| row["metadata"]["name"].as_str().map(str::to_owned)).collect())
-    };
-    until("one question", || match names()?.as_slice() {
-        [_] => Ok(()),
-        names => Err(Failure::new(format!("`{list}` names {names:?}"))),
-    })?;
-    names()?.pop().ok_or_else(|| Failure::new(format!("`{list}` names none any more")))
+    until("one question", || {
+        let listed = json(list)?;
+        let name = match listed.as_array().map(Vec::as_slice) {
+            Some([one]) => one["metadata"]["name"].as_str(),
+            _ => None,
+        };
+        name.map(str::to_owned).ok_or_else(|| Failure::new(format!("`{list}` says {listed}")))
+    })
 }

@@ -12,11 +12,7 @@ pub async fn tell(cluster: &Cluster) -> Outcome<()> {
     let demo = Demo::new(cluster, "syncmesh-conflict", "{}").await?;
     demo.sh(0, "echo before >/data/report.txt")?;
     demo.until(1, "the file on the other node", "grep -q before /data/report.txt")?;
-    kind.cut(demo.node(0), demo.node(1))?;
-    let apart = write_apart(&demo);
-    kind.mend(demo.node(0))?;
-    apart?;
-    println!("the nodes are cut no more");
+    demo.write_apart(&kind, "/data/report.txt")?;
     let both =
         |pod: usize, what: &str| demo.until(pod, what, "cat /data/report* | sort | tr '\\n' ' ' | grep -q 'one two'");
     both(0, "both versions on the first node")?;
@@ -40,21 +36,4 @@ pub async fn tell(cluster: &Cluster) -> Outcome<()> {
     demo.in_sync()?;
     println!("resolved by kubectl: the other version has the name on both nodes");
     demo.close(cluster).await
-}
-
-fn write_apart(demo: &Demo) -> Outcome<()> {
-    until("the cut noticed", || {
-        let state = demo.kubectl("get svol demo -o jsonpath={.status.state}")?;
-        if state == "Degraded" { Ok(()) } else { Err(Failure::new(format!("it says {state}"))) }
-    })?;
-    println!("{}", demo.kubectl("get svol")?.trim_end());
-    demo.sh(0, "echo one >/data/report.txt")?;
-    demo.sh(1, "echo two >/data/report.txt")?;
-    std::thread::sleep(std::time::Duration::from_secs(2));
-    let (one, other) = (demo.sh(0, "cat /data/report.txt")?, demo.sh(1, "cat /data/report.txt")?);
-    if (one.trim(), other.trim()) == ("one", "two") {
-        Ok(())
-    } else {
-        Err(Failure::new(format!("the nodes aren't cut: they have {one:?} and {other:?}")))
-    }
 }

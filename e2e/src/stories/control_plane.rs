@@ -74,9 +74,7 @@ fn an_agent_hears_nothing(kind: &Kind, demo: &Demo) -> Outcome<()> {
 }
 
 fn another_operator_leads(demo: &Demo) -> Outcome<()> {
-    let mut first = String::new();
-    until("a leader", || leader().map(drop))?;
-    first.push_str(&leader()?);
+    let first = until("a leader", leader)?;
     let start = Instant::now();
     kubectl(&format!("delete pod -n {HOME} {first} --grace-period=0 --force"))?;
     let volume = "apiVersion: syncmesh.io/v1alpha1\nkind: SyncVolume\nmetadata: { name: second }\nspec: {}\n";

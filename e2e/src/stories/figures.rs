@@ -122,10 +122,8 @@ fn restart(demo: &Demo, kind: &Kind) -> Outcome<()> {
     kubectl(&format!("wait -n {} svol/demo --for=condition=InSync --timeout=600s", demo.namespace()))?;
     println!("{FILES} files were written and are on both nodes after {:.0} s", start.elapsed().as_secs_f64());
     let node = demo.node(1);
-    let columns = "-o custom-columns=P:.metadata.name --no-headers";
-    let of_node = format!("--field-selector spec.nodeName={node} -l app.kubernetes.io/name=syncmesh-agent");
-    let pod = kubectl(&format!("get pods -n {HOME} {of_node} {columns}"))?;
-    let ready = format!("get --raw /api/v1/namespaces/{HOME}/pods/{}:9400/proxy/readyz", pod.trim());
+    let pod = product::agent(node, ".metadata.name")?;
+    let ready = format!("get --raw /api/v1/namespaces/{HOME}/pods/{pod}:9400/proxy/readyz");
     let before = kind.agent_on(node)?;
     let killed = Instant::now();
     kind.kill_agent(node)?;

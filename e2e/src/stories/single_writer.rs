@@ -44,8 +44,8 @@ pub async fn tell(cluster: &Cluster) -> Outcome<()> {
 /// Two nodes, of which the second will be lost, and not the operator that leads with it: then nobody fences the next writer's node for
 /// 15 s, and what is written there meanwhile is taken back (decision 0046 names the price).
 fn places(kind: &Kind) -> Outcome<[String; 2]> {
-    until("an operator that leads", || product::leader().map(drop))?;
-    let home = kubectl(&format!("get pod -n {HOME} {} -o jsonpath={{.spec.nodeName}}", product::leader()?))?;
+    let leader = until("an operator that leads", product::leader)?;
+    let home = kubectl(&format!("get pod -n {HOME} {leader} -o jsonpath={{.spec.nodeName}}"))?;
     let [one, other] = kind.workers()?;
     Ok(if other == home.trim() { [other, one] } else { [one, other] })
 }
@@ -103,7 +103,7 @@ fn keeps_what_was_written_alone(kind: &Kind, directory: &str, nodes: [&str; 2]) 
             kind.on(node, &format!("cd {directory} && grep -qx third f && test ! -e alone && {copies}")).map(drop)
         })?;
     }
-    let list = format!("cd {directory} && find . -type f -print0 | sort -z | xargs -0 sha256sum");
+    let list = product::sums(directory);
     let [one, other] = nodes.map(|node| kind.on(node, &list));
     let (one, other) = (one?, other?);
     if one != other {
