@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// How long an agent gets to say that it has seen a change.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Statuses that all agents of a mesh may write in a second: what they say comes later by this.
-const STATUSES_PER_SECOND: u32 = 50;
+const STATUSES_PER_SECOND: u64 = 50;
 
 /// Since when agents haven't taken up a change, by mesh and node. It ends with the operator, and the next one waits anew.
 #[derive(Default)]
@@ -36,9 +36,7 @@ impl Silent {
         for node in owing {
             since.entry(node.to_owned()).or_insert(now);
         }
-        let late =
-            Duration::from_secs(u64::from(u32::try_from(replicas.len()).unwrap_or(u32::MAX) / STATUSES_PER_SECOND));
-        let patience = PATIENCE + late;
+        let patience = PATIENCE + Duration::from_secs(replicas.len() as u64 / STATUSES_PER_SECOND);
         let is_silent = |began: &Instant| now.duration_since(*began) >= patience;
         let waiting = since.values().filter(|began| !is_silent(began));
         let again = waiting.map(|began| patience - now.duration_since(*began)).min();

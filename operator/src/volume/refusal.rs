@@ -134,8 +134,7 @@ pub fn refusal(world: &World<'_>) -> Option<Refusal> {
             Some(_) => {}
         }
     }
-    let mut same = world.others.iter().filter(|other| has_the_same_files(world, other));
-    if let Some(other) = same.find(|other| is_ahead(world, other)) {
+    if let Some(other) = world.others.iter().find(|other| has_the_same_files(world, other) && is_ahead(world, other)) {
         let part = |part: &Option<String>| part.clone().unwrap_or_default();
         let by = format!("{}/{}", part(&other.metadata.namespace), part(&other.metadata.name));
         return Some(Refusal::Taken { by });
